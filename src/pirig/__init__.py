@@ -1,0 +1,6 @@
+"""pirig: how good a π0 / π0.5 policy really is on LIBERO, with numbers that can be trusted.
+
+ARCHITECTURE.md has the floor plan; `pirig --help` the commands.
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""The commands. The only place where parts meet; decides nothing."""

@@ -1,0 +1,47 @@
+"""The environment variables pirig knows: one table, and the only code that touches `os.environ`.
+
+Order of precedence everywhere: flag, environment variable, recipe, default.
+"""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Mapping
+
+
+@dataclasses.dataclass(frozen=True)
+class Variable:
+    name: str
+    meaning: str
+
+
+TABLE = (
+    Variable("PIRIG_LIBERO_ASSETS", "folder with LIBERO's meshes and textures, instead of the installed asset packages"),
+    Variable("PIRIG_CACHE", "folder for compiled code and generated files; default ~/.cache/pirig"),
+    Variable("MUJOCO_GL", "egl, osmesa or glx; chosen by itself where unset"),
+    Variable("MUJOCO_EGL_DEVICE_ID", "index of the EGL device to render on"),
+    Variable("CKPT", "checkpoint directory, where --policy-dir is not given"),
+    Variable("OPENPI_DATA_HOME", "folder for downloaded checkpoints; default ~/.cache/openpi"),
+    Variable("PIRIG_API_KEY", "key that clients of `pirig serve` must send, and that our client sends"),
+)
+_NAMES = frozenset(v.name for v in TABLE)
+
+
+def get(name: str, default: str = "") -> str:
+    """Value of a variable of TABLE; an empty one counts as unset. Raises KeyError for a name not in TABLE."""
+    if name not in _NAMES:
+        raise KeyError(f"{name} is not in envvars.TABLE")
+    return os.environ.get(name) or default
+
+
+def export(values: Mapping[str, str], *, override: bool = True) -> None:
+    """Sets variables for libraries that read them at import (MUJOCO_GL, OMP_NUM_THREADS, …), in this process."""
+    for name, value in values.items():
+        if override or name not in os.environ:
+            os.environ[name] = value
+
+
+def cache_dir() -> pathlib.Path:
+    """Where pirig may write outside a run's own folders. Not created here."""
+    base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    return pathlib.Path(get("PIRIG_CACHE") or pathlib.Path(base) / "pirig").expanduser().absolute()

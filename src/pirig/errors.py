@@ -1,0 +1,45 @@
+"""Errors raised on purpose. The command line prints them without a traceback and exits with their code.
+
+    PirigError                1
+      ConfigError             2   a flag, variable or file has a value that cannot be used
+      MissingExtra            2   an optional package is not installed
+      StartError              4   something the run needs did not start: simulator, policy, server, port
+      ProtocolError           4   a peer broke the wire protocol
+      PolicyError             4   a policy answered with something that is no action chunk
+        RemotePolicyError     4   the policy server reported a failure
+
+Exit code 3 is no error: it says that a run ended with episodes missing. 130 and 143 are signals.
+"""
+
+
+class PirigError(Exception):
+    """Base. The message says what was found, what was expected and what to do."""
+
+    exit_code = 1
+
+
+class ConfigError(PirigError):
+    exit_code = 2
+
+
+class MissingExtra(PirigError):
+    exit_code = 2
+
+    def __init__(self, package: str, extra: str):
+        super().__init__(f"{package} is not installed; get it with: pip install 'pirig[{extra}]'")
+
+
+class StartError(PirigError):
+    exit_code = 4
+
+
+class ProtocolError(PirigError):
+    exit_code = 4
+
+
+class PolicyError(PirigError):
+    exit_code = 4
+
+
+class RemotePolicyError(PolicyError):
+    pass

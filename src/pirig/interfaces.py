@@ -1,0 +1,73 @@
+"""What the parts promise each other. Structural: nobody has to inherit. Laws are tested in tests/contracts.py."""
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from pirig.types import EpisodeResult, EpisodeSpec, Metadata, Observation, Step
+
+
+class Policy(Protocol):
+    """Maps one observation to one chunk of actions.
+
+    Law 1: the answer depends on the observation alone, so any number of workers may share a policy, in any
+    order, and a request may be repeated. Memory between calls travels in the observation's `carry`.
+    Law 2: an observation is never changed.
+    """
+
+    @property
+    def metadata(self) -> Metadata: ...
+
+    def infer(self, obs: Observation) -> dict[str, Any]:
+        """Returns at least `actions`: float64[T, A], the first one due now."""
+        ...
+
+
+class Environment(Protocol):
+    """One simulated scene. Owned by one process, used by one thread.
+
+    `look` names the observation keys that the caller is about to read; only those are made, because images
+    cost far more than physics. What is looked at never changes what happens.
+    """
+
+    def reset(self, spec: EpisodeSpec, look: Collection[str] = ()) -> Step:
+        """Starts the episode that `spec` names, whatever ran before. Raises ConfigError for an unknown one."""
+        ...
+
+    def step(self, action: np.ndarray, look: Collection[str] = ()) -> Step:
+        """Applies `action`: float64[A]."""
+        ...
+
+    def state_hash(self) -> str:
+        """Hex digest of the full simulator state; equal states, bit for bit, give equal digests."""
+        ...
+
+    def close(self) -> None: ...
+
+
+Worker = Callable[[EpisodeSpec], EpisodeResult]
+"""Runs one episode. Never raises for what goes wrong inside it: that is a result with status `error`."""
+
+WorkerFactory = Callable[[int], Worker]
+"""Builds the worker with this index, in the process that will use it. Must pickle. What it raises stops the run."""
+
+
+class Executor(Protocol):
+    """Decides where and when episodes run; knows nothing of what they are."""
+
+    def run(self, specs: Sequence[EpisodeSpec], make_worker: WorkerFactory) -> Iterator[EpisodeResult]:
+        """Yields one result per spec, in order of completion. Raises StartError when workers cannot start."""
+        ...
+
+
+class ResultStore(Protocol):
+    """Append-only record of one run; one writer."""
+
+    def append(self, result: EpisodeResult) -> None:
+        """On disk when this returns."""
+        ...
+
+    def results(self) -> Iterator[EpisodeResult]:
+        """One per episode, the latest, in order of first completion."""
+        ...

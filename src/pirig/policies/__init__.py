@@ -1,0 +1,1 @@
+"""What can stand behind `policy.infer`."""

@@ -1,0 +1,133 @@
+"""Brings LIBERO into this process: no question on stdin, no download, no file outside our cache, no torch.
+
+Must run before anything imports mujoco, robosuite or libero, because they read the GL back end and their folders
+at import. One process, one back end: a second call must ask for the same.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import importlib
+import importlib.util
+import json
+import logging
+import os
+import pathlib
+import sys
+import types
+from collections.abc import Iterator
+from typing import Any
+
+from pirig import envvars
+from pirig.errors import StartError
+from pirig.sim import suites
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What a simulator process needs to know before it imports MuJoCo."""
+
+    gl: str  # a name of `gl.BACKENDS`
+    assets: pathlib.Path
+    cache: pathlib.Path
+
+
+@dataclasses.dataclass(frozen=True)
+class Libero:
+    """The parts of LIBERO and robosuite that an environment is made of."""
+
+    make: Any  # libero.libero.envs.OffScreenRenderEnv
+    RandomizationError: type[Exception]
+    versions: dict[str, str]
+
+
+PROCESS_VARIABLES = {
+    "OMP_NUM_THREADS": "1",  # one simulator is one core's work; more threads only fight the other workers
+    "OPENBLAS_NUM_THREADS": "1",
+    "LP_NUM_THREADS": "0",  # llvmpipe: rasterise in the calling thread
+}
+"""For simulator processes. The thread caps must be set by the parent, since NumPy reads them at its import."""
+
+_UNUSED = ("matplotlib", "matplotlib.cm", "cv2", "gymnasium", "cloudpickle")
+"""Imported by name in modules that LIBERO loads, and never used by an environment."""
+
+_booted: tuple[Settings, Libero] | None = None
+
+
+def boot(settings: Settings) -> Libero:
+    """Raises StartError when another simulator with other settings lives in this process, or MuJoCo came first."""
+    global _booted
+    if _booted is not None:
+        if _booted[0] != settings:
+            raise StartError(f"this process already runs LIBERO with {_booted[0]}; {settings} needs a new process")
+        return _booted[1]
+    if "mujoco" in sys.modules:
+        raise StartError("mujoco was imported before the simulator chose its GL back end; start a new process")
+    numba_cache = settings.cache / "numba"
+    numba_cache.mkdir(parents=True, exist_ok=True)
+    envvars.export(
+        {
+            **PROCESS_VARIABLES,
+            "MUJOCO_GL": settings.gl,
+            "PYOPENGL_PLATFORM": settings.gl,
+            "NUMBA_CACHE_DIR": str(numba_cache),
+            "LIBERO_CONFIG_PATH": str(_config_folder(settings)),
+        }
+    )
+    logging.getLogger("robosuite_logs").setLevel(logging.ERROR)  # silences "No private macro file found!"
+    with _placeholders():
+        inner = importlib.import_module("libero.libero")
+        inner._assets_path_cache = str(settings.assets)  # looked at before any download
+        envs = importlib.import_module("libero.libero.envs")
+    errors = importlib.import_module("robosuite.utils.errors")
+    versions = {name: importlib.import_module(name).__version__ for name in ("mujoco", "robosuite", "numpy", "numba")}
+    _booted = settings, Libero(envs.OffScreenRenderEnv, errors.RandomizationError, versions)
+    return _booted[1]
+
+
+def _config_folder(settings: Settings) -> pathlib.Path:
+    """LIBERO reads its folders from a file, which it would otherwise make by asking on stdin."""
+    root = suites.package_folder()
+    config = json.dumps(  # JSON is YAML
+        {
+            "benchmark_root": str(root),
+            "bddl_files": str(root / "bddl_files"),
+            "init_states": str(root / "init_files"),
+            "datasets": str(settings.cache / "libero" / "datasets"),
+            "assets": str(settings.assets),
+        }
+    )
+    folder = settings.cache / "libero" / hashlib.sha256(config.encode()).hexdigest()[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f"config.{os.getpid()}.tmp"
+    partial.write_text(config)
+    partial.rename(folder / "config.yaml")  # workers start together; each sees a whole file
+    return folder
+
+
+@contextlib.contextmanager
+def _placeholders() -> Iterator[None]:
+    """Lets `import cv2` and the like succeed while LIBERO loads, where the package is not installed."""
+    made = [name for name in _UNUSED if not _installed(name)]
+    for name in made:
+        sys.modules[name] = _Placeholder(name)
+    try:
+        yield
+    finally:
+        for name in made:
+            del sys.modules[name]
+
+
+class _Placeholder(types.ModuleType):
+    __path__: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return type(name, (), {})
+
+
+def _installed(name: str) -> bool:
+    with contextlib.suppress(ImportError):
+        return importlib.util.find_spec(name) is not None
+    return False

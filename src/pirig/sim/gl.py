@@ -1,0 +1,53 @@
+"""Which OpenGL back end MuJoCo renders with. Decided before mujoco is first imported; imports no simulator."""
+
+import ctypes
+import ctypes.util
+import dataclasses
+import pathlib
+
+from pirig.errors import ConfigError, StartError
+
+BACKENDS = ("egl", "osmesa", "glx")
+_LIBRARY = {"egl": "EGL", "osmesa": "OSMesa", "glx": "GL"}
+_INSTALL = "sudo apt-get install -y libosmesa6 libegl1 libegl-mesa0 libgl1-mesa-dri"
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    backend: str  # one of BACKENDS
+    reason: str  # for the log and the manifest
+
+
+def choose(requested: str = "") -> Choice:
+    """`requested`: value of MUJOCO_GL. Unset: egl where there is an NVIDIA GPU, else osmesa, else egl in software.
+
+    Raises ConfigError for an unknown name, StartError where the library is not installed.
+    """
+    if requested:
+        backend = requested.strip().lower()
+        if backend not in BACKENDS:
+            raise ConfigError(f"MUJOCO_GL={requested}: unknown back end; there are: {', '.join(BACKENDS)}")
+        if not _loads(backend):
+            raise StartError(f"MUJOCO_GL={backend}, but lib{_LIBRARY[backend]} cannot be loaded; get it with: {_INSTALL}")
+        return Choice(backend, "MUJOCO_GL")
+    if _has_nvidia_gpu() and _loads("egl"):
+        return Choice("egl", "NVIDIA GPU")
+    for backend in ("osmesa", "egl"):
+        if _loads(backend):
+            return Choice(backend, "no NVIDIA GPU, rendering in software")
+    raise StartError(f"no OpenGL library to render with (neither libEGL nor libOSMesa); get them with: {_INSTALL}")
+
+
+def _loads(backend: str) -> bool:
+    name = ctypes.util.find_library(_LIBRARY[backend])
+    if name is None:
+        return False
+    try:
+        ctypes.CDLL(name)
+    except OSError:
+        return False
+    return True
+
+
+def _has_nvidia_gpu() -> bool:
+    return any(pathlib.Path("/dev").glob("nvidia[0-9]*"))

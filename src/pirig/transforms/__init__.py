@@ -1,0 +1,1 @@
+"""Pure functions between what a simulator shows and what a policy sees."""

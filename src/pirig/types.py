@@ -1,0 +1,106 @@
+"""Values that travel between the parts: frozen, plain, free of behaviour.
+
+Shapes are `dtype[axes]` with H height, W width, T actions in a chunk, A action size (7 in LIBERO).
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+Observation: TypeAlias = dict[str, Any]
+"""What a policy sees and, unchanged, what travels the wire.
+
+    observation/image        uint8[224, 224, 3]  agentview camera, upright RGB
+    observation/wrist_image  uint8[224, 224, 3]  wrist camera, upright RGB
+    observation/state        float64[8]          position [m], axis-angle [rad], two finger joints [m]
+    prompt                   str                 the task in words
+    noise_key                str                 optional; see `seeding.noise_key`
+    carry                    any                 optional; what the policy returned as `carry` one call before
+
+A policy that needs other or fewer keys lists them in `metadata["observations"]` (`prompt` always comes).
+"""
+
+STANDARD_OBSERVATIONS = ("observation/image", "observation/wrist_image", "observation/state")
+"""The keys made for a policy whose metadata lists none: what every openpi policy for LIBERO reads."""
+
+Status = Literal["success", "failure", "error"]
+"""`failure` is the policy's; `error` is ours, is run again, and never enters a success rate."""
+
+Seeding = Literal["per-episode", "openpi"]
+"""How fixtures get their poses; see `sim.seeding`."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, order=True)
+class EpisodeSpec:
+    """What decides an episode before it starts, given a run's rules. Equal specs give equal episodes."""
+
+    suite: str  # e.g. "libero_spatial"
+    task_id: int  # index in the suite
+    trial: int  # index of the initial state
+    seed: int = 7  # base seed of the run
+
+    @property
+    def key(self) -> str:
+        """Stable name, e.g. `libero_goal/task03/trial017/seed7`: for noise, for pairing runs."""
+        return f"{self.suite}/task{self.task_id:02d}/trial{self.trial:03d}/seed{self.seed}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rules:
+    """How an episode of a suite is run; the same for all its tasks."""
+
+    max_steps: int  # policy steps; the settle steps come on top
+    settle_action: tuple[float, ...]  # float64[A], applied before the policy is asked
+    settle_steps: int = 10
+    replan_steps: int = 5  # actions executed of each chunk
+    action_size: int = 7  # A
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of an episode that never succeeds."""
+        return self.settle_steps + self.max_steps
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Step:
+    """One tick of an environment. `observation` holds the keys that were asked for, and `prompt`."""
+
+    observation: Observation
+    success: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Timings:
+    """Where an episode's wall time went [s]."""
+
+    reset_s: float = 0.0
+    simulation_s: float = 0.0  # settle steps and policy steps, with the rendering they asked for
+    inference_s: float = 0.0
+    video_s: float = 0.0
+    chunks: int = 0  # times the policy was asked
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class EpisodeResult:
+    """Everything worth keeping about an episode after it ended."""
+
+    spec: EpisodeSpec
+    status: Status
+    steps: int  # steps taken, settle steps included
+    max_steps: int  # `Rules.total_steps`
+    wall_s: float = 0.0
+    timings: Timings = Timings()
+    actions: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 0)))  # float64[policy steps, A]
+    state_hash: str = ""  # of the simulator's final state; `Environment.state_hash`
+    video: str = ""  # file name, empty where none was made
+    error: str = ""  # traceback; only with status "error"
+
+    def outcome(self) -> tuple[Status, int, str, bytes]:
+        """What must be equal whenever and wherever the spec runs: status, steps, final state, actions."""
+        return self.status, self.steps, self.state_hash, self.actions.tobytes()
+
+
+Metadata: TypeAlias = Mapping[str, Any]
+"""What a policy says of itself: `name`, and optionally `observations` (list of keys), `replan_steps`."""

@@ -1,0 +1,1 @@
+"""Bytes and rules of the openpi policy protocol, apart from sockets."""

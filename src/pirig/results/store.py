@@ -1,0 +1,220 @@
+"""One run on disk. The only state a run has.
+
+    manifest.json    what the run is (configuration) and what was noted about it
+    episodes.jsonl   one line per result, in order of completion
+
+Law 1: a result is on disk when `append` returns. Law 2: whatever kills the writer, the file stays readable; a last
+line cut short is a result that was never there. Law 3: damage anywhere else is an error, never skipped.
+"""
+
+import base64
+import dataclasses
+import fcntl
+import hashlib
+import json
+import os
+import pathlib
+import re
+import zlib
+from collections.abc import Iterator
+from typing import IO, Any
+
+import numpy as np
+
+from pirig.errors import ConfigError
+from pirig.types import EpisodeResult, EpisodeSpec, Timings
+
+FORMAT = 1
+Configuration = dict[str, Any]
+"""Plain JSON: what decides the value of a run's episodes. Worker counts and the like are not in it."""
+
+
+def run_id(configuration: Configuration) -> str:
+    """Names a run after its configuration, e.g. `libero_object-scripted-1a2b3c4d`; safe as a folder name."""
+    canonical = json.dumps(configuration, sort_keys=True).encode()
+    words = (str(configuration.get(key, "")) for key in ("suite", "policy"))
+    readable = "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", word).strip("_")[-40:] for word in words if word)
+    return f"{readable}-{hashlib.blake2b(canonical, digest_size=4).hexdigest()}"
+
+
+class RunStore:
+    """Implements interfaces.ResultStore. Made by `open` (one writer) or `read`."""
+
+    def __init__(self, directory: pathlib.Path, manifest: dict[str, Any], lock: IO[bytes] | None = None):
+        self.directory, self.manifest, self._lock = directory, manifest, lock
+
+    @classmethod
+    def open(cls, directory: str | os.PathLike, configuration: Configuration, *, fresh: bool = False) -> "RunStore":
+        """Starts the run or goes on with it. `fresh` renames an earlier run of that name out of the way first.
+
+        Raises ConfigError where the folder can't be written, another process writes it, or it holds a run of another
+        configuration.
+        """
+        directory = pathlib.Path(directory)
+        try:
+            if fresh and directory.exists():
+                _set_aside(directory)
+            directory.mkdir(parents=True, exist_ok=True)
+            lock = (directory / "lock").open("ab")
+        except OSError as e:
+            raise ConfigError(f"cannot write results to {directory}: {e.strerror}; choose a folder with --results-out-path") from e
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as e:
+            lock.close()
+            raise ConfigError(f"another process is writing run {directory.name}; wait for it, or name another --run") from e
+        try:
+            if (directory / "manifest.json").exists():
+                manifest = _read_manifest(directory)
+                _refuse_mixture(directory, manifest["configuration"], configuration)
+            else:
+                manifest = {"format": FORMAT, "configuration": configuration}
+                _write_json(directory / "manifest.json", manifest)
+            _close_cut_line(directory / "episodes.jsonl")
+        except BaseException:
+            lock.close()
+            raise
+        return cls(directory, manifest, lock)
+
+    @classmethod
+    def read(cls, directory: str | os.PathLike) -> "RunStore":
+        """For reading only. Raises ConfigError where there is no run, naming those beside it."""
+        directory = pathlib.Path(directory)
+        if not (directory / "manifest.json").exists():
+            beside = sorted(path.parent.name for path in directory.parent.glob("*/manifest.json"))
+            there = f"there are: {', '.join(beside)}" if beside else "there are no runs beside it"
+            raise ConfigError(f"no run in {directory}; {there}")
+        return cls(directory, _read_manifest(directory))
+
+    def append(self, result: EpisodeResult) -> None:
+        """On disk when this returns."""
+        with (self.directory / "episodes.jsonl").open("ab") as file:
+            file.write(json.dumps(_to_json(result)).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def results(self) -> Iterator[EpisodeResult]:
+        """One per episode, in order of first completion: the latest, but a success or failure outranks any error."""
+        latest: dict[EpisodeSpec, EpisodeResult] = {}
+        for result in self._lines():
+            known = latest.get(result.spec)
+            if known is None or known.status == "error" or result.status != "error":
+                latest[result.spec] = result
+        yield from latest.values()
+
+    def finished(self) -> set[EpisodeSpec]:
+        """Episodes that need not run again."""
+        return {result.spec for result in self.results() if result.status != "error"}
+
+    def note(self, **fields: Any) -> None:
+        """Adds plain JSON fields to the manifest, on disk when this returns."""
+        self.manifest |= fields
+        _write_json(self.directory / "manifest.json", self.manifest)
+
+    def close(self) -> None:
+        if self._lock is not None:
+            self._lock.close()  # releases it
+
+    def __enter__(self) -> "RunStore":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _lines(self) -> Iterator[EpisodeResult]:
+        path = self.directory / "episodes.jsonl"
+        if not path.exists():
+            return
+        *lines, tail = path.read_bytes().split(b"\n")  # what follows the last newline was cut short
+        for number, line in enumerate(lines, start=1):
+            if not line:
+                continue  # a cut line that `open` removed
+            try:
+                yield _from_json(json.loads(line))
+            except (ValueError, KeyError, TypeError, zlib.error) as e:
+                raise ConfigError(f"{path}, line {number} is damaged ({e}); restore the file, or use --fresh") from e
+
+
+def _to_json(result: EpisodeResult) -> dict[str, Any]:
+    row = {field.name: getattr(result, field.name) for field in dataclasses.fields(result)}
+    row["spec"], row["timings"] = dataclasses.asdict(result.spec), dataclasses.asdict(result.timings)
+    return row | {"actions": _pack(result.actions)}
+
+
+def _from_json(row: dict[str, Any]) -> EpisodeResult:
+    return EpisodeResult(
+        **row
+        | {
+            "spec": EpisodeSpec(**row["spec"]),
+            "timings": Timings(**row["timings"]),
+            "actions": _unpack(row["actions"]),
+        }
+    )
+
+
+def _pack(actions: np.ndarray) -> dict[str, Any]:
+    """Exact. Bytes of equal weight stand together, which is what makes floats compress."""
+    planes = np.ascontiguousarray(actions, "<f8").view(np.uint8).reshape(-1, 8).T.tobytes()
+    return {"shape": list(actions.shape), "data": base64.b64encode(zlib.compress(planes, 9)).decode()}
+
+
+def _unpack(packed: dict[str, Any]) -> np.ndarray:
+    planes = np.frombuffer(zlib.decompress(base64.b64decode(packed["data"], validate=True)), np.uint8).reshape(8, -1)
+    return np.ascontiguousarray(planes.T).view("<f8").reshape(packed["shape"])
+
+
+def _read_manifest(directory: pathlib.Path) -> dict[str, Any]:
+    path = directory / "manifest.json"
+    try:
+        manifest = json.loads(path.read_bytes())
+        found = manifest["format"]
+    except (ValueError, KeyError, TypeError) as e:
+        raise ConfigError(f"{path} is damaged: {e}; restore it, or use --fresh") from e
+    if found != FORMAT:
+        raise ConfigError(f"{path} has format {found}, this pirig reads format {FORMAT}; use the version that wrote it")
+    return manifest
+
+
+def _refuse_mixture(directory: pathlib.Path, theirs: Configuration, ours: Configuration) -> None:
+    differing = [
+        f"{name}: the run has {theirs.get(name)!r}, this command {ours.get(name)!r}"
+        for name in sorted(theirs.keys() | ours.keys())
+        if theirs.get(name) != ours.get(name)
+    ]
+    if differing:
+        raise ConfigError(
+            f"run {directory.name} was made with another configuration:\n  "
+            + "\n  ".join(differing)
+            + "\nName another --run, or start over with --fresh (the old run is kept beside it)."
+        )
+
+
+def _set_aside(directory: pathlib.Path) -> None:
+    number = 1
+    while (aside := directory.with_name(f"{directory.name}.replaced-{number}")).exists():
+        number += 1
+    directory.rename(aside)
+
+
+def _close_cut_line(path: pathlib.Path) -> None:
+    """Drops what a crash left of the last line, so that the next one does not glue to it."""
+    if not path.exists():
+        return
+    with path.open("r+b") as file:
+        whole = file.read().rfind(b"\n") + 1
+        file.truncate(whole)
+        os.fsync(file.fileno())
+
+
+def _write_json(path: pathlib.Path, value: Any) -> None:
+    write_atomically(path, (json.dumps(value, indent=1, sort_keys=False) + "\n").encode())
+
+
+def write_atomically(path: pathlib.Path, data: bytes) -> None:
+    """The old file or the new one, whole, whatever happens."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with partial.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.rename(path)

@@ -1,0 +1,147 @@
+"""Serves a policy over a WebSocket.
+
+Law 1: the event loop never waits for the policy, so pings, `/healthz` and other clients are answered during an
+inference of any length; this is what error 1011 comes from elsewhere (wire.md of the reference's peers).
+Law 2: what one client sends, or what the policy raises for it, costs no other client anything.
+The port opens when the caller has warmed the policy up; so an open port means ready.
+"""
+
+import asyncio
+import concurrent.futures
+import contextlib
+import hmac
+import http
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import websockets
+import websockets.asyncio.server as ws
+
+from pirig.errors import PirigError, ProtocolError, StartError
+from pirig.interfaces import Policy
+from pirig.wire import codec, protocol
+
+_log = logging.getLogger(__name__)
+_PING_EVERY_S = 60
+_PONG_WITHIN_S = 600  # a client may be busy rendering; one that is gone is noticed by TCP long before
+
+
+class PolicyServer:
+    """One policy, any number of clients; one inference at a time, in a thread of its own."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        *,
+        host: str = "0.0.0.0",
+        port: int = 8000,
+        api_key: str = "",
+        max_bytes: int = codec.MAX_BYTES,
+    ):
+        """`port` 0 takes a free one. `api_key`: refuse clients that do not send it."""
+        self._policy, self._host, self._port = policy, host, port
+        self._api_key, self._max_bytes = api_key, max_bytes
+        self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="inference")
+        self._stop: Callable[[], object] = lambda: None
+
+    def run(self, on_ready: Callable[[int], object] = lambda port: None) -> None:
+        """Serves until `stop`, SIGINT or SIGTERM. `on_ready` hears the port. Raises StartError for a port in use."""
+        try:
+            asyncio.run(self._run(on_ready))
+        finally:
+            self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def stop(self) -> None:
+        """From any thread. A running inference is finished first."""
+        self._stop()
+
+    async def _run(self, on_ready: Callable[[int], object]) -> None:
+        loop, stopped = asyncio.get_running_loop(), asyncio.Event()
+        self._stop = lambda: loop.call_soon_threadsafe(stopped.set)
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.add_signal_handler(number, stopped.set)
+        try:
+            server = await ws.serve(
+                self._serve,
+                self._host,
+                self._port,
+                process_request=self._admit,
+                compression=None,
+                max_size=self._max_bytes,
+                ping_interval=_PING_EVERY_S,
+                ping_timeout=_PONG_WITHIN_S,
+            )
+        except OSError as e:
+            raise StartError(
+                f"cannot listen on {self._host}:{self._port}: {e.strerror}; stop what uses the port, or choose another --port"
+            ) from e
+        async with server:
+            on_ready(server.sockets[0].getsockname()[1])
+            await stopped.wait()
+        self._stop = lambda: None
+
+    async def _serve(self, connection: ws.ServerConnection) -> None:
+        peer = connection.remote_address
+        _log.info("client %s connected", peer)
+        with contextlib.suppress(websockets.ConnectionClosed):
+            await connection.send(protocol.greeting(self._policy.metadata))
+            total_ms = None
+            async for frame in connection:
+                start = time.perf_counter()
+                await connection.send(await self._respond(frame, total_ms))
+                total_ms = 1e3 * (time.perf_counter() - start)
+        _log.info("client %s left", peer)
+
+    async def _respond(self, frame: bytes | str, prev_total_ms: float | None) -> bytes | str:
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._thread, self._infer, frame, prev_total_ms)
+        except PirigError as e:
+            _log.warning("bad request: %s", e)
+            return protocol.error(e)
+        except Exception as e:
+            _log.exception("the policy failed")
+            return protocol.error(e)
+
+    def _infer(self, frame: bytes | str, prev_total_ms: float | None) -> bytes:
+        if isinstance(frame, str):
+            raise ProtocolError("a request must be a binary frame; found text")
+        obs = protocol.read(frame, max_bytes=self._max_bytes)
+        start = time.perf_counter()
+        output = self._policy.infer(obs)
+        return protocol.answer(output, infer_ms=1e3 * (time.perf_counter() - start), prev_total_ms=prev_total_ms)
+
+    def _admit(self, connection: ws.ServerConnection, request: Any) -> Any:
+        """Answers health checks, and turns away clients without the key, before a WebSocket is opened."""
+        if request.path == protocol.HEALTH_PATH:
+            return connection.respond(http.HTTPStatus.OK, protocol.HEALTH_BODY)
+        expected = protocol.authorization(self._api_key).get("Authorization", "")
+        if expected and not hmac.compare_digest(request.headers.get("Authorization", "").encode(), expected.encode()):
+            return connection.respond(http.HTTPStatus.UNAUTHORIZED, "this server wants another API key\n")
+        return None
+
+
+@contextlib.contextmanager
+def serve_in_thread(policy: Policy, **options: Any) -> Iterator[int]:
+    """Serves on loopback, on a free port unless `port` is given, while the block runs. Yields the port."""
+    server = PolicyServer(policy, **{"host": "127.0.0.1", "port": 0, **options})
+    ready: concurrent.futures.Future[int] = concurrent.futures.Future()
+
+    def serve() -> None:
+        try:
+            server.run(ready.set_result)
+        except BaseException as e:
+            ready.set_exception(e)
+
+    thread = threading.Thread(target=serve, name="policy-server", daemon=True)
+    thread.start()
+    try:
+        yield ready.result()
+    finally:
+        server.stop()
+        thread.join()

@@ -1,0 +1,18 @@
+"""Episodes as mp4, in the reference's form: 10 frames a second, H.264."""
+
+import pathlib
+from collections.abc import Iterable
+
+import imageio.v2 as imageio
+import numpy as np
+
+FRAMES_PER_SECOND = 10
+
+
+def write_mp4(path: pathlib.Path, frames: Iterable[np.ndarray]) -> None:
+    """`frames`: uint8[H, W, 3] each. The file is whole when it has its name."""
+    partial = path.with_name(f".{path.stem}.partial.mp4")
+    with imageio.get_writer(partial, fps=FRAMES_PER_SECOND) as writer:
+        for frame in frames:
+            writer.append_data(frame)
+    partial.rename(path)

@@ -1,0 +1,57 @@
+"""The openpi policy protocol, without sockets.
+
+    server                          client
+      | ---- metadata (binary) ----> |     once, on connect
+      | <--- observation (binary) -- |  \\
+      | ---- answer (binary) ------> |   | repeated
+      | ---- error (text) ---------> |  /  instead of an answer
+
+Rule 1: nothing here opens, reads or waits. Rule 2: nothing outside knows what stands in a frame.
+Rule 3: a text frame is always an error. The reference closes with 1011 after it; we stay open, so that a client whose
+request was bad can go on. A client must cope with both.
+"""
+
+from typing import Any
+
+from pirig.errors import ProtocolError, RemotePolicyError
+from pirig.types import Metadata, Observation
+from pirig.wire import codec
+
+HEALTH_PATH = "/healthz"
+HEALTH_BODY = "OK\n"
+
+
+def greeting(metadata: Metadata) -> bytes:
+    return codec.pack(dict(metadata))
+
+
+def request(obs: Observation) -> bytes:
+    return codec.pack(obs)
+
+
+def answer(output: dict[str, Any], *, infer_ms: float, prev_total_ms: float | None) -> bytes:
+    """`prev_total_ms`: the connection's previous request from receipt to sent answer; None on the first."""
+    timing = {"infer_ms": infer_ms}
+    if prev_total_ms is not None:
+        timing["prev_total_ms"] = prev_total_ms
+    return codec.pack({**output, "server_timing": timing})
+
+
+def error(problem: Exception) -> str:
+    """What a client is told: kind and message, no traceback, no paths."""
+    return f"{type(problem).__name__}: {problem}"
+
+
+def read(frame: bytes | str, *, max_bytes: int = codec.MAX_BYTES) -> dict[str, Any]:
+    """Reads any binary frame of either side. Raises RemotePolicyError for a text frame, else ProtocolError."""
+    if isinstance(frame, str):
+        raise RemotePolicyError(f"the policy server reported: {frame}")
+    value = codec.unpack(frame, max_bytes=max_bytes)
+    if not isinstance(value, dict):
+        raise ProtocolError(f"a frame must hold a map; found {type(value).__name__}")
+    return value
+
+
+def authorization(api_key: str) -> dict[str, str]:
+    """Headers that carry the key; none for an empty one."""
+    return {"Authorization": f"Api-Key {api_key}"} if api_key else {}

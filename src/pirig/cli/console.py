@@ -1,0 +1,106 @@
+"""What a person sees: log lines, a progress bar where there is a terminal, the final table."""
+
+import logging
+import sys
+from collections.abc import Mapping
+
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from pirig.results.statistics import Tally
+from pirig.types import EpisodeResult
+
+_log = logging.getLogger("pirig")
+_err = Console(stderr=True)
+
+
+def log_to_stderr() -> None:
+    """One line per event; the progress bar stays below them where stderr is a terminal."""
+    if _err.is_terminal:
+        handler: logging.Handler = RichHandler(console=_err, show_path=False, markup=False, highlighter=None)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+    else:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+    root = logging.getLogger("pirig")
+    root.handlers, root.propagate = [handler], False
+    root.setLevel(logging.INFO)
+
+
+class EpisodeProgress:
+    """Progress over the episodes of one suite: count, running success rate, time left. Silent without a terminal."""
+
+    def __init__(self, suite: str, total: int, finished: int, successes: int):
+        self._scored, self._successes = finished, successes
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=_err,
+            disable=not _err.is_terminal,
+        )
+        self._task = self._progress.add_task(suite, total=total, completed=finished, rate=self._rate())
+
+    def __enter__(self) -> "EpisodeProgress":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def show(self, result: EpisodeResult) -> None:
+        self._scored += result.status != "error"
+        self._successes += result.status == "success"
+        self._progress.update(self._task, advance=result.status != "error", rate=self._rate())
+        _log.info("%s", episode_line(result))
+
+    def _rate(self) -> str:
+        return f"{self._successes / self._scored:.1%} success" if self._scored else ""
+
+
+def episode_line(result: EpisodeResult) -> str:
+    """E.g. `libero_goal task 3 trial 17: success, 118 steps, 24 chunks, 41 ms each`."""
+    spec, times = result.spec, result.timings
+    line = f"{spec.suite} task {spec.task_id} trial {spec.trial}: {result.status}, {result.steps} steps"
+    if times.chunks:
+        line += f", {times.chunks} chunks, {1e3 * times.inference_s / times.chunks:.3g} ms each"
+    return f"{line}\n{result.error.rstrip()}" if result.error else line
+
+
+def print_table(suite: str, by_task: Mapping[int, Tally], names: Mapping[int, str]) -> None:
+    table = Table(title=suite, title_justify="left")
+    for column in ("task", "success", "rate", "95 % Wilson", "steps", "errors", "missing"):
+        table.add_column(column, justify="left" if column == "task" else "right", overflow="fold")
+    for task_id, tally in by_task.items():
+        low, high = tally.interval
+        table.add_row(
+            f"{task_id} {names[task_id]}",
+            f"{tally.successes}/{tally.scored}",
+            f"{100 * tally.rate:.1f}" if tally.scored else "-",
+            f"{100 * low:.1f} – {100 * high:.1f}",
+            f"{tally.success_steps:.0f}" if tally.successes else "-",
+            str(tally.errors or ""),
+            str(tally.missing or ""),
+        )
+    console = Console()
+    (console if console.is_terminal else Console(width=130)).print(table)
+
+
+def verdict(suite: str, total: Tally) -> str:
+    """The last line. A run with episodes missing gets no headline number."""
+    planned = total.scored + total.errors + total.missing
+    if not total.complete:
+        return (
+            f"{suite}: INCOMPLETE, {total.scored} of {planned} episodes scored, {total.errors} errors, "
+            f"{total.missing} missing; no success rate yet. The same command goes on where this one stopped."
+        )
+    low, high = total.interval
+    return (
+        f"{suite}: complete, {total.successes} of {planned} episodes succeeded: "
+        f"{100 * total.rate:.1f} % (95 % Wilson {100 * low:.1f} – {100 * high:.1f})"
+    )

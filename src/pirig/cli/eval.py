@@ -1,0 +1,259 @@
+"""`pirig eval`: LIBERO episodes with a policy, results on disk, success rates with intervals."""
+
+import dataclasses
+import importlib.metadata
+import json
+import logging
+import os
+import pathlib
+import signal
+import tempfile
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from pirig import envvars
+from pirig.cli import args, console, source
+from pirig.cli.worker import LiberoWorkerFactory
+from pirig.errors import ConfigError
+from pirig.evaluation.executors import ProcessExecutor, SerialExecutor
+from pirig.evaluation.plan import plan
+from pirig.evaluation.run import run as run_episodes
+from pirig.evaluation.worker import VideoChoice
+from pirig.results.export import export
+from pirig.results.statistics import tally, tally_by_task
+from pirig.results.store import RunStore, run_id
+from pirig.sim import assets, boot, gl, suites
+from pirig.types import EpisodeSpec, Metadata, Rules, Seeding
+
+_log = logging.getLogger(__name__)
+_INCOMPLETE = 3  # exit code
+_WORKER_MEMORY_GIB = 2.5  # one simulator takes 1.6 to 1.9
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalArgs:
+    """Names and defaults are those of the reference's evaluator; `--args.seed` and `--seed` are the same flag."""
+
+    task_suite_name: Annotated[str, tyro.conf.arg(aliases=["--suite"])] = "libero_spatial"
+    """libero_spatial, libero_object, libero_goal, libero_10, libero_90, or all (the first four)"""
+    policy: str = ""
+    """scripted, zero, random, replay:RUN or ws://HOST:PORT; default: the server at --host and --port"""
+    num_trials_per_task: int = 50
+    """trials 0 to N-1 of each task"""
+    task_ids: tuple[int, ...] = ()
+    """only these tasks of the suite"""
+    trials: tuple[int, ...] = ()
+    """only these trials, instead of --num-trials-per-task"""
+    seed: int = 7
+    seeding: Seeding = "per-episode"
+    """per-episode: the scene depends on seed and trial; openpi: as the reference's sequential evaluator shows it"""
+    replan_steps: int | None = None
+    """actions executed of each chunk; default: what the policy asks for, else 5"""
+    num_steps_wait: int = 10
+    """settle steps"""
+    resize_size: int = 224
+    workers: int | Literal["auto"] = "auto"
+    """simulator processes; 0 runs everything in this process"""
+    video: VideoChoice = "all"
+    host: str = "0.0.0.0"
+    port: int = 8000
+    connect_timeout_s: float = 600.0
+    """how long to wait for the policy server [s]"""
+    headless: bool = False
+    """run the policy of --policy-config in this process, without a socket"""
+    policy_config: str = "pi05_libero"
+    policy_dir: str = ""
+    """checkpoint directory; default: $CKPT"""
+    run: str = ""
+    """name of the run; default: made from its configuration"""
+    fresh: bool = False
+    """start over; the old run is kept beside the new one"""
+    results_out_path: pathlib.Path = pathlib.Path("results/libero")
+    video_out_path: pathlib.Path = pathlib.Path("data/libero/videos")
+
+
+class Interrupted(KeyboardInterrupt):
+    def __init__(self, number: int):
+        super().__init__(signal.Signals(number).name)
+        self.exit_code = 128 + number
+
+
+def run(argv: Sequence[str]) -> int:
+    """Returns the exit code: 0 complete, 3 episodes missing, 130 or 143 interrupted. Raises PirigError otherwise."""
+    console.log_to_stderr()
+    flags = args.parse(EvalArgs, argv, prog="pirig eval", description=__doc__ or "")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    names = suites.STANDARD_SUITES if flags.task_suite_name == "all" else (flags.task_suite_name,)
+    planned = {suite: _plan(suite, flags) for suite in names}
+    simulator = _simulator()
+    with tempfile.TemporaryFile(dir=_writable(flags.video_out_path)):
+        codes = [_run_suite(suite, specs, simulator, flags) for suite, specs in planned.items()]
+    return max(codes)
+
+
+def _plan(suite: str, flags: EvalArgs) -> list[EpisodeSpec]:
+    """Raises ConfigError for an unknown suite or task, and for a trial without an initial state."""
+    trials = flags.trials or range(flags.num_trials_per_task)
+    specs = plan(suite, flags.task_ids or [task.task_id for task in suites.tasks(suite)], trials, flags.seed)
+    if not specs:
+        raise ConfigError(f"--num-trials-per-task is {flags.num_trials_per_task}; at least 1 is needed")
+    for spec in specs:
+        suites.initial_state(spec)
+    return specs
+
+
+def _simulator() -> boot.Settings:
+    choice = gl.choose(envvars.get("MUJOCO_GL"))
+    _log.info("rendering with %s (%s)", choice.backend, choice.reason)
+    folder = assets.locate(envvars.get("PIRIG_LIBERO_ASSETS"))
+    assets.verify(folder)
+    return boot.Settings(choice.backend, folder, envvars.cache_dir())
+
+
+def _run_suite(suite: str, specs: list[EpisodeSpec], simulator: boot.Settings, flags: EvalArgs) -> int:
+    policy, metadata = _policy(flags)
+    rules = _rules(suite, metadata, flags)
+    configuration = _configuration(suite, policy, metadata, rules, simulator, flags)
+    name = f"{flags.run}-{suite}" if flags.run and flags.task_suite_name == "all" else flags.run or run_id(configuration)
+    directory = _writable(flags.results_out_path) / "runs" / name
+    with RunStore.open(directory, configuration, fresh=flags.fresh) as store:
+        _log.info("run %s: %d episodes, results in %s", name, len(specs), directory)
+        factory = LiberoWorkerFactory(
+            simulator=simulator,
+            seeding=flags.seeding,
+            resize=flags.resize_size,
+            policy=policy,
+            rules={suite: rules},
+            first=specs[0],
+            video=flags.video,
+            videos=_writable(flags.video_out_path / name),
+        )
+        try:
+            _run_remaining(suite, specs, store, factory, flags)
+        except Interrupted as signal_:
+            _log.warning("%s: stopped; what was finished is kept", signal_)
+            _report(suite, specs, store, policy, flags)
+            return signal_.exit_code
+        return 0 if _report(suite, specs, store, policy, flags) else _INCOMPLETE
+
+
+def _policy(flags: EvalArgs) -> tuple[source.PolicySource, Metadata]:
+    """Opens the policy once here, so that what is wrong with it is known before a simulator starts."""
+    name = source.choose(
+        flags.policy, headless=flags.headless, policy_config=flags.policy_config, host=flags.host, port=flags.port
+    )
+    policy = source.PolicySource(name, flags.results_out_path / "runs", flags.connect_timeout_s)
+    if policy.headless:
+        _log.info("Running in HEADLESS mode - no WebSocket connection")
+    opened = policy.open()
+    metadata = dict(opened.metadata)
+    if close := getattr(opened, "close", None):
+        close()
+    return policy, metadata
+
+
+def _rules(suite: str, metadata: Metadata, flags: EvalArgs) -> Rules:
+    replan_steps = flags.replan_steps if flags.replan_steps is not None else int(metadata.get("replan_steps", 5))
+    if replan_steps < 1 or flags.num_steps_wait < 0:
+        raise ConfigError("--replan-steps must be at least 1, and --num-steps-wait at least 0")
+    return suites.rules(suite, replan_steps=replan_steps, settle_steps=flags.num_steps_wait)
+
+
+def _configuration(
+    suite: str,
+    policy: source.PolicySource,
+    metadata: Metadata,
+    rules: Rules,
+    simulator: boot.Settings,
+    flags: EvalArgs,
+) -> dict[str, Any]:
+    """Everything that can change what an episode is, and nothing else."""
+    versions = {name: importlib.metadata.version(name) for name in ("mujoco", "robosuite", "hf-libero", "numba")}
+    configuration = {
+        "suite": suite,
+        "policy": policy.name,
+        "policy_metadata": metadata,
+        "headless": policy.headless,
+        "seed": flags.seed,
+        "seeding": flags.seeding,
+        "max_steps": rules.max_steps,
+        "settle_steps": rules.settle_steps,
+        "replan_steps": rules.replan_steps,
+        "resize_size": flags.resize_size,
+        "gl": simulator.gl,
+        "versions": versions,
+    }
+    return json.loads(json.dumps(configuration, default=lambda x: x.tolist() if hasattr(x, "tolist") else str(x)))
+
+
+def _run_remaining(
+    suite: str, specs: list[EpisodeSpec], store: RunStore, factory: LiberoWorkerFactory, flags: EvalArgs
+) -> None:
+    finished = [result for result in store.results() if result.status != "error" and result.spec in set(specs)]
+    workers = _workers(flags, len(specs) - len(finished))
+    envvars.export(boot.PROCESS_VARIABLES, override=False)  # inherited by the workers
+
+    def note(description: Mapping[str, Any]) -> None:
+        store.note(worker=dict(description))
+
+    executor = ProcessExecutor(workers, note) if workers else SerialExecutor(note)
+    successes = sum(result.status == "success" for result in finished)
+    with console.EpisodeProgress(suite, len(specs), len(finished), successes) as progress:
+        run_episodes(specs, store, executor, factory, progress.show)
+
+
+def _workers(flags: EvalArgs, episodes: int) -> int:
+    if flags.workers != "auto":
+        return flags.workers
+    with open("/proc/meminfo") as file:
+        available = next(int(line.split()[1]) for line in file if line.startswith("MemAvailable")) / 2**20
+    return max(1, min(len(os.sched_getaffinity(0)), int(available / _WORKER_MEMORY_GIB), episodes))
+
+
+def _report(
+    suite: str, specs: list[EpisodeSpec], store: RunStore, policy: source.PolicySource, flags: EvalArgs
+) -> bool:
+    """Prints the table and writes the exports. Returns whether every planned episode is scored."""
+    planned = set(specs)
+    results = [result for result in store.results() if result.spec in planned]
+    names = {task.task_id: task.language for task in suites.tasks(suite)}
+    total = tally(results, specs)
+    store.note(planned=len(specs), complete=total.complete)
+    low, high = total.interval
+    extra = {
+        "complete": total.complete,
+        "planned_episodes": len(specs),
+        "errors": total.errors,
+        "wilson_95": [low, high],
+        "run": store.directory.name,
+    }
+    csv_path, _ = export(
+        flags.results_out_path,
+        suite,
+        results,
+        task_names=names,
+        seed=flags.seed,
+        headless=policy.headless,
+        extra=extra,
+    )
+    console.print_table(suite, tally_by_task(results, specs), names)
+    _log.info("results: %s", csv_path)
+    print(console.verdict(suite, total), flush=True)
+    return total.complete
+
+
+def _writable(folder: pathlib.Path) -> pathlib.Path:
+    """Makes the folder. Raises ConfigError where nothing can be written to it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as e:
+        raise ConfigError(f"cannot write to {folder}: {e.strerror}; choose another folder") from e
+
+
+def _interrupt(number: int, _: object) -> None:
+    raise Interrupted(number)

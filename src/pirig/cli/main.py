@@ -1,0 +1,41 @@
+"""`pirig COMMAND …`: one file per command, loaded when it is asked for."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from pirig import __version__
+from pirig.errors import PirigError
+
+COMMANDS = {
+    "eval": "run LIBERO episodes with a policy and report success rates",
+    "serve": "serve a policy over a WebSocket",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Exits with 0 where all is well; errors.py says what other codes mean."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help"):
+        print(usage())
+        sys.exit(0 if words else 2)
+    if words[0] == "--version":
+        print(__version__)
+        sys.exit(0)
+    if words[0] not in COMMANDS:
+        print(f"error: pirig has no command {words[0]!r}; there are: {', '.join(COMMANDS)}", file=sys.stderr)
+        sys.exit(2)
+    try:
+        sys.exit(importlib.import_module(f"pirig.cli.{words[0]}").run(words[1:]))
+    except PirigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+def usage() -> str:
+    rows = "\n".join(f"  {name:<8} {what}" for name, what in COMMANDS.items())
+    return f"usage: pirig COMMAND [FLAGS]\n\n{rows}\n\n`pirig COMMAND --help` lists the flags of a command."
+
+
+if __name__ == "__main__":
+    main()

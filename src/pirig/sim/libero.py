@@ -57,6 +57,10 @@ class LiberoEnvironment:
         """float64[1 + nq + nv]: time [s], qpos, qvel."""
         return self._open_scene().wrapper.get_sim_state()
 
+    def fixture_poses(self) -> dict[str, np.ndarray]:
+        """float64[7] by fixture: position [m] and quaternion (w, x, y, z), which no initial state contains."""
+        return self._open_scene().fixture_poses()
+
     def describe(self) -> dict[str, Any]:
         """For the manifest: versions, back end and, once a scene is built, the GL renderer's own name."""
         renderer = _gl_renderer() if self._scene else ""
@@ -113,6 +117,15 @@ class _Scene:
         self._open = cameras
         raw, _, done, _ = self.wrapper.step(action)
         return raw, bool(done)
+
+    def fixture_poses(self) -> dict[str, np.ndarray]:
+        model = self._problem.sim.model
+        bodies = {
+            name: model.body_name2id(fixture.root_body)
+            for name, fixture in self._problem.fixtures_dict.items()
+            if fixture.root_body
+        }
+        return {name: np.concatenate((model.body_pos[i], model.body_quat[i])) for name, i in bodies.items()}
 
     def privileged(self) -> dict[str, Any]:
         if self._view is None:

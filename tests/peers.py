@@ -1,0 +1,65 @@
+"""Peers for the serving tests: policies, and a server that behaves as the reference's does."""
+
+import asyncio
+import contextlib
+import threading
+import time
+import traceback
+
+import numpy as np
+import websockets
+import websockets.asyncio.server as ws
+
+from pirig.wire import codec
+
+
+class EchoPolicy:
+    """Answers with the sum of the observation's `x`; sleeps or fails when asked to."""
+
+    metadata = {"name": "echo", "reset_pose": [0, -1.5]}
+
+    def __init__(self):
+        self.started = threading.Event()
+
+    def infer(self, obs):
+        self.started.set()
+        time.sleep(obs.get("sleep", 0))
+        if "fail" in obs:
+            raise ValueError(f"boom: {obs['fail']}")
+        return {"actions": np.full((2, 7), np.sum(obs["x"])), "policy_timing": {"infer_ms": 0.5}}
+
+
+@contextlib.contextmanager
+def reference_server(policy):
+    """Infers inside the event loop; sends a traceback as text and closes with 1011 when the policy raises."""
+
+    async def handler(connection):
+        await connection.send(codec.pack(policy.metadata))
+        while True:
+            try:
+                await connection.send(codec.pack(policy.infer(codec.unpack(await connection.recv()))))
+            except websockets.ConnectionClosed:
+                return
+            except Exception:
+                await connection.send(traceback.format_exc())
+                await connection.close(1011, "Internal server error. Traceback included in previous frame.")
+                return
+
+    loop = asyncio.new_event_loop()
+    port, stop = [], asyncio.Event()
+    opened = threading.Event()
+
+    async def serve():
+        async with ws.serve(handler, "127.0.0.1", 0, compression=None, max_size=None) as server:
+            port.append(server.sockets[0].getsockname()[1])
+            opened.set()
+            await stop.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
+    thread.start()
+    opened.wait(10)
+    try:
+        yield port[0]
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join()

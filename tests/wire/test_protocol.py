@@ -1,0 +1,40 @@
+import json
+
+import golden
+import numpy as np
+import pytest
+
+from pirig.errors import ProtocolError, RemotePolicyError
+from pirig.wire import codec, protocol
+
+SESSIONS = sorted((golden.ROOT / "wire").glob("session_*.json"))
+
+
+@pytest.mark.parametrize("path", SESSIONS, ids=lambda path: path.stem)
+def test_the_greeting_is_the_references_frame(path):
+    session = json.loads(path.read_text())
+    frame = bytes.fromhex(session["raw_policy_error"][0][2])
+    assert protocol.greeting(protocol.read(frame)) == frame
+
+
+def test_the_first_answer_has_no_previous_time():
+    actions = np.zeros((2, 7))
+    first = protocol.read(protocol.answer({"actions": actions}, infer_ms=1.5, prev_total_ms=None))
+    second = protocol.read(protocol.answer({"actions": actions}, infer_ms=1.5, prev_total_ms=2.0))
+    assert first["server_timing"] == {"infer_ms": 1.5}
+    assert second["server_timing"] == {"infer_ms": 1.5, "prev_total_ms": 2.0}
+
+
+def test_a_text_frame_is_the_servers_error():
+    with pytest.raises(RemotePolicyError, match="out of memory"):
+        protocol.read(protocol.error(RuntimeError("out of memory")))
+
+
+def test_a_frame_that_is_no_map_is_refused():
+    with pytest.raises(ProtocolError, match="found list"):
+        protocol.read(codec.pack([1]))
+
+
+def test_the_key_travels_as_openpi_sends_it():
+    assert protocol.authorization("SECRET") == {"Authorization": "Api-Key SECRET"}
+    assert protocol.authorization("") == {}

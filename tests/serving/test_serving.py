@@ -191,6 +191,7 @@ def test_errors_of_the_reference_server_are_reported_and_survived():
         ("ws://gpu:9000", None, "ws://gpu:9000"),
         ("ws://gpu:9000", 8000, "ws://gpu:9000"),
         ("wss://gpu/pi", None, "wss://gpu/pi"),
+        ("ws://0.0.0.0:9000", None, "ws://127.0.0.1:9000"),
         ("::1", 8000, "ws://[::1]:8000"),
     ],
 )

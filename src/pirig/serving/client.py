@@ -102,10 +102,10 @@ class RemotePolicy:
 
 
 def address(host: str, port: int | None) -> str:
-    """`host` may be a name, an IP address or a ws:// URI; the reference's default 0.0.0.0 means this machine."""
-    uri = host if "://" in host else f"ws://{host}"
-    parts = urllib.parse.urlsplit(uri)
-    name = "127.0.0.1" if parts.hostname == "0.0.0.0" else parts.hostname or ""
-    name = f"[{name}]" if ":" in name else name
-    number = parts.port or (port if "://" not in host or parts.port is None else None)
-    return f"{parts.scheme}://{name}:{number}{parts.path}" if number else f"{parts.scheme}://{name}{parts.path}"
+    """`host`: a name, an IP address, or a whole ws:// URI. The reference's default 0.0.0.0 means this machine."""
+    if "://" not in host:
+        name = "127.0.0.1" if host == "0.0.0.0" else host
+        return f"ws://[{name}]:{port}" if ":" in name else f"ws://{name}:{port}"
+    parts = urllib.parse.urlsplit(host)
+    netloc = parts.netloc.replace("0.0.0.0", "127.0.0.1")
+    return parts._replace(netloc=netloc).geturl()

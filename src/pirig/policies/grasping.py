@@ -1,0 +1,142 @@
+"""Geometry for the scripted policy: where a parallel gripper can take hold of something, from collision boxes.
+
+World coordinates, z up; lengths [m], angles [rad]. The constants were tuned on LIBERO's objects.
+"""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+_OPENING = 0.074  # widest thing that fits between the open fingers
+_CORNERS = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
+
+
+@dataclasses.dataclass(frozen=True)
+class Grasp:
+    point: np.ndarray  # [3] of the grip site
+    yaw: float  # turn of the gripper about z from where it started
+    below: float  # how far the object hangs below the grip site
+
+
+class Scene:
+    """Questions to a `privileged` observation."""
+
+    def __init__(self, privileged: dict[str, Any]):
+        self.goal: list[list[str]] = privileged["goal"]
+        self.hand: np.ndarray = privileged["gripper"]["position"]
+        self.facing: np.ndarray = privileged["gripper"]["rotation"]
+        self.finger_axis: np.ndarray = privileged["gripper"]["axis"]
+        self._owners, self._boxes = privileged["owners"], privileged["boxes"]
+        self._bodies, self._sites = privileged["bodies"], privileged["sites"]
+
+    def knows(self, name: str) -> bool:
+        return name in self._bodies or name in self._sites
+
+    def position(self, name: str) -> np.ndarray:
+        """[3] of an object, fixture or site."""
+        return self._sites[name]["position"] if name in self._sites else self._bodies[name]
+
+    def carrier(self, target: str) -> str:
+        """The object that a site belongs to; an object carries itself."""
+        return self._sites[target]["of"] if target in self._sites else target
+
+    def corners(self, name: str) -> np.ndarray:
+        """[K, 3] corners of an object's boxes; K is 0 for the table."""
+        mine = self._owned_by(name)
+        local = _CORNERS * self._boxes["half"][mine, None]
+        turned = np.einsum("nij,nkj->nki", self._boxes["rotation"][mine], local)
+        return (turned + self._boxes["center"][mine, None]).reshape(-1, 3)
+
+    def occupied(self, point: np.ndarray, radius: float, ignoring: str) -> bool:
+        """Whether a ball touches a box of anything but `ignoring` and the robot."""
+        inside = np.einsum("nji,nj->ni", self._boxes["rotation"], point - self._boxes["center"])
+        gap = np.linalg.norm(np.maximum(np.abs(inside) - self._boxes["half"], 0), axis=1)
+        return bool(np.any((gap < radius) & ~self._owned_by(ignoring)))
+
+    def _owned_by(self, name: str) -> np.ndarray:
+        return self._boxes["owner"] == (self._owners.index(name) if name in self._owners else -2)
+
+
+def plan_grasp(scene: Scene, name: str, finger_axis: np.ndarray, attempt: int) -> Grasp:
+    """The `attempt`-th best grasp (from 0). Narrow things are straddled; wide ones are open, and pinched at the rim."""
+    corners = scene.corners(name)
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    start = float(np.arctan2(finger_axis[1], finger_axis[0]))
+    turns = np.deg2rad(np.arange(-90, 90, 3))
+    widths = np.array([np.ptp(corners[:, :2] @ _direction(start + turn)) for turn in turns])
+    if widths.min() < _OPENING:
+        narrow = turns[widths <= widths.min() + 0.004]
+        candidates = _straddling(scene, name, corners, start, narrow)
+        attempt *= 2  # neighbours in this list are nearly the same grasp
+    else:
+        candidates = _at_the_rim(scene, name, corners, start)
+    candidates.sort(key=lambda candidate: candidate[0])
+    _, yaw, point = candidates[min(attempt, len(candidates) - 1)]
+    return Grasp(point, float(yaw), float(point[2] - low[2])) if high[2] >= low[2] else Grasp(point, 0.0, 0.0)
+
+
+Candidates = list[tuple[float, float, np.ndarray]]
+"""(cost, yaw, point)"""
+
+
+def _straddling(scene: Scene, name: str, corners: np.ndarray, start: float, turns: np.ndarray) -> Candidates:
+    """Fingers on both sides, in the middle of the object or up to 3 cm along it."""
+    low, high = corners[:, 2].min(), corners[:, 2].max()
+    height = max(low + 0.012, high - min(0.035, 0.55 * (high - low)))
+    found: Candidates = []
+    for turn in turns:
+        across, along = _direction(start + turn), _direction(start + turn + np.pi / 2)
+        (left, right), (near, far) = _extent(corners, across), _extent(corners, along)
+        for share in (0.0, 0.5, -0.5):
+            shift = float(np.clip(share * (far - near) / 2, -0.03, 0.03))
+            xy = across * (left + right) / 2 + along * ((near + far) / 2 + shift)
+            point = np.array([*xy, height])
+            share = shift / ((far - near) / 2) if far > near else 0.0
+            cost = 0.3 * abs(turn) + 0.2 * abs(share) + _blocked_straddle(scene, name, point, across)
+            found.append((cost, turn, point))
+    return found
+
+
+def _at_the_rim(scene: Scene, name: str, corners: np.ndarray, start: float) -> Candidates:
+    """One finger inside, one outside, at twelve places around the rim."""
+    high = corners[:, 2].max()
+    centre = (corners.min(axis=0) + corners.max(axis=0))[:2] / 2
+    rim = corners[corners[:, 2] > high - 0.012, :2]
+    found: Candidates = []
+    for degrees in (0, 180, 30, -30, 150, -150, 60, -60, 120, -120, 90, -90):
+        outward = _direction(start + np.deg2rad(degrees))
+        reach = (rim @ outward).max() - centre @ outward
+        point = np.array([*(centre + outward * (reach - 0.004)), high - 0.012])
+        yaw = (np.deg2rad(degrees) + np.pi / 2) % np.pi - np.pi / 2  # either finger may be the outer one
+        found.append((0.01 * abs(yaw) + _blocked_rim(scene, name, point, outward), yaw, point))
+    return found
+
+
+def _blocked_straddle(scene: Scene, name: str, point: np.ndarray, across: np.ndarray) -> float:
+    """How many of the open fingers and the sides of the hand would hit something else."""
+    probes = [(side * 0.05, 0.006, 0.010) for side in (1, -1)] + [(side * 0.09, 0.10, 0.02) for side in (1, -1)]
+    return _count_blocked(scene, name, point, across, probes)
+
+
+def _blocked_rim(scene: Scene, name: str, point: np.ndarray, outward: np.ndarray) -> float:
+    """As above, for the outer finger and the hand, which leans over the object."""
+    probes = [(0.035, -0.005, 0.012), (0.045, 0.05, 0.02), (0.08, 0.11, 0.03), (-0.09, 0.11, 0.03)]
+    return _count_blocked(scene, name, point, outward, probes)
+
+
+def _count_blocked(
+    scene: Scene, name: str, point: np.ndarray, direction: np.ndarray, probes: list[tuple[float, float, float]]
+) -> float:
+    """`probes`: shift along `direction`, shift up, radius."""
+    balls = ((point + np.array([*(shift * direction), up]), radius) for shift, up, radius in probes)
+    return float(sum(scene.occupied(ball, radius, name) for ball, radius in balls))
+
+
+def _direction(angle: float) -> np.ndarray:
+    return np.array([np.cos(angle), np.sin(angle)])
+
+
+def _extent(corners: np.ndarray, direction: np.ndarray) -> tuple[float, float]:
+    along = corners[:, :2] @ direction
+    return float(along.min()), float(along.max())

@@ -1,0 +1,104 @@
+"""The floor plan of ARCHITECTURE.md, enforced. A module imports the base, its own package and those listed."""
+
+import ast
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+SOURCE = pathlib.Path(__file__).parents[1] / "src/pirig"
+BASE = {"types", "interfaces", "errors", "seeding", "envvars", "imports"}
+MAY_IMPORT = {
+    "wire": set(),
+    "transforms": set(),
+    "results": set(),
+    "serving": {"wire"},
+    "sim": {"transforms"},
+    "evaluation": {"results"},
+    "policies": {"transforms", "models", "checkpoints", "quantization"},
+    "models": set(),
+    "checkpoints": set(),
+    "quantization": set(),
+    "stack": set(),
+}
+EVERYTHING = {"cli"}
+HEAVY = {  # package -> the only packages of ours that may import it
+    "mujoco": {"sim"},
+    "robosuite": {"sim"},
+    "libero": {"sim"},
+    "OpenGL": {"sim"},
+    "imageio": {"sim"},
+    "PIL": {"sim", "transforms"},
+    "websockets": {"serving"},
+    "msgpack": {"wire"},
+    "tyro": {"cli"},
+    "rich": {"cli"},
+    "scipy": {"results"},
+    "jax": {"models", "policies", "checkpoints"},
+    "torch": {"models", "policies", "checkpoints", "quantization"},
+    "docker": {"stack"},
+}
+FREE_OF = ("torch", "jax", "mujoco", "robosuite", "libero")
+MODULES = {path.relative_to(SOURCE).as_posix(): path.read_text() for path in sorted(SOURCE.rglob("*.py"))}
+
+
+def imports(text):
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def faults(place, text):
+    """What the module at `place`, e.g. `sim/libero.py`, imports and must not."""
+    own = place.split("/")[0].removesuffix(".py")
+    allowed = BASE | {own} | MAY_IMPORT.get(own, set())
+    for name in imports(text):
+        top, *rest = name.split(".")
+        target = rest[0] if rest else ""
+        inside = (SOURCE / target).is_dir() or (SOURCE / f"{target}.py").exists()
+        if top == "pirig" and inside and own not in EVERYTHING and target not in (BASE if own in BASE else allowed):
+            yield f"{place} must not import {name}"
+        if top in HEAVY and own not in HEAVY[top]:
+            yield f"{place} must not import {top}; only {sorted(HEAVY[top])} may"
+
+
+@pytest.mark.parametrize("place", MODULES)
+def test_imports_follow_the_floor_plan(place):
+    assert not list(faults(place, MODULES[place]))
+
+
+@pytest.mark.parametrize(
+    ("place", "text"),
+    [
+        ("evaluation/episode.py", "from pirig.sim.libero import LiberoEnvironment"),
+        ("evaluation/run.py", "from pirig import sim"),
+        ("types.py", "import pirig.wire.codec"),
+        ("serving/server.py", "def f():\n    from pirig.policies import baselines"),
+        ("results/store.py", "import mujoco"),
+    ],
+)
+def test_a_breach_is_found(place, text):
+    assert len(list(faults(place, text))) == 1
+
+
+def test_every_package_has_its_place():
+    packages = {path.name for path in SOURCE.iterdir() if (path / "__init__.py").exists()}
+    assert packages <= MAY_IMPORT.keys() | EVERYTHING
+
+
+@pytest.mark.parametrize("place", [p for p in MODULES if p.split("/")[0] in ("cli", "evaluation", "results", "serving")])
+def test_the_coordinator_loads_no_heavy_package(place):
+    module = "pirig." + place.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    code = f"import sys, {module}; sys.exit(' '.join(m for m in {FREE_OF} if m in sys.modules))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+
+
+@pytest.mark.parametrize("place", [p for p in MODULES if p != "envvars.py"])
+def test_only_envvars_reads_the_environment(place):
+    used = {node.attr for node in ast.walk(ast.parse(MODULES[place])) if isinstance(node, ast.Attribute)}
+    assert not used & {"environ", "getenv", "putenv"}

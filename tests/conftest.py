@@ -1,0 +1,14 @@
+"""Simulators run in processes of their own: two render contexts in one process mix up their images."""
+
+import concurrent.futures
+import multiprocessing
+
+import pytest
+
+
+@pytest.fixture
+def processes():
+    """An executor whose every call runs in a new process."""
+    spawn = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(4, mp_context=spawn, max_tasks_per_child=1) as pool:
+        yield pool

@@ -1,0 +1,86 @@
+"""Laws of the scripted policy, in a hand-made scene. Its known answers are in tests/sim/test_conformance.py."""
+
+import copy
+
+import contracts
+import numpy as np
+import pytest
+
+from pirig.errors import PolicyError
+from pirig.policies.scripted import ScriptedPolicy
+from pirig.wire import codec
+
+CUBE, PLATE = np.array([0.1, 0.2, 0.92]), np.array([0.0, -0.2, 0.91])
+
+
+def scene(hand, goal=("on", "cube", "plate")):
+    """A 4 cm cube and a plate; the hand looks down and its fingers open along y."""
+    return {
+        "goal": [list(goal)],
+        "owners": ["cube", "plate"],
+        "boxes": {
+            "center": np.array([CUBE, PLATE]),
+            "rotation": np.array([np.eye(3)] * 2),
+            "half": np.array([[0.02, 0.02, 0.02], [0.08, 0.08, 0.01]]),
+            "owner": np.array([0, 1]),
+        },
+        "bodies": {"cube": CUBE, "plate": PLATE},
+        "sites": {},
+        "gripper": {"position": np.array(hand), "rotation": np.diag([1.0, -1.0, -1.0]), "axis": np.array([0.0, 1, 0])},
+    }
+
+
+def follow(policy, steps, over_the_wire=False):
+    """A hand that goes where it is told, at 5 cm for an action of 1; the cube stays. Returns the hand's path."""
+    hand, carry, path = np.array([0.0, 0.0, 1.2]), None, []
+    for _ in range(steps):
+        request = {"privileged": scene(hand), **({"carry": carry} if carry else {})}
+        answer = policy.infer(request)
+        if over_the_wire:
+            answer = codec.unpack(codec.pack(answer))
+        carry, action = answer["carry"], answer["actions"][0]
+        hand = hand + 0.05 * action[:3]
+        path.append((*hand, action[6]))
+    return np.array(path)
+
+
+class TestScripted(contracts.PolicyLaws):
+    policy = pytest.fixture(lambda self: ScriptedPolicy())
+    observation = pytest.fixture(lambda self: {"privileged": scene([0.0, 0.0, 1.2])})
+
+    def test_it_goes_above_the_object_first_with_an_open_gripper(self, policy):
+        path = follow(policy, 12)
+        closest = np.argmin(np.linalg.norm(path[:, :2] - CUBE[:2], axis=1))
+        assert np.linalg.norm(path[closest, :2] - CUBE[:2]) < 0.02
+        assert (path[:, 3] == -1).all() and (path[:, 2] > CUBE[2]).all()
+
+    def test_then_it_closes_on_it_lifts_it_and_tries_again_when_it_missed(self, policy):
+        path = follow(policy, 160)
+        closing = np.flatnonzero(np.diff(path[:, 3]) > 0)
+        assert np.linalg.norm(path[closing[0], :3] - CUBE) < 0.03
+        assert len(closing) == 3, "the cube stays on the table, so there are three attempts"
+
+    def test_memory_survives_the_wire_bit_for_bit(self, policy):
+        assert np.array_equal(follow(policy, 160), follow(policy, 160, over_the_wire=True))
+
+    def test_one_instance_serves_episodes_that_interleave(self, policy):
+        alone = follow(policy, 30)
+        first, second = ScriptedPolicy(), policy
+        assert np.array_equal(follow(first, 30), alone) and np.array_equal(follow(second, 30), alone)
+
+    def test_a_memory_is_never_changed(self, policy, observation):
+        carry = policy.infer(observation)["carry"]
+        kept = copy.deepcopy(carry)
+        policy.infer({**observation, "carry": carry})
+        np.testing.assert_equal(carry, kept)
+
+
+@pytest.mark.parametrize("goal", [("turnon", "stove"), ("open", "drawer"), ("on", "cube", "nowhere")])
+def test_it_holds_still_where_it_has_no_script(goal):
+    answer = ScriptedPolicy().infer({"privileged": scene([0.0, 0.0, 1.2], goal)})
+    assert answer["actions"].tolist() == [[0, 0, 0, 0, 0, 0, -1]]
+
+
+def test_without_privileged_poses_it_says_what_it_needs():
+    with pytest.raises(PolicyError, match="needs the observation 'privileged'"):
+        ScriptedPolicy().infer({"prompt": "put the cube on the plate"})

@@ -1,0 +1,83 @@
+"""Our environment against a plain LIBERO loop, bit for bit."""
+
+import golden
+import json
+
+import numpy as np
+import pytest
+import simulators
+
+from pirig.sim import suites
+from pirig.types import EpisodeSpec
+
+TASKS = [("libero_spatial", 0), ("libero_object", 0), ("libero_goal", 3), ("libero_10", 2), ("libero_90", 10)]
+
+
+def equal(found, expected):
+    return len(found) == len(expected) and all(a.tobytes() == b.tobytes() for a, b in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize(("suite", "task_id"), TASKS)
+def test_states_and_images_are_bit_identical(processes, suite, task_id):
+    spec, actions = EpisodeSpec(suite, task_id, 4, 7), simulators.random_actions(60)
+    expected = processes.submit(simulators.plain_episode, spec, actions)
+    always = processes.submit(simulators.our_episode, spec, actions, 1).result()
+    lazily = processes.submit(simulators.our_episode, spec, actions, 5).result()
+    expected = expected.result()
+    assert len(expected.states) == 71 and not np.array_equal(expected.images[10], expected.images[-1])
+    assert equal(always.states, expected.states) and equal(lazily.states, expected.states)
+    assert equal(always.images, expected.images) and equal(lazily.images, expected.images[4::5])
+    assert equal(always.proprioception, expected.proprioception)
+
+
+@pytest.mark.parametrize(("suite", "task_id"), [("libero_goal", 3), ("libero_spatial", 4)])
+def test_the_openpi_protocol_shows_the_references_scenes_in_any_order(processes, suite, task_id):
+    expected = processes.submit(simulators.plain_sequence, suite, task_id, 4, 7)
+    found = processes.submit(simulators.our_sequence, suite, task_id, [3, 0, 2, 1, 3], 7).result()
+    assert [trial for trial, states in found if not equal(states, expected.result()[trial])] == []
+
+
+POSES = {
+    (row["suite"], row["task"]): row for row in json.loads((golden.ROOT / "libero/fixture_poses_seed7.json").read_text())
+}
+SAMPLE = [task for task in sorted(POSES) if POSES[task]["fixtures"]][:: max(1, len(POSES) // 8)]
+
+
+@pytest.mark.parametrize(("suite", "task_id"), SAMPLE)
+def test_fixtures_stand_where_the_reference_has_them(processes, suite, task_id):
+    """Golden values: poses after each reset of the reference's loop under seed 7."""
+    row, trials = POSES[suite, task_id], [6, 0]
+    found = processes.submit(simulators.our_fixtures, suite, task_id, trials, 7).result()
+    for trial, poses in zip(trials, found, strict=True):
+        expected = dict(zip(row["fixtures"], row["poses_seed7"][trial], strict=True))
+        assert {name: poses[name] for name in expected} == expected
+
+
+KNOWN = [(suite, task, trial) for suite in suites.STANDARD_SUITES[:3] for task, trial in ((1, 0), (4, 1), (6, 3))]
+
+
+def test_known_answers_are_the_same_in_a_plain_loop(processes):
+    """Successes and step counts, failures included."""
+    specs = {suite: [EpisodeSpec(s, task, trial, 7) for s, task, trial in KNOWN if s == suite] for suite, *_ in KNOWN}
+    rules = {suite: suites.rules(suite, replan_steps=1) for suite in specs}
+    ours = {suite: processes.submit(simulators.our_scripted, specs[suite], rules[suite]) for suite in specs}
+    plain = {suite: [processes.submit(simulators.plain_scripted, s, rules[suite]) for s in specs[suite]] for suite in specs}
+    for suite in specs:
+        assert ours[suite].result() == [one.result() for one in plain[suite]]
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("suite", "least"), [("libero_object", 47), ("libero_spatial", 44), ("libero_goal", 15)])
+def test_the_scripted_policy_reaches_its_known_answers(processes, suite, least):
+    rules = suites.rules(suite, replan_steps=1)
+    by_task = [[EpisodeSpec(suite, task, trial, 7) for trial in range(5)] for task in range(10)]
+    ours = [processes.submit(simulators.our_scripted, specs, rules) for specs in by_task]
+    plain = [[processes.submit(simulators.plain_scripted, spec, rules) for spec in specs] for specs in by_task]
+    successes = 0
+    for task, (mine, theirs) in enumerate(zip(ours, plain, strict=True)):
+        found = mine.result()
+        print(f"{suite} task {task}: {sum(done for done, _ in found)} of 5, steps {[steps for _, steps in found]}")
+        assert found == [one.result() for one in theirs]
+        successes += sum(done for done, _ in found)
+    print(f"{suite}: {successes} of 50")
+    assert successes >= least

@@ -1,0 +1,98 @@
+"""Laws of the LIBERO environment, and that where an episode runs changes nothing."""
+
+import contracts
+import pytest
+import simulators
+
+from pirig.cli.source import PolicySource
+from pirig.cli.worker import LiberoWorkerFactory
+from pirig.errors import ConfigError
+from pirig.evaluation.executors import ProcessExecutor
+from pirig.policies.scripted import ScriptedPolicy
+from pirig.serving.server import serve_in_thread
+from pirig.sim import suites
+from pirig.sim.libero import LiberoEnvironment
+from pirig.types import EpisodeSpec, Rules
+
+SPECS = [
+    EpisodeSpec("libero_goal", 3, 0, 7),
+    EpisodeSpec("libero_goal", 3, 1, 7),
+    EpisodeSpec("libero_spatial", 0, 2, 7),
+    EpisodeSpec("libero_object", 1, 0, 7),
+]
+SHORT = Rules(max_steps=15, settle_action=suites.SETTLE_ACTION)
+
+
+def outcomes(specs, tmp_path, *, workers=1, policy="random", rules=SHORT):
+    factory = LiberoWorkerFactory(
+        simulator=simulators.settings(),
+        seeding="per-episode",
+        resize=224,
+        policy=PolicySource(policy, tmp_path, connect_timeout_s=10),
+        rules={spec.suite: rules for spec in specs},
+        first=specs[0],
+        video="none",
+        videos=tmp_path,
+    )
+    results = list(ProcessExecutor(workers).run(specs, factory))
+    assert not [result.error for result in results if result.error]
+    return {result.spec: result.outcome() for result in results}
+
+
+def test_order_company_and_number_of_workers_change_nothing(tmp_path):
+    expected = outcomes(SPECS, tmp_path)
+    assert len({state for _, _, state, _ in expected.values()}) == len(SPECS)
+    assert outcomes(SPECS[::-1], tmp_path, workers=2) == expected
+    assert outcomes(SPECS, tmp_path, workers=4) == expected
+    alone = SPECS[1]
+    assert outcomes([alone], tmp_path) == {alone: expected[alone]}
+
+
+def test_a_served_policy_gives_the_same_episodes_as_a_headless_one(tmp_path):
+    specs = [EpisodeSpec("libero_object", 0, 0, 7), EpisodeSpec("libero_object", 2, 1, 7)]
+    rules = suites.rules("libero_object", replan_steps=1)
+    headless = outcomes(specs, tmp_path, workers=2, policy="scripted", rules=rules)
+    with serve_in_thread(ScriptedPolicy()) as port:
+        served = outcomes(specs, tmp_path, workers=2, policy=f"ws://127.0.0.1:{port}", rules=rules)
+    assert served == headless
+    assert {status for status, *_ in headless.values()} == {"success"}
+
+
+class TestLiberoEnvironment(contracts.EnvironmentLaws):
+    """The one simulator that lives in the process of the tests."""
+
+    @pytest.fixture(scope="class")
+    def env(self):
+        env = LiberoEnvironment(simulators.settings())
+        yield env
+        env.close()
+
+    @pytest.fixture
+    def specs(self):
+        return EpisodeSpec("libero_goal", 1, 0, 7), EpisodeSpec("libero_goal", 1, 3, 7)
+
+    def test_the_observation_is_what_openpi_sends(self, env, specs):
+        look = ("observation/image", "observation/wrist_image", "observation/state")
+        seen = env.reset(specs[0], look).observation
+        assert {key: (value.dtype.str, value.shape) for key, value in seen.items() if key != "prompt"} == {
+            "observation/image": ("|u1", (224, 224, 3)),
+            "observation/wrist_image": ("|u1", (224, 224, 3)),
+            "observation/state": ("<f8", (8,)),
+        }
+        assert seen["prompt"] == "put the bowl on the stove"
+        assert seen["observation/image"].std() > 20, "a picture, not a blank"
+
+    def test_bad_episodes_and_keys_say_what_there_is(self, env, specs):
+        for spec, message in (
+            (EpisodeSpec("libero_gaol", 0, 0), "unknown suite 'libero_gaol'; there are: libero_spatial"),
+            (EpisodeSpec("libero_goal", 10, 0), "libero_goal has no task 10; its tasks are 0 to 9"),
+            (EpisodeSpec("libero_goal", 0, 50), "no trial 50; it has 50 initial states"),
+        ):
+            with pytest.raises(ConfigError, match=message):
+                env.reset(spec)
+        with pytest.raises(ConfigError, match="no observation .'depth'"):
+            env.reset(specs[0], ("depth",))
+
+    def test_it_names_the_renderer(self, env, specs):
+        env.reset(specs[0])
+        assert env.describe()["gl_renderer"] and env.describe()["versions"]["mujoco"] == "3.2.3"

@@ -14,7 +14,9 @@ class PolicyLaws:
         first = policy.infer(copy.deepcopy(observation))["actions"]
         policy.infer({**copy.deepcopy(observation), "noise_key": "another"})
         again = policy.infer(copy.deepcopy(observation))["actions"]
-        assert np.array_equal(first, again), "the same observation must give the same actions, whatever was asked before"
+        assert np.array_equal(first, again), (
+            "the same observation must give the same actions, whatever was asked before"
+        )
 
     def test_an_observation_is_never_changed(self, policy, observation):
         given = copy.deepcopy(observation)
@@ -61,5 +63,3 @@ class EnvironmentLaws:
         env.reset(specs[0])
         env.step(np.full(7, -0.3))
         assert env.state_hash() != moved
-
-

@@ -16,7 +16,9 @@ class Variable:
 
 
 TABLE = (
-    Variable("PIRIG_LIBERO_ASSETS", "folder with LIBERO's meshes and textures, instead of the installed asset packages"),
+    Variable(
+        "PIRIG_LIBERO_ASSETS", "folder with LIBERO's meshes and textures, instead of the installed asset packages"
+    ),
     Variable("PIRIG_CACHE", "folder for compiled code and generated files; default ~/.cache/pirig"),
     Variable("MUJOCO_GL", "egl, osmesa or glx; chosen by itself where unset"),
     Variable("MUJOCO_EGL_DEVICE_ID", "index of the EGL device to render on"),

@@ -1,9 +1,9 @@
 """The loop, on a scene without physics."""
 
-import contracts
 import numpy as np
 import pytest
 
+import contracts
 from pirig.errors import PolicyError
 from pirig.evaluation.episode import check_actions, run_episode, warm_up
 from pirig.evaluation.replay import frames

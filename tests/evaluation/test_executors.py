@@ -84,7 +84,11 @@ def test_a_dead_worker_costs_only_its_episode_and_says_how_it_died():
 
 @pytest.mark.parametrize(
     ("make", "reason"),
-    [(refuses, "the assets are missing"), (breaks, "ZeroDivisionError"), (dies_at_start, "exit code 9 while it started")],
+    [
+        (refuses, "the assets are missing"),
+        (breaks, "ZeroDivisionError"),
+        (dies_at_start, "exit code 9 while it started"),
+    ],
 )
 def test_workers_that_cannot_start_stop_the_run_with_the_reason(make, reason):
     with pytest.raises(StartError, match=reason):

@@ -1,7 +1,7 @@
-import contracts
 import numpy as np
 import pytest
 
+import contracts
 from pirig.errors import ConfigError, PolicyError
 from pirig.policies import baselines
 from pirig.policies.wrappers import DefaultPrompt

@@ -4,10 +4,10 @@ import json
 import time
 import urllib.request
 
-import openpi_client_env
-import peers
 import pytest
 
+import openpi_client_env
+import peers
 from pirig.serving.server import serve_in_thread
 
 

@@ -8,10 +8,10 @@ import urllib.error
 import urllib.request
 
 import numpy as np
-import peers
 import pytest
 import websockets.sync.client
 
+import peers
 from pirig.errors import ProtocolError, RemotePolicyError, StartError
 from pirig.serving.client import RemotePolicy, address
 from pirig.serving.server import PolicyServer, serve_in_thread

@@ -1,12 +1,12 @@
 """Our environment against a plain LIBERO loop, bit for bit."""
 
-import golden
 import json
 
 import numpy as np
 import pytest
-import simulators
 
+import golden
+import simulators
 from pirig.sim import suites
 from pirig.types import EpisodeSpec
 
@@ -21,9 +21,8 @@ def equal(found, expected):
 def test_states_and_images_are_bit_identical(processes, suite, task_id):
     spec, actions = EpisodeSpec(suite, task_id, 4, 7), simulators.random_actions(60)
     expected = processes.submit(simulators.plain_episode, spec, actions)
-    always = processes.submit(simulators.our_episode, spec, actions, 1).result()
-    lazily = processes.submit(simulators.our_episode, spec, actions, 5).result()
-    expected = expected.result()
+    always, lazily = (processes.submit(simulators.our_episode, spec, actions, every) for every in (1, 5))
+    expected, always, lazily = expected.result(), always.result(), lazily.result()
     assert len(expected.states) == 71 and not np.array_equal(expected.images[10], expected.images[-1])
     assert equal(always.states, expected.states) and equal(lazily.states, expected.states)
     assert equal(always.images, expected.images) and equal(lazily.images, expected.images[4::5])
@@ -38,7 +37,8 @@ def test_the_openpi_protocol_shows_the_references_scenes_in_any_order(processes,
 
 
 POSES = {
-    (row["suite"], row["task"]): row for row in json.loads((golden.ROOT / "libero/fixture_poses_seed7.json").read_text())
+    (row["suite"], row["task"]): row
+    for row in json.loads((golden.ROOT / "libero/fixture_poses_seed7.json").read_text())
 }
 SAMPLE = [task for task in sorted(POSES) if POSES[task]["fixtures"]][:: max(1, len(POSES) // 8)]
 
@@ -61,7 +61,9 @@ def test_known_answers_are_the_same_in_a_plain_loop(processes):
     specs = {suite: [EpisodeSpec(s, task, trial, 7) for s, task, trial in KNOWN if s == suite] for suite, *_ in KNOWN}
     rules = {suite: suites.rules(suite, replan_steps=1) for suite in specs}
     ours = {suite: processes.submit(simulators.our_scripted, specs[suite], rules[suite]) for suite in specs}
-    plain = {suite: [processes.submit(simulators.plain_scripted, s, rules[suite]) for s in specs[suite]] for suite in specs}
+    plain = {
+        suite: [processes.submit(simulators.plain_scripted, s, rules[suite]) for s in specs[suite]] for suite in specs
+    }
     for suite in specs:
         assert ours[suite].result() == [one.result() for one in plain[suite]]
 

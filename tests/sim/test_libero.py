@@ -1,9 +1,9 @@
 """Laws of the LIBERO environment, and that where an episode runs changes nothing."""
 
-import contracts
 import pytest
-import simulators
 
+import contracts
+import simulators
 from pirig.cli.source import PolicySource
 from pirig.cli.worker import LiberoWorkerFactory
 from pirig.errors import ConfigError
@@ -62,7 +62,8 @@ class TestLiberoEnvironment(contracts.EnvironmentLaws):
     """The one simulator that lives in the process of the tests."""
 
     @pytest.fixture(scope="class")
-    def env(self):
+    @classmethod
+    def env(cls):
         env = LiberoEnvironment(simulators.settings())
         yield env
         env.close()

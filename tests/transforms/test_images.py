@@ -1,9 +1,9 @@
 """Golden values: openpi's client (`image_tools.resize_with_pad`) on Pillow."""
 
-import golden
 import numpy as np
 import pytest
 
+import golden
 from pirig.transforms.images import resize_with_pad, upright
 
 CASES = sorted((golden.ROOT / "transforms").glob("resize_with_pad_*_to_224.npz"))

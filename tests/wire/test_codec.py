@@ -2,7 +2,6 @@
 
 import json
 
-import golden
 import msgpack
 import numpy as np
 import pytest
@@ -10,12 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as stn
 
+import golden
 from pirig.errors import ProtocolError
 from pirig.wire import codec
 
-CASES = {name: bytes.fromhex(case["hex"]) for name, case in json.loads(
-    (golden.ROOT / "wire/msgpack_cases.json").read_text()
-)["cases"].items()}
+CASES = {
+    name: bytes.fromhex(case["hex"])
+    for name, case in json.loads((golden.ROOT / "wire/msgpack_cases.json").read_text())["cases"].items()
+}
 OBSERVATION = (golden.ROOT / "wire/libero_observation_small.msgpack").read_bytes()
 
 
@@ -38,10 +39,14 @@ def test_views_travel_in_c_order():
 
 
 ARRAYS = stn.arrays(
-    st.one_of(stn.boolean_dtypes(), stn.integer_dtypes(), stn.floating_dtypes(sizes=(16, 32, 64)), stn.unicode_string_dtypes()),
+    st.one_of(
+        stn.boolean_dtypes(), stn.integer_dtypes(), stn.floating_dtypes(sizes=(16, 32, 64)), stn.unicode_string_dtypes()
+    ),
     stn.array_shapes(min_dims=0, min_side=0, max_dims=4, max_side=5),
 )
-PLAIN = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text() | st.binary()
+PLAIN = (
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text() | st.binary()
+)
 VALUES = st.recursive(PLAIN | ARRAYS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8)
 
 
@@ -72,7 +77,9 @@ def package_frame(array):
     return msgpack.packb({"x": fields})
 
 
-@pytest.mark.parametrize("array", [np.arange(6.0).reshape(2, 3), np.zeros((0, 7), np.uint8), np.float32(1.5), np.bool_(True)])
+@pytest.mark.parametrize(
+    "array", [np.arange(6.0).reshape(2, 3), np.zeros((0, 7), np.uint8), np.float32(1.5), np.bool_(True)]
+)
 def test_frames_of_the_msgpack_numpy_package_are_read(array):
     found = codec.unpack(package_frame(array))["x"]
     assert np.array_equal(found, array) and found.dtype == array.dtype

@@ -1,9 +1,9 @@
 import json
 
-import golden
 import numpy as np
 import pytest
 
+import golden
 from pirig.errors import ProtocolError, RemotePolicyError
 from pirig.wire import codec, protocol
 

@@ -117,7 +117,9 @@ def _run_suite(suite: str, specs: list[EpisodeSpec], simulator: boot.Settings, f
     policy, metadata = _policy(flags)
     rules = _rules(suite, metadata, flags)
     configuration = _configuration(suite, policy, metadata, rules, simulator, flags)
-    name = f"{flags.run}-{suite}" if flags.run and flags.task_suite_name == "all" else flags.run or run_id(configuration)
+    name = (
+        f"{flags.run}-{suite}" if flags.run and flags.task_suite_name == "all" else flags.run or run_id(configuration)
+    )
     directory = _writable(flags.results_out_path) / "runs" / name
     with RunStore.open(directory, configuration, fresh=flags.fresh) as store:
         _log.info("run %s: %d episodes, results in %s", name, len(specs), directory)

@@ -57,12 +57,16 @@ class RunStore:
             directory.mkdir(parents=True, exist_ok=True)
             lock = (directory / "lock").open("ab")
         except OSError as e:
-            raise ConfigError(f"cannot write results to {directory}: {e.strerror}; choose a folder with --results-out-path") from e
+            raise ConfigError(
+                f"cannot write results to {directory}: {e.strerror}; choose a folder with --results-out-path"
+            ) from e
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as e:
             lock.close()
-            raise ConfigError(f"another process is writing run {directory.name}; wait for it, or name another --run") from e
+            raise ConfigError(
+                f"another process is writing run {directory.name}; wait for it, or name another --run"
+            ) from e
         try:
             if (directory / "manifest.json").exists():
                 manifest = _read_manifest(directory)

@@ -28,7 +28,9 @@ def choose(requested: str = "") -> Choice:
         if backend not in BACKENDS:
             raise ConfigError(f"MUJOCO_GL={requested}: unknown back end; there are: {', '.join(BACKENDS)}")
         if not _loads(backend):
-            raise StartError(f"MUJOCO_GL={backend}, but lib{_LIBRARY[backend]} cannot be loaded; get it with: {_INSTALL}")
+            raise StartError(
+                f"MUJOCO_GL={backend}, but lib{_LIBRARY[backend]} cannot be loaded; get it with: {_INSTALL}"
+            )
         return Choice(backend, "MUJOCO_GL")
     if _has_nvidia_gpu() and _loads("egl"):
         return Choice("egl", "NVIDIA GPU")

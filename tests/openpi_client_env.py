@@ -1,4 +1,4 @@
-"""The real client, `openpi-client` from the Python index. It wants NumPy 1, so it lives in an environment of its own."""
+"""The real client, `openpi-client` from the Python index, in an environment of its own, since it wants NumPy 1."""
 
 import hashlib
 import pathlib

@@ -12,6 +12,7 @@ from pirig.evaluation.episode import run_episode
 from pirig.policies.scripted import ScriptedPolicy
 from pirig.sim import assets, boot, gl, suites
 from pirig.sim.libero import LiberoEnvironment
+from pirig.sim.privileged import PrivilegedView
 from pirig.types import STANDARD_OBSERVATIONS, EpisodeSpec, Rules
 
 DUMMY = [0.0] * 6 + [-1.0]
@@ -109,8 +110,6 @@ def our_fixtures(suite: str, task_id: int, trials: list[int], seed: int) -> list
 def plain_scripted(spec: EpisodeSpec, rules: Rules) -> tuple[bool, int]:
     """Success and steps of the scripted policy in a plain loop, in a new environment."""
     env = _plain_environment(spec, use_camera_obs=False)
-    from pirig.sim.privileged import PrivilegedView
-
     env.seed(spec.seed + spec.trial)
     env.reset()
     env.set_init_state(suites.initial_state(spec))

@@ -5,6 +5,7 @@ both of which LIBERO needs. Law 1: one that dies costs one `error` result and is
 start stops the run with its reason; so does a run of deaths without a result in between.
 """
 
+import contextlib
 import multiprocessing as mp
 import multiprocessing.connection
 import signal
@@ -102,10 +103,8 @@ class _Slot:
 
     def give(self, spec: EpisodeSpec) -> None:
         self.spec = spec
-        try:
+        with contextlib.suppress(OSError):  # it died meanwhile; `take` says so
             self.pipe.send(spec)
-        except OSError:
-            pass  # it died meanwhile; `take` says so
 
     def take(self) -> tuple[str, Any]:
         """The next message: ("ready", description), ("failed", reason), ("result", result) or ("died", how)."""

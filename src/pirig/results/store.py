@@ -129,7 +129,7 @@ class RunStore:
         path = self.directory / "episodes.jsonl"
         if not path.exists():
             return
-        *lines, tail = path.read_bytes().split(b"\n")  # what follows the last newline was cut short
+        *lines, _cut = path.read_bytes().split(b"\n")  # what follows the last newline was cut short
         for number, line in enumerate(lines, start=1):
             if not line:
                 continue  # a cut line that `open` removed
@@ -146,14 +146,9 @@ def _to_json(result: EpisodeResult) -> dict[str, Any]:
 
 
 def _from_json(row: dict[str, Any]) -> EpisodeResult:
-    return EpisodeResult(
-        **row
-        | {
-            "spec": EpisodeSpec(**row["spec"]),
-            "timings": Timings(**row["timings"]),
-            "actions": _unpack(row["actions"]),
-        }
-    )
+    spec, timings, actions = EpisodeSpec(**row["spec"]), Timings(**row["timings"]), _unpack(row["actions"])
+    values: dict[str, Any] = {**row, "spec": spec, "timings": timings, "actions": actions}
+    return EpisodeResult(**values)
 
 
 def _pack(actions: np.ndarray) -> dict[str, Any]:

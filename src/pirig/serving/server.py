@@ -15,7 +15,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import websockets
@@ -78,7 +78,8 @@ class PolicyServer:
             )
         except OSError as e:
             raise StartError(
-                f"cannot listen on {self._host}:{self._port}: {e.strerror}; stop what uses the port, or choose another --port"
+                f"cannot listen on {self._host}:{self._port}: {e.strerror}; "
+                "stop what uses the port, or choose another --port"
             ) from e
         async with server:
             on_ready(server.sockets[0].getsockname()[1])
@@ -127,9 +128,9 @@ class PolicyServer:
 
 
 @contextlib.contextmanager
-def serve_in_thread(policy: Policy, **options: Any) -> Iterator[int]:
+def serve_in_thread(policy: Policy, *, port: int = 0, **options: Any) -> Generator[int]:
     """Serves on loopback, on a free port unless `port` is given, while the block runs. Yields the port."""
-    server = PolicyServer(policy, **{"host": "127.0.0.1", "port": 0, **options})
+    server = PolicyServer(policy, host="127.0.0.1", port=port, **options)
     ready: concurrent.futures.Future[int] = concurrent.futures.Future()
 
     def serve() -> None:

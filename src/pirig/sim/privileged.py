@@ -5,10 +5,10 @@ Read from live simulator data as a step left them; nothing is computed anew or w
 
 from typing import Any
 
-import mujoco
 import numpy as np
 
 _ROBOT = ("robot0", "gripper0", "mount0")  # prefixes of the robot's bodies
+_PLANE = 0  # mjtGeom.mjGEOM_PLANE
 _FINGERS = ("left_fingerpad", "right_fingerpad")
 
 
@@ -69,7 +69,7 @@ class PrivilegedView:
         model = self._model
         owner_of = {model.geom(g).id: i for i, thing in enumerate(things.values()) for g in thing.contact_geoms}
         collides = (model.geom_contype != 0) | (model.geom_conaffinity != 0)
-        solid = collides & (model.geom_type != mujoco.mjtGeom.mjGEOM_PLANE)
+        solid = collides & (model.geom_type != _PLANE)
         robot = np.array([model.body(i).name.startswith(_ROBOT) for i in model.geom_bodyid])
         self._geoms = np.flatnonzero(solid & ~robot)
         self._owner = np.array([owner_of.get(int(i), -1) for i in self._geoms], np.int64)

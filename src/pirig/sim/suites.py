@@ -84,7 +84,8 @@ def initial_state(spec: EpisodeSpec) -> np.ndarray:
     states = initial_states(task(spec.suite, spec.task_id))
     if not 0 <= spec.trial < len(states):
         raise ConfigError(
-            f"{spec.suite} task {spec.task_id} has no trial {spec.trial}; it has {len(states)} initial states (0 to {len(states) - 1})"
+            f"{spec.suite} task {spec.task_id} has no trial {spec.trial}; "
+            f"it has {len(states)} initial states (0 to {len(states) - 1})"
         )
     return states[spec.trial]
 

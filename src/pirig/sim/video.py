@@ -2,6 +2,7 @@
 
 import pathlib
 from collections.abc import Iterable
+from typing import Any
 
 import imageio.v2 as imageio
 import numpy as np
@@ -12,7 +13,8 @@ FRAMES_PER_SECOND = 10
 def write_mp4(path: pathlib.Path, frames: Iterable[np.ndarray]) -> None:
     """`frames`: uint8[H, W, 3] each. The file is whole when it has its name."""
     partial = path.with_name(f".{path.stem}.partial.mp4")
-    with imageio.get_writer(partial, fps=FRAMES_PER_SECOND) as writer:
+    writer: Any = imageio.get_writer(partial, fps=FRAMES_PER_SECOND)
+    with writer:
         for frame in frames:
             writer.append_data(frame)
     partial.rename(path)

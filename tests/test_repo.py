@@ -1,8 +1,11 @@
 """What is true of the repository as a whole."""
 
+import importlib.metadata
 import pathlib
 import re
 import subprocess
+
+from packaging.requirements import Requirement
 
 from pirig import envvars
 
@@ -26,6 +29,21 @@ def test_lock_files_have_versions_and_hashes_and_no_address():
         text = path.read_text()
         assert "://" not in text and "--index" not in text, path
         assert text.count("==") == len(re.findall(r"^[a-z]", text, re.M)) and "--hash=sha256:" in text, path
+
+
+def test_the_lock_files_hold_all_that_pirig_itself_needs():
+    """What LIBERO's packages declare is left out on purpose; what ours need must be there."""
+    seen, todo = set(), ["pirig", "pytest", "hypothesis", "pytest-xdist"]
+    while todo:
+        name = todo.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        for requirement in map(Requirement, importlib.metadata.requires(name) or ()):
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                assert importlib.metadata.version(requirement.name) in requirement.specifier, (name, requirement)
+                todo.append(requirement.name)
+    assert {"numpy", "typeguard", "iniconfig"} <= seen
 
 
 def test_no_file_names_a_package_index_or_this_machine():

@@ -25,7 +25,9 @@ def log_to_stderr() -> None:
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
     root = logging.getLogger("pirig")
-    root.handlers, root.propagate = [handler], False
+    root.handlers.clear()
+    root.addHandler(handler)
+    root.propagate = False
     root.setLevel(logging.INFO)
 
 

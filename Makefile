@@ -34,7 +34,7 @@ serve: $(STAMP) ## serve a baseline policy on port 8000: POLICY=scripted
 	$(VENV)/bin/pirig serve $(ARGS) policy:baseline --policy.name $(POLICY)
 
 test: $(STAMP) ## all tests but the slow and full ones
-	$(PYTEST) -m "not slow and not full" $(ARGS)
+	$(PYTEST) -m "not slow and not full" -n 2 --dist loadfile $(ARGS)
 
 test-slow: $(STAMP) ## the tests that wait for minutes
 	$(PYTEST) -m slow $(ARGS)

@@ -1,5 +1,6 @@
 """The real client, `openpi-client` from the Python index, in an environment of its own, since it wants NumPy 1."""
 
+import fcntl
 import hashlib
 import pathlib
 import subprocess
@@ -32,11 +33,13 @@ def python() -> str:
     """Path of an interpreter that has openpi-client; made on first use, and again when the lock changes."""
     stamp = _FOLDER / hashlib.sha256(_LOCK.read_bytes()).hexdigest()[:16]
     interpreter = _FOLDER / "bin/python"
-    if not stamp.exists():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", _FOLDER], check=True)
-        install = [interpreter, "-m", "pip", "install", "-q", "--no-deps", "--require-hashes", "-r", _LOCK]
-        subprocess.run(install, check=True)
-        stamp.touch()
+    with _FOLDER.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the slow tests may run beside the others
+        if not stamp.exists():
+            subprocess.run([sys.executable, "-m", "venv", "--clear", _FOLDER], check=True)
+            install = [interpreter, "-m", "pip", "install", "-q", "--no-deps", "--require-hashes", "-r", _LOCK]
+            subprocess.run(install, check=True)
+            stamp.touch()
     return str(interpreter)
 
 

@@ -6,8 +6,8 @@ MODE    ?= local
 ARGS    ?=
 PYTHON  ?= python3
 VENV    ?= .venv
+UV      ?= uv
 
-STANDARD_SUITES := libero_spatial libero_object libero_goal libero_10
 STAMP := $(VENV)/.installed-$(shell cat locks/*.txt pyproject.toml | cksum | tr -d ' ')
 PYTEST := $(VENV)/bin/python -m pytest
 
@@ -51,9 +51,9 @@ format: $(STAMP) ## mend style and format
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-lock: ## make the lock files again from locks/*.in (needs uv)
-	for name in build libero dev openpi-client; do \
-	    uv pip compile --no-deps --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+lock: ## make the lock files again from locks/*.in (needs uv: UV=path)
+	@for name in build libero dev openpi-client; do \
+	    $(UV) pip compile --no-deps --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	        --no-header --no-annotate locks/$$name.in -o locks/$$name.txt || exit 1; done
 
 clean: ## remove the environments; results and videos stay

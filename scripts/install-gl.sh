@@ -1,27 +1,44 @@
 #!/usr/bin/env bash
-# Makes sure that MuJoCo finds an OpenGL library: EGL for GPUs, OSMesa for software. Does nothing where both load.
+# Makes sure that MuJoCo finds an OpenGL library: EGL (GPU or software) or OSMesa (software). Does nothing where both load.
+#   scripts/install-gl.sh [PYTHON]
 set -euo pipefail
-packages="libosmesa6 libegl1 libegl-mesa0 libgl1-mesa-dri"
+python=${1:-python3}
+line="sudo apt-get update && sudo apt-get install -y libosmesa6 libegl1 libegl-mesa0 libgl1-mesa-dri"
 
-loads() { # SONAME
-    python3 -c "import ctypes; ctypes.CDLL('$1')" 2>/dev/null
+missing() { # those of OSMesa and EGL that do not load, looked for as pirig.sim.gl does
+    "$python" -c '
+import ctypes, ctypes.util
+for name in ("OSMesa", "EGL"):
+    try:
+        ctypes.CDLL(ctypes.util.find_library(name) or f"lib{name}: not found")
+    except OSError:
+        print(name)'
 }
-loads libOSMesa.so.8 && loads libEGL.so.1 && exit 0
 
-as_root=""
-[ "$(id -u)" = 0 ] || as_root="sudo -n"
-if command -v apt-get >/dev/null && { [ -z "$as_root" ] || sudo -n true 2>/dev/null; }; then
-    echo "installing OpenGL libraries: $packages"
-    $as_root apt-get update -qq
-    # shellcheck disable=SC2086
-    DEBIAN_FRONTEND=noninteractive $as_root apt-get install -y -qq --no-install-recommends $packages >/dev/null
-    exit 0
-fi
+as_root=()
+may_install() {
+    command -v apt-get >/dev/null || return 1
+    [ "$(id -u)" != 0 ] || return 0
+    as_root=(sudo -n)
+    sudo -n true 2>/dev/null
+}
 
-line="sudo apt-get install -y $packages"
-if loads libOSMesa.so.8 || loads libEGL.so.1; then
-    echo "note: only one of EGL and OSMesa is installed; to have both: $line" >&2
-    exit 0
+install() { # PACKAGE...
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
+lacking=$(missing)
+[ -n "$lacking" ] || exit 0
+if may_install; then
+    echo "installing OpenGL libraries, for want of:" $lacking
+    "${as_root[@]}" apt-get update -qq || true # old lists may do
+    # apart, because a distribution may have dropped OSMesa
+    install libegl1 libegl-mesa0 libgl1-mesa-dri || true
+    install libosmesa6 || true
+    lacking=$(missing)
 fi
-echo "error: no OpenGL library to render with, and no right to install one; please run: $line" >&2
-exit 4
+case "$(wc -w <<<"$lacking")" in
+    0) ;;
+    1) echo "warning: no lib$lacking; the other back end will do. To have both: $line" >&2 ;;
+    *) echo "error: no OpenGL library to render with; please run: $line" >&2; exit 4 ;;
+esac

@@ -13,7 +13,7 @@ cd "$(dirname "$0")/.."
 scripts/install-gl.sh
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
 pip=("$venv/bin/python" -m pip --disable-pip-version-check install --quiet --no-deps)
-echo "installing the locked packages into $venv (about 700 MB to download the first time)"
+echo "installing the locked packages into $venv (several hundred MB to download the first time)"
 "${pip[@]}" --require-hashes -r locks/build.txt
 "${pip[@]}" --require-hashes --no-build-isolation -r locks/libero.txt -r locks/dev.txt
 "${pip[@]}" --no-build-isolation --editable .

@@ -19,9 +19,16 @@ def tracked():
 
 def test_make_lists_every_target():
     text = (ROOT / "Makefile").read_text()
-    targets = set(re.search(r"^\.PHONY: (.*)$", text, re.M)[1].split())
+    targets = set(re.findall(r"^([a-z][a-z-]*):(?!=)", text, re.M)) - {"mode-local"}
     listed = subprocess.run(["make", "-s"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert targets == {line.split()[0] for line in listed.splitlines() if not line.startswith("  variables")}
+    lines = [line.split(maxsplit=1) for line in listed.splitlines() if not line.startswith("  variables")]
+    assert targets == {target for target, meaning in lines if meaning}
+    assert targets == set(re.search(r"^\.PHONY: (.*)$", text, re.M)[1].split())
+
+
+def test_a_mode_that_does_not_exist_is_refused():
+    found = subprocess.run(["make", "-n", "eval", "MODE=docker"], cwd=ROOT, capture_output=True, text=True)
+    assert "only MODE=local exists so far" in found.stdout + found.stderr
 
 
 def test_lock_files_have_versions_and_hashes_and_no_address():
@@ -47,12 +54,18 @@ def test_the_lock_files_hold_all_that_pirig_itself_needs():
 
 
 def test_no_file_names_a_package_index_or_this_machine():
-    index = re.compile(r"https?://[^\s/]*/(?:simple|debian|npm)(?:/|\b)")
+    index = re.compile(rb"https?://[^\s\"'`]*/(?:simple|debian|npm)\b")
+    folders = {str(path) + "/" for path in (ROOT, ROOT.parent, pathlib.Path.home())} - {"//"}
+    machine = re.compile("|".join(map(re.escape, folders)).encode())
     for path in tracked():
-        if path.is_file() and path.suffix not in (".npz", ".msgpack"):
-            text = path.read_text()
-            assert not index.search(text), path
-            assert str(ROOT.parent) + "/" not in text or str(ROOT.parent) == "/", path
+        data = path.read_bytes() if path.is_file() else b""
+        assert not index.search(data), path
+        assert not machine.search(data), path
+
+
+def test_git_ignores_no_module_and_no_test():
+    ignored = ["git", "ls-files", "--others", "--ignored", "--exclude-standard", "--", "src/*.py", "tests/*.py"]
+    assert subprocess.run(ignored, cwd=ROOT, capture_output=True, text=True, check=True).stdout == ""
 
 
 def test_no_tracked_file_is_large():
@@ -61,4 +74,4 @@ def test_no_tracked_file_is_large():
 
 def test_each_variable_is_explained_once():
     names = [variable.name for variable in envvars.TABLE]
-    assert len(names) == len(set(names)) and all(variable.meaning for variable in envvars.TABLE)
+    assert len(names) == len(set(names)) and all(variable.meaning.strip() for variable in envvars.TABLE)

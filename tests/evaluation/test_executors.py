@@ -101,10 +101,24 @@ def test_a_run_of_deaths_stops_the_run():
         list(results)
 
 
-def test_errors_run_again_and_nothing_else_does(tmp_path):
+def test_errors_run_once_more_and_in_the_next_session_and_nothing_else_does(tmp_path):
+    bad = {spec for spec in SPECS if spec.task_id == 2}
     with RunStore.open(tmp_path / "run", {"suite": "fake"}) as store:
-        run(SPECS, store, ProcessExecutor(2), functools.partial(Worker, env=DiesOnTask2))
-        again = []
+        first, again = [], []
+        run(SPECS, store, ProcessExecutor(2), functools.partial(Worker, env=DiesOnTask2), first.append)
+        assert sorted(r.spec for r in first) == sorted([*SPECS, *bad])
         run(SPECS, store, SerialExecutor(), Worker, again.append)
-        assert {r.spec for r in again} == {s for s in SPECS if s.task_id == 2}
+        assert {r.spec for r in again} == bad and len(again) == len(bad)
         assert outcomes(store.results()) == SERIAL
+
+
+class AlwaysRaises(FakeEnvironment):
+    def step(self, action, look=()):
+        raise ConnectionError("the server is gone")
+
+
+def test_nothing_but_errors_stops_the_run_with_the_last_one(tmp_path):
+    with RunStore.open(tmp_path / "run", {"suite": "fake"}) as store:
+        with pytest.raises(StartError, match=r"10 errors in a row[\s\S]*the server is gone"):
+            run(SPECS, store, SerialExecutor(), functools.partial(Worker, env=AlwaysRaises))
+        assert len(list(store.results())) == 10 and not store.finished()

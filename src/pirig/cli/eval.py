@@ -109,7 +109,7 @@ def _simulator() -> boot.Settings:
     choice = gl.choose(envvars.get("MUJOCO_GL"))
     _log.info("rendering with %s (%s)", choice.backend, choice.reason)
     folder = assets.locate(envvars.get("PIRIG_LIBERO_ASSETS"))
-    assets.verify(folder)
+    _log.info("LIBERO's assets in %s are as they must be (list %s)", folder, assets.verify(folder)[:12])
     return boot.Settings(choice.backend, folder, envvars.cache_dir())
 
 

@@ -65,5 +65,5 @@ def run(argv: Sequence[str]) -> int:
     if flags.default_prompt is not None:
         policy = DefaultPrompt(policy, flags.default_prompt)
     server = PolicyServer(policy, host=flags.host, port=flags.port, api_key=envvars.get("PIRIG_API_KEY"))
-    server.run(lambda port: _log.info("serving %s on ws://%s:%d", flags.policy, flags.host, port))
+    server.run(lambda port: _log.info("serving policy %s on ws://%s:%d", policy.metadata["name"], flags.host, port))
     return 0

@@ -2,6 +2,9 @@
 
 import dataclasses
 import pathlib
+from collections.abc import Mapping
+
+import numpy as np
 
 from pirig import envvars
 from pirig.errors import ConfigError
@@ -9,6 +12,7 @@ from pirig.interfaces import Policy
 from pirig.policies import baselines
 from pirig.results.store import RunStore
 from pirig.serving.client import RemotePolicy, address
+from pirig.types import EpisodeSpec
 
 _RECIPES = ("pi05_libero", "pi0_libero")
 
@@ -35,7 +39,7 @@ class PolicySource:
             raise ConfigError(no_backend(self.name))
         return baselines.make(self.name, self._recorded)
 
-    def _recorded(self, run: str) -> baselines.Mapping:
+    def _recorded(self, run: str) -> Mapping[EpisodeSpec, np.ndarray]:
         folder = pathlib.Path(run) if pathlib.Path(run).is_dir() else self.runs / run
         return {r.spec: r.actions for r in RunStore.read(folder).results() if r.status != "error"}
 

@@ -61,7 +61,6 @@ class Scene:
 def plan_grasp(scene: Scene, name: str, finger_axis: np.ndarray, attempt: int) -> Grasp:
     """The `attempt`-th best grasp (from 0). Narrow things are straddled; wide ones are open, and pinched at the rim."""
     corners = scene.corners(name)
-    low, high = corners.min(axis=0), corners.max(axis=0)
     start = float(np.arctan2(finger_axis[1], finger_axis[0]))
     turns = np.deg2rad(np.arange(-90, 90, 3))
     widths = np.array([np.ptp(corners[:, :2] @ _direction(start + turn)) for turn in turns])
@@ -73,7 +72,7 @@ def plan_grasp(scene: Scene, name: str, finger_axis: np.ndarray, attempt: int) -
         candidates = _at_the_rim(scene, name, corners, start)
     candidates.sort(key=lambda candidate: candidate[0])
     _, yaw, point = candidates[min(attempt, len(candidates) - 1)]
-    return Grasp(point, float(yaw), float(point[2] - low[2])) if high[2] >= low[2] else Grasp(point, 0.0, 0.0)
+    return Grasp(point, float(yaw), float(point[2] - corners[:, 2].min()))
 
 
 Candidates = list[tuple[float, float, np.ndarray]]

@@ -1,7 +1,7 @@
 """Serves a policy over a WebSocket.
 
 Law 1: the event loop never waits for the policy, so pings, `/healthz` and other clients are answered during an
-inference of any length; this is what error 1011 comes from elsewhere (wire.md of the reference's peers).
+inference of any length. Servers that infer inside the loop miss pings, and lose clients to close code 1011.
 Law 2: what one client sends, or what the policy raises for it, costs no other client anything.
 The port opens when the caller has warmed the policy up; so an open port means ready.
 """

@@ -34,7 +34,7 @@ def test_the_csv_is_the_reference_forks(tmp_path):
 def test_the_json_has_the_forks_keys_first_and_the_same_rows(tmp_path):
     _, path = write(tmp_path, RESULTS)
     found = json.loads(path.read_text())
-    first = "task_suite total_episodes total_successes success_rate seed headless results".split()
+    first = ["task_suite", "total_episodes", "total_successes", "success_rate", "seed", "headless", "results"]
     assert path.name == "libero_goal_results.json" and list(found)[:7] == first
     assert [found[key] for key in first[:6]] == ["libero_goal", 3, 2, 2 / 3, 7, True]
     assert found["results"][1] == {

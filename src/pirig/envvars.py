@@ -21,9 +21,7 @@ TABLE = (
     ),
     Variable("PIRIG_CACHE", "folder for compiled code and generated files; default ~/.cache/pirig"),
     Variable("MUJOCO_GL", "egl, osmesa or glx; chosen by itself where unset"),
-    Variable("MUJOCO_EGL_DEVICE_ID", "index of the EGL device to render on"),
-    Variable("CKPT", "checkpoint directory, where --policy-dir is not given"),
-    Variable("OPENPI_DATA_HOME", "folder for downloaded checkpoints; default ~/.cache/openpi"),
+    Variable("MUJOCO_EGL_DEVICE_ID", "index of the EGL device to render on; read by robosuite"),
     Variable("PIRIG_API_KEY", "key that clients of `pirig serve` must send, and that our client sends"),
 )
 _NAMES = frozenset(v.name for v in TABLE)

@@ -53,6 +53,22 @@ def test_fixtures_stand_where_the_reference_has_them(processes, suite, task_id):
         assert {name: poses[name] for name in expected} == expected
 
 
+@pytest.mark.full
+def test_fixtures_stand_where_the_reference_has_them_in_every_task(processes):
+    """The last trial's pose is right only if the draws of all trials before it were."""
+    tasks = [task for task in sorted(POSES) if POSES[task]["fixtures"]]
+    trials = [0, len(POSES[tasks[0]]["poses_seed7"]) - 1]
+    found = {task: processes.submit(simulators.our_fixtures, *task, trials, 7) for task in tasks}
+    wrong = []
+    for task, rows in found.items():
+        for trial, poses in zip(trials, rows.result(), strict=True):
+            expected = dict(zip(POSES[task]["fixtures"], POSES[task]["poses_seed7"][trial], strict=True))
+            if {name: poses[name] for name in expected} != expected:
+                wrong.append((task, trial))
+    print(f"fixtures of {len(tasks)} tasks compared in trials {trials}")
+    assert not wrong
+
+
 KNOWN = [(suite, task, trial) for suite in suites.STANDARD_SUITES[:3] for task, trial in ((1, 0), (4, 1), (6, 3))]
 
 

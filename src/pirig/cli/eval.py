@@ -65,7 +65,7 @@ class EvalArgs:
     """run the policy of --policy-config in this process, without a socket"""
     policy_config: str = "pi05_libero"
     policy_dir: str = ""
-    """checkpoint directory; default: $CKPT"""
+    """checkpoint directory, for --headless"""
     run: str = ""
     """name of the run; default: made from its configuration"""
     fresh: bool = False

@@ -8,8 +8,12 @@
       PolicyError             4   a policy answered with something that is no action chunk
         RemotePolicyError     4   the policy server reported a failure
 
-Exit code 3 is no error: it says that a run ended with episodes missing. 130 and 143 are signals.
+    Interrupted (KeyboardInterrupt)   130 or 143
+
+Exit code 3 is no error: it says that a run ended with episodes missing.
 """
+
+import signal
 
 
 class PirigError(Exception):
@@ -43,3 +47,11 @@ class PolicyError(PirigError):
 
 class RemotePolicyError(PolicyError):
     pass
+
+
+class Interrupted(KeyboardInterrupt):
+    """SIGINT or SIGTERM arrived. No `except Exception` holds it up."""
+
+    def __init__(self, number: int):
+        super().__init__(signal.Signals(number).name)
+        self.exit_code = 128 + number  # as a shell reports a signal

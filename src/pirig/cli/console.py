@@ -44,6 +44,7 @@ class EpisodeProgress:
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=_err,
+            speed_estimate_period=3600,  # [s]; episodes are long, so the time left is an average over many
             disable=not _err.is_terminal,
         )
         self._task = self._progress.add_task(suite, total=total, completed=finished, rate=self._rate())

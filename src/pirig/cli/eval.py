@@ -1,6 +1,5 @@
 """`pirig eval`: LIBERO episodes with a policy, results on disk, success rates with intervals."""
 
-import dataclasses
 import importlib.metadata
 import json
 import logging
@@ -9,79 +8,32 @@ import pathlib
 import signal
 import tempfile
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
-
-import tyro
+from typing import Any
 
 from pirig import envvars
 from pirig.cli import args, console, source
+from pirig.cli.eval_args import EvalArgs
 from pirig.cli.worker import LiberoWorkerFactory
-from pirig.errors import ConfigError
+from pirig.errors import ConfigError, Interrupted
 from pirig.evaluation.executors import ProcessExecutor, SerialExecutor
 from pirig.evaluation.plan import plan
 from pirig.evaluation.run import run as run_episodes
-from pirig.evaluation.worker import VideoChoice
 from pirig.results.export import export
 from pirig.results.statistics import tally, tally_by_task
 from pirig.results.store import RunStore, run_id
 from pirig.sim import assets, boot, gl, suites
-from pirig.types import EpisodeSpec, Metadata, Rules, Seeding
+from pirig.types import EpisodeSpec, Metadata, Rules
 
 _log = logging.getLogger(__name__)
 _INCOMPLETE = 3  # exit code
 _WORKER_MEMORY_GIB = 2.5  # one simulator takes 1.6 to 1.9
 
 
-@dataclasses.dataclass(frozen=True)
-class EvalArgs:
-    """Names and defaults are those of the reference's evaluator; `--args.seed` and `--seed` are the same flag."""
-
-    task_suite_name: Annotated[str, tyro.conf.arg(aliases=["--suite"])] = "libero_spatial"
-    """libero_spatial, libero_object, libero_goal, libero_10, libero_90, or all (the first four)"""
-    policy: str = ""
-    """scripted, zero, random, replay:RUN or ws://HOST:PORT; default: the server at --host and --port"""
-    num_trials_per_task: int = 50
-    """trials 0 to N-1 of each task"""
-    task_ids: tuple[int, ...] = ()
-    """only these tasks of the suite"""
-    trials: tuple[int, ...] = ()
-    """only these trials, instead of --num-trials-per-task"""
-    seed: int = 7
-    seeding: Seeding = "per-episode"
-    """per-episode: the scene depends on seed and trial; openpi: as the reference's sequential evaluator shows it"""
-    replan_steps: int | None = None
-    """actions executed of each chunk; default: what the policy asks for, else 5"""
-    num_steps_wait: int = 10
-    """settle steps"""
-    resize_size: int = 224
-    workers: int | Literal["auto"] = "auto"
-    """simulator processes; 0 runs everything in this process"""
-    video: VideoChoice = "all"
-    host: str = "0.0.0.0"
-    port: int = 8000
-    connect_timeout_s: float = 600.0
-    """how long to wait for the policy server [s]"""
-    headless: bool = False
-    """run the policy of --policy-config in this process, without a socket"""
-    policy_config: str = "pi05_libero"
-    policy_dir: str = ""
-    """checkpoint directory, for --headless"""
-    run: str = ""
-    """name of the run; default: made from its configuration"""
-    fresh: bool = False
-    """start over; the old run is kept beside the new one"""
-    results_out_path: pathlib.Path = pathlib.Path("results/libero")
-    video_out_path: pathlib.Path = pathlib.Path("data/libero/videos")
-
-
-class Interrupted(KeyboardInterrupt):
-    def __init__(self, number: int):
-        super().__init__(signal.Signals(number).name)
-        self.exit_code = 128 + number
-
-
 def run(argv: Sequence[str]) -> int:
-    """Returns the exit code: 0 complete, 3 episodes missing, 130 or 143 interrupted. Raises PirigError otherwise."""
+    """Returns the exit code: 0 complete, 3 episodes missing.
+
+    Raises PirigError, and Interrupted on SIGINT or SIGTERM, when all that was finished is in the store.
+    """
     console.log_to_stderr()
     flags = args.parse(EvalArgs, argv, prog="pirig eval", description=__doc__ or "")
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -89,9 +41,8 @@ def run(argv: Sequence[str]) -> int:
     names = suites.STANDARD_SUITES if flags.task_suite_name == "all" else (flags.task_suite_name,)
     planned = {suite: _plan(suite, flags) for suite in names}
     simulator = _simulator()
-    with tempfile.TemporaryFile(dir=_writable(flags.video_out_path)):
-        codes = [_run_suite(suite, specs, simulator, flags) for suite, specs in planned.items()]
-    return max(codes)
+    complete = [_run_suite(suite, specs, simulator, flags) for suite, specs in planned.items()]
+    return 0 if all(complete) else _INCOMPLETE
 
 
 def _plan(suite: str, flags: EvalArgs) -> list[EpisodeSpec]:
@@ -113,14 +64,18 @@ def _simulator() -> boot.Settings:
     return boot.Settings(choice.backend, folder, envvars.cache_dir())
 
 
-def _run_suite(suite: str, specs: list[EpisodeSpec], simulator: boot.Settings, flags: EvalArgs) -> int:
+def _run_suite(suite: str, specs: list[EpisodeSpec], simulator: boot.Settings, flags: EvalArgs) -> bool:
+    """Returns whether every planned episode is scored."""
     policy, metadata = _policy(flags)
     rules = _rules(suite, metadata, flags)
     configuration = _configuration(suite, policy, metadata, rules, simulator, flags)
-    name = (
-        f"{flags.run}-{suite}" if flags.run and flags.task_suite_name == "all" else flags.run or run_id(configuration)
-    )
+    name = flags.run or run_id(configuration)
+    if flags.run and flags.task_suite_name == "all":
+        name += f"-{suite}"
     directory = _writable(flags.results_out_path) / "runs" / name
+    videos = flags.video_out_path / name
+    if flags.video != "none":
+        _writable(videos)
     with RunStore.open(directory, configuration, fresh=flags.fresh) as store:
         _log.info("run %s: %d episodes, results in %s", name, len(specs), directory)
         factory = LiberoWorkerFactory(
@@ -131,15 +86,15 @@ def _run_suite(suite: str, specs: list[EpisodeSpec], simulator: boot.Settings, f
             rules={suite: rules},
             first=specs[0],
             video=flags.video,
-            videos=_writable(flags.video_out_path / name),
+            videos=videos,
         )
         try:
             _run_remaining(suite, specs, store, factory, flags)
         except Interrupted as signal_:
             _log.warning("%s: stopped; what was finished is kept", signal_)
             _report(suite, specs, store, policy, flags)
-            return signal_.exit_code
-        return 0 if _report(suite, specs, store, policy, flags) else _INCOMPLETE
+            raise
+        return _report(suite, specs, store, policy, flags)
 
 
 def _policy(flags: EvalArgs) -> tuple[source.PolicySource, Metadata]:

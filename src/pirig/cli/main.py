@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from pirig import __version__
-from pirig.errors import PirigError
+from pirig.errors import Interrupted, PirigError
 
 COMMANDS = {
     "eval": "run LIBERO episodes with a policy and report success rates",
@@ -30,6 +30,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     except PirigError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except Interrupted as signal_:
+        sys.exit(signal_.exit_code)
 
 
 def usage() -> str:

@@ -71,9 +71,10 @@ class ProcessExecutor:
                         deaths += 1
                         if slot.spec is None or deaths >= _DEATHS_IN_A_ROW:
                             raise StartError(f"{value}; {deaths} in a row without a result, so the run stops")
-                        died = EpisodeResult(slot.spec, "error", 0, 0, error=value)
-                        slots[slots.index(slot)] = _Slot(slot.index, make_worker)
-                        yield died
+                        slots.remove(slot)
+                        if todo:
+                            slots.append(_Slot(slot.index, make_worker))
+                        yield EpisodeResult(slot.spec, "error", 0, 0, error=value)
                         continue
                     if todo:
                         slot.give(next_for(todo, slot.spec, [s.spec for s in slots if s is not slot and s.spec]))

@@ -1,0 +1,52 @@
+"""The flags of `pirig eval`."""
+
+import dataclasses
+import pathlib
+from typing import Annotated, Literal
+
+import tyro
+
+from pirig.evaluation.worker import VideoChoice
+from pirig.types import Seeding
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalArgs:
+    """Names and defaults are those of the reference's evaluator; `--args.seed` and `--seed` are the same flag."""
+
+    task_suite_name: Annotated[str, tyro.conf.arg(aliases=["--suite"])] = "libero_spatial"
+    """libero_spatial, libero_object, libero_goal, libero_10, libero_90, or all (the first four)"""
+    policy: str = ""
+    """scripted, zero, random, replay:RUN or ws://HOST:PORT; default: the server at --host and --port"""
+    num_trials_per_task: int = 50
+    """trials 0 to N-1 of each task"""
+    task_ids: tuple[int, ...] = ()
+    """only these tasks of the suite"""
+    trials: tuple[int, ...] = ()
+    """only these trials, instead of --num-trials-per-task"""
+    seed: int = 7
+    seeding: Seeding = "per-episode"
+    """per-episode: the scene depends on seed and trial; openpi: as the reference's sequential evaluator shows it"""
+    replan_steps: int | None = None
+    """actions executed of each chunk; default: what the policy asks for, else 5"""
+    num_steps_wait: int = 10
+    """settle steps"""
+    resize_size: int = 224
+    workers: int | Literal["auto"] = "auto"
+    """simulator processes; 0 runs everything in this process"""
+    video: VideoChoice = "all"
+    host: str = "0.0.0.0"
+    port: int = 8000
+    connect_timeout_s: float = 600.0
+    """how long to wait for the policy server [s]"""
+    headless: bool = False
+    """run the policy of --policy-config in this process, without a socket"""
+    policy_config: str = "pi05_libero"
+    policy_dir: str = ""
+    """checkpoint directory, for --headless"""
+    run: str = ""
+    """name of the run; default: made from its configuration"""
+    fresh: bool = False
+    """start over; the old run is kept beside the new one"""
+    results_out_path: pathlib.Path = pathlib.Path("results/libero")
+    video_out_path: pathlib.Path = pathlib.Path("data/libero/videos")

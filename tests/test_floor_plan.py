@@ -31,6 +31,7 @@ HEAVY = {  # package -> where the modules are that may import it; what is not li
     "OpenGL": ("sim/",),
     "imageio": ("sim/",),
     "PIL": ("sim/", "transforms/"),
+    "sentencepiece": ("transforms/",),
     "websockets": ("serving/",),
     "msgpack": ("wire/",),
     "tyro": ("cli/",),

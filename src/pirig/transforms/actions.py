@@ -1,0 +1,40 @@
+"""Actions relative to the state, and padding to a model's width."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pirig.transforms.pipeline import Transform
+
+
+def absolute_actions(mask: Sequence[bool]) -> Transform:
+    """Adds the state to the action dimensions where `mask` is True: [T, A] + [S], first len(mask) of both.
+
+    For policies trained on actions relative to the state at the start of the chunk. Works on unnormalized values.
+    """
+    return lambda data: {**data, "actions": _shift(data["actions"], data["state"], mask, 1)} if _has(data) else data
+
+
+def delta_actions(mask: Sequence[bool]) -> Transform:
+    """The inverse of `absolute_actions`; passes data without actions through, as inference has none on the way in."""
+    return lambda data: {**data, "actions": _shift(data["actions"], data["state"], mask, -1)} if _has(data) else data
+
+
+def pad(size: int) -> Transform:
+    """Zeros behind the last dimension of state and actions, up to `size`; what is longer is kept."""
+    return lambda data: {**data, **{key: _pad(data[key], size) for key in ("state", "actions") if key in data}}
+
+
+def _has(data: dict) -> bool:
+    return "actions" in data
+
+
+def _shift(actions: np.ndarray, state: np.ndarray, mask: Sequence[bool], sign: int) -> np.ndarray:
+    size, moved = len(mask), np.array(actions)
+    moved[..., :size] += sign * np.where(np.asarray(mask), state[..., :size], 0)[..., None, :]
+    return moved
+
+
+def _pad(x: np.ndarray, size: int) -> np.ndarray:
+    missing = max(0, size - x.shape[-1])
+    return np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, missing)]) if missing else x

@@ -1,0 +1,90 @@
+"""Normalization of state and actions by a data set's statistics: z-score (π0) or quantile (π0.5). No clipping.
+
+    z-score    (x - mean) / (std + 1e-6)
+    quantile   (x - q01) / (q99 - q01 + 1e-6) * 2 - 1
+
+On the way in, statistics are cut to the size of x. On the way out x is the model's, padded to 32: what has no
+statistics passes through (z-score: scaled by 1 + 1e-6, as the reference does by padding std with ones).
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from pirig.errors import ConfigError
+from pirig.transforms.pipeline import Transform
+
+_EPSILON = 1e-6
+
+
+@dataclasses.dataclass(frozen=True)
+class NormStats:
+    """Statistics of one array, float64[D] each."""
+
+    mean: np.ndarray
+    std: np.ndarray
+    q01: np.ndarray | None = None
+    q99: np.ndarray | None = None
+
+
+def parse_norm_stats(document: Mapping[str, Any]) -> dict[str, NormStats]:
+    """Reads the content of a `norm_stats.json`. Raises ConfigError naming what is missing."""
+    try:
+        found = document["norm_stats"]
+        return {
+            key: NormStats(
+                **{name: None if value is None else np.asarray(value, np.float64) for name, value in rows.items()}
+            )
+            for key, rows in found.items()
+        }
+    except (KeyError, TypeError) as e:
+        raise ConfigError(
+            f"norm stats must be {{'norm_stats': {{array: {{mean, std, q01, q99}}}}}}; problem: {e}"
+        ) from e
+
+
+def normalize(stats: Mapping[str, NormStats], *, quantile: bool) -> Transform:
+    """For each array that has statistics and is there."""
+    _check(stats, quantile)
+    way_in = _quantile_in if quantile else _z_score_in
+    return lambda data: {**data, **{key: way_in(data[key], one) for key, one in stats.items() if key in data}}
+
+
+def unnormalize(stats: Mapping[str, NormStats], *, quantile: bool) -> Transform:
+    """The way back. Raises KeyError for an array that is not there."""
+    _check(stats, quantile)
+    way_out = _quantile_out if quantile else _z_score_out
+    return lambda data: {**data, **{key: way_out(data[key], one) for key, one in stats.items()}}
+
+
+def _check(stats: Mapping[str, NormStats], quantile: bool) -> None:
+    lacking = [key for key, one in stats.items() if quantile and (one.q01 is None or one.q99 is None)]
+    if lacking:
+        raise ConfigError(f"norm stats of {', '.join(lacking)} have no q01 and q99, which quantile normalization needs")
+
+
+def _z_score_in(x: np.ndarray, stats: NormStats) -> np.ndarray:
+    size = x.shape[-1]
+    return (x - stats.mean[:size]) / (stats.std[:size] + _EPSILON)
+
+
+def _z_score_out(x: np.ndarray, stats: NormStats) -> np.ndarray:
+    missing = max(0, x.shape[-1] - stats.mean.shape[-1])
+    mean, std = np.pad(stats.mean, (0, missing)), np.pad(stats.std, (0, missing), constant_values=1.0)
+    return x * (std + _EPSILON) + mean
+
+
+def _quantile_in(x: np.ndarray, stats: NormStats) -> np.ndarray:
+    assert stats.q01 is not None and stats.q99 is not None
+    low, high = stats.q01[: x.shape[-1]], stats.q99[: x.shape[-1]]
+    return (x - low) / (high - low + _EPSILON) * 2.0 - 1.0
+
+
+def _quantile_out(x: np.ndarray, stats: NormStats) -> np.ndarray:
+    assert stats.q01 is not None and stats.q99 is not None
+    low, high = stats.q01, stats.q99
+    size = low.shape[-1]
+    known = (x[..., :size] + 1.0) / 2.0 * (high - low + _EPSILON) + low
+    return np.concatenate((known, x[..., size:]), axis=-1) if x.shape[-1] > size else known

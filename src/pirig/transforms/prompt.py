@@ -1,0 +1,66 @@
+"""Prompts to tokens, with PaliGemma's SentencePiece model.
+
+    π0                            <bos> words of the task "\\n"
+    π0.5 with discrete state      <bos> "Task: …, State: 0 127 255 …;\\nAction: "
+
+(pi05_libero has no discrete state: its prompt is π0's.) A prompt is stripped first, then "_" and line breaks become
+spaces; case is kept.
+"""
+
+import logging
+import pathlib
+from typing import Any
+
+import numpy as np
+import sentencepiece
+
+from pirig.transforms.pipeline import Transform
+
+_log = logging.getLogger(__name__)
+_BIN_EDGES = np.linspace(-1, 1, 256 + 1)[:-1]
+
+
+class PromptTokenizer:
+    """One SentencePiece model and one length."""
+
+    def __init__(self, model_file: pathlib.Path, max_length: int):
+        self._model = sentencepiece.SentencePieceProcessor(model_file=str(model_file))
+        self._max_length = max_length
+
+    def encode(self, prompt: str, state: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """int64[L] tokens, padded with 0, and bool[L], True where a token is. L is `max_length`.
+
+        Args:
+            state: normalized, unpadded; for models that read it as text.
+        """
+        words = clean(prompt)
+        if state is None:
+            tokens = self._model.encode(words, add_bos=True) + self._model.encode("\n")
+        else:
+            numbers = " ".join(map(str, discretize(state)))
+            tokens = self._model.encode(f"Task: {words}, State: {numbers};\nAction: ", add_bos=True)
+        if len(tokens) > self._max_length:
+            _log.warning("a prompt of %d tokens is cut to %d: %r", len(tokens), self._max_length, prompt)
+        tokens = tokens[: self._max_length]
+        padding = self._max_length - len(tokens)
+        return np.array(tokens + [0] * padding), np.array([True] * len(tokens) + [False] * padding)
+
+
+def tokenize(tokenizer: PromptTokenizer, *, discrete_state: bool) -> Transform:
+    """Replaces `prompt` by `tokenized_prompt` and `tokenized_prompt_mask`. Raises KeyError without a prompt."""
+
+    def run(data: dict[str, Any]) -> dict[str, Any]:
+        rest = {key: value for key, value in data.items() if key != "prompt"}
+        tokens, mask = tokenizer.encode(str(data["prompt"]), data["state"] if discrete_state else None)
+        return {**rest, "tokenized_prompt": tokens, "tokenized_prompt_mask": mask}
+
+    return run
+
+
+def clean(prompt: str) -> str:
+    return prompt.strip().replace("_", " ").replace("\n", " ")
+
+
+def discretize(state: np.ndarray) -> np.ndarray:
+    """int64[D]: the index of 256 equal bins over [-1, 1); -1 below them."""
+    return np.digitize(state, _BIN_EDGES) - 1

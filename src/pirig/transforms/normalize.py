@@ -32,17 +32,19 @@ class NormStats:
 def parse_norm_stats(document: Mapping[str, Any]) -> dict[str, NormStats]:
     """Reads the content of a `norm_stats.json`. Raises ConfigError naming what is missing."""
     try:
-        found = document["norm_stats"]
-        return {
-            key: NormStats(
-                **{name: None if value is None else np.asarray(value, np.float64) for name, value in rows.items()}
-            )
-            for key, rows in found.items()
-        }
-    except (KeyError, TypeError) as e:
-        raise ConfigError(
-            f"norm stats must be {{'norm_stats': {{array: {{mean, std, q01, q99}}}}}}; problem: {e}"
-        ) from e
+        return {name: _parse(rows) for name, rows in document["norm_stats"].items()}
+    except (KeyError, TypeError, AttributeError) as e:
+        form = '{"norm_stats": {"state": {"mean": [...], "std": [...], "q01": [...], "q99": [...]}, ...}}'
+        raise ConfigError(f"norm stats must be {form}; found no {e}") from e
+
+
+def _parse(rows: Mapping[str, Any]) -> NormStats:
+    def array(name: str) -> np.ndarray | None:
+        return None if rows.get(name) is None else np.asarray(rows[name], np.float64)
+
+    return NormStats(
+        np.asarray(rows["mean"], np.float64), np.asarray(rows["std"], np.float64), array("q01"), array("q99")
+    )
 
 
 def normalize(stats: Mapping[str, NormStats], *, quantile: bool) -> Transform:

@@ -26,7 +26,7 @@ def scene(hand, goal=("on", "cube", "plate")):
             "owner": np.array([0, 1]),
         },
         "bodies": {"cube": CUBE, "plate": PLATE},
-        "sites": {},
+        "sites": {"spot": {"position": np.array([0.2, 0.0, 0.9]), "of": "table"}},
         "gripper": {"position": np.array(hand), "rotation": np.diag([1.0, -1.0, -1.0]), "axis": np.array([0.0, 1, 0])},
     }
 
@@ -82,10 +82,15 @@ class TestScripted(contracts.PolicyLaws):
         np.testing.assert_equal(carry, kept)
 
 
-@pytest.mark.parametrize("goal", [("turnon", "stove"), ("open", "drawer"), ("on", "cube", "nowhere")])
+@pytest.mark.parametrize("goal", [(), ("turnon", "stove"), ("on", "cube", "nowhere"), ("on", "spot", "plate")])
 def test_it_holds_still_where_it_has_no_script(goal):
     answer = ScriptedPolicy().infer({"privileged": scene([0.0, 0.0, 1.2], goal)})
     assert answer["actions"].tolist() == [[0, 0, 0, 0, 0, 0, -1]]
+
+
+def test_it_holds_still_where_more_than_one_thing_must_hold():
+    both = {**scene([0.0, 0.0, 1.2]), "goal": [["on", "cube", "plate"], ["on", "plate", "spot"]]}
+    assert ScriptedPolicy().infer({"privileged": both})["actions"].tolist() == [[0, 0, 0, 0, 0, 0, -1]]
 
 
 def test_without_privileged_poses_it_says_what_it_needs():

@@ -33,6 +33,10 @@ class Scene:
     def knows(self, name: str) -> bool:
         return name in self._bodies or name in self._sites
 
+    def is_solid(self, name: str) -> bool:
+        """Whether it has boxes, so that a gripper could take hold of it: no region has."""
+        return bool(self._owned_by(name).any())
+
     def position(self, name: str) -> np.ndarray:
         """[3] of an object, fixture or site."""
         return self._sites[name]["position"] if name in self._sites else self._bodies[name]

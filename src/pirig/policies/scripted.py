@@ -62,8 +62,10 @@ class ScriptedPolicy:
 
 
 def _is_scripted(scene: Scene) -> bool:
-    predicate, *names = scene.goal[0]
-    return len(scene.goal) == 1 and predicate in ("on", "in") and len(names) == 2 and all(map(scene.knows, names))
+    match scene.goal:
+        case [["on" | "in", thing, target]]:
+            return scene.is_solid(thing) and scene.knows(target)
+    return False
 
 
 def _begin(scene: Scene) -> Memory:

@@ -5,15 +5,18 @@ set -euo pipefail
 python=$1 venv=$2
 cd "$(dirname "$0")/.."
 
-"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-    { echo "error: $("$python" --version 2>&1) is too old; Python 3.11 or newer is needed: make setup PYTHON=python3.11" >&2; exit 2; }
-"$python" -c 'import ensurepip, venv' 2>/dev/null ||
-    { echo "error: $python has no venv module; on Debian and Ubuntu: sudo apt-get install -y python3-venv" >&2; exit 2; }
+fail() { echo "error: $*" >&2; exit 2; }
 
-scripts/install-gl.sh
-[ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
+command -v "$python" >/dev/null || fail "there is no $python; name a Python 3.11 or 3.12: make setup PYTHON=python3.12"
+"$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' ||
+    fail "$("$python" --version 2>&1) is not 3.11 or 3.12, which mujoco 3.2.3 is built for: make setup PYTHON=python3.12"
+"$python" -c 'import ensurepip, venv' 2>/dev/null ||
+    fail "$python has no venv module; on Debian and Ubuntu: sudo apt-get install -y python3-venv"
+
+scripts/install-gl.sh "$python"
+"$venv/bin/python" -m pip --version >/dev/null 2>&1 || "$python" -m venv --clear "$venv" # mends a half-made one too
 pip=("$venv/bin/python" -m pip --disable-pip-version-check install --quiet --no-deps)
-echo "installing the locked packages into $venv (several hundred MB to download the first time)"
+echo "installing the locked packages into $venv (670 MB to download the first time, 2 GB on disk)"
 "${pip[@]}" --require-hashes -r locks/build.txt
 "${pip[@]}" --require-hashes --no-build-isolation -r locks/libero.txt -r locks/dev.txt
 "${pip[@]}" --no-build-isolation --editable .

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import golden
-from pirig.errors import ProtocolError, RemotePolicyError
+from pirig.errors import PolicyError, ProtocolError, RemotePolicyError
 from pirig.wire import codec, protocol
 
 SESSIONS = sorted((golden.ROOT / "wire").glob("session_*.json"))
@@ -17,6 +17,16 @@ def test_the_greeting_is_the_references_frame(path):
     assert protocol.greeting(protocol.read(frame)) == frame
 
 
+@pytest.mark.parametrize("path", SESSIONS, ids=lambda path: path.stem)
+def test_an_answer_is_the_references_frame(path):
+    session = json.loads(path.read_text())
+    frame = bytes.fromhex(session["raw_list_instead_of_dict"][1][1])
+    output = protocol.read(frame)
+    timing = output.pop("server_timing")
+    assert output["actions"].shape == (2, 7) and set(timing) == {"infer_ms"}
+    assert protocol.answer(output, infer_ms=timing["infer_ms"], prev_total_ms=None) == frame
+
+
 def test_the_first_answer_has_no_previous_time():
     actions = np.zeros((2, 7))
     first = protocol.read(protocol.answer({"actions": actions}, infer_ms=1.5, prev_total_ms=None))
@@ -26,8 +36,13 @@ def test_the_first_answer_has_no_previous_time():
 
 
 def test_a_text_frame_is_the_servers_error():
-    with pytest.raises(RemotePolicyError, match="out of memory"):
-        protocol.read(protocol.error(RuntimeError("out of memory")))
+    with pytest.raises(RemotePolicyError, match="PolicyError: the prompt is empty"):
+        protocol.read(protocol.error(PolicyError("the prompt is empty")))
+
+
+def test_messages_that_pirig_did_not_write_stay_on_the_server():
+    told = protocol.error(FileNotFoundError(2, "No such file", "/secret/model"))
+    assert told == "FileNotFoundError: the policy failed; the server's log has the traceback"
 
 
 def test_a_frame_that_is_no_map_is_refused():

@@ -1,6 +1,8 @@
 """A policy that lives on the other side of a WebSocket.
 
-Law: requests are pure, so one that was cut off is sent again on a new connection, and its answer is the same.
+Law 1: requests are pure, so one that was cut off is sent again on a new connection, and its answer is the same.
+Law 2: an answer is only ever read by the call that asked for it; a call that is interrupted costs the connection.
+Law 3: a server that comes back is the same policy, or an error.
 """
 
 import contextlib
@@ -12,15 +14,18 @@ from typing import Any
 import websockets
 import websockets.sync.client
 
-from pirig.errors import ProtocolError, StartError
+from pirig.errors import ConfigError, ProtocolError, RemotePolicyError, StartError
 from pirig.types import Metadata, Observation
 from pirig.wire import codec, protocol
 
 _log = logging.getLogger(__name__)
 _REPEATS = 3
 _RETRY_EVERY_S = 0.5
+_GREETING_WITHIN_S = 60.0  # the reference's server greets only between two inferences for others
+_CLOSE_WITHIN_S = 2.0  # the reference's server answers nothing while it infers, for another client too
 _PING_EVERY_S = 30  # keeps idle connections open on the way
 _MESSAGE_TOO_BIG = 1009  # RFC 6455, section 7.4.1
+_THIS_MACHINE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 class RemotePolicy:
@@ -38,61 +43,56 @@ class RemotePolicy:
         """Waits up to `connect_timeout_s` for a server that is still warming up. Raises StartError after that."""
         self.uri = address(host, port)
         self._headers, self._timeout_s, self._max_bytes = protocol.authorization(api_key), connect_timeout_s, max_bytes
-        self._exit = contextlib.ExitStack()
-        self._connection = self._connect()
-
-    @property
-    def metadata(self) -> Metadata:
-        return self._metadata
+        self._exit = contextlib.ExitStack()  # works with websockets 15, and with 17, which wants connections in `with`
+        self._greeting: bytes | str = b""
+        self._connection: websockets.sync.client.ClientConnection | None = self._connect()
+        self.metadata: Metadata = protocol.read(self._greeting, max_bytes=max_bytes)
 
     def infer(self, obs: Observation) -> dict[str, Any]:
         """May take minutes. Raises RemotePolicyError for what the server reports; the next call works all the same."""
         frame = protocol.request(obs)
-        for repeats_left in reversed(range(_REPEATS + 1)):
+        for tries in range(1, _REPEATS + 2):
             try:
-                self._connection.send(frame)
-                return protocol.read(self._connection.recv(), max_bytes=self._max_bytes)
-            except (websockets.ConnectionClosed, OSError) as e:
-                closed = getattr(e, "rcvd", None) or getattr(e, "sent", None)
-                if closed is not None and closed.code == _MESSAGE_TOO_BIG:
-                    self._connection = self._connect()
+                return protocol.read(self._ask(frame), max_bytes=self._max_bytes)
+            except websockets.ConnectionClosed as e:
+                if _MESSAGE_TOO_BIG in (e.rcvd and e.rcvd.code, e.sent and e.sent.code):
                     raise ProtocolError(f"a frame is over the limit of {self.uri} or of this client: {e}") from e
-                if not repeats_left:
-                    raise
-                _log.warning("connection to %s lost (%s); connecting again", self.uri, e)
-                self._connection = self._connect()
-        raise AssertionError("unreachable")
+                _log.warning("connection to %s lost in try %d of a request (%s)", self.uri, tries, e)
+                problem = e
+        raise RemotePolicyError(
+            f"{self.uri} closed the connection in each of {_REPEATS + 1} tries of one request ({problem}); "
+            "its log may say why"
+        ) from problem
 
     def close(self) -> None:
+        self._connection = None
         self._exit.close()
 
+    def _ask(self, frame: bytes) -> bytes | str:
+        connection = self._connection = self._connection or self._connect()
+        try:
+            connection.send(frame)
+            return connection.recv()
+        except BaseException:  # Law 2
+            self.close()
+            raise
+
     def _connect(self) -> websockets.sync.client.ClientConnection:
-        self._exit.close()
         deadline, waiting = time.monotonic() + self._timeout_s, False
         while True:
             try:
-                opened = websockets.sync.client.connect(
-                    self.uri,
-                    additional_headers=self._headers,
-                    compression=None,
-                    max_size=self._max_bytes,
-                    ping_interval=_PING_EVERY_S,
-                    ping_timeout=None,  # the reference's server answers no ping while it infers
-                )
-                connection = self._exit.enter_context(opened)
-                self._metadata = protocol.read(connection.recv(), max_bytes=self._max_bytes)
-                return connection
+                return self._try_to_connect(max(1.0, min(deadline - time.monotonic(), _GREETING_WITHIN_S)))
+            except websockets.InvalidURI as e:
+                raise ConfigError(f"{self.uri} is no address of a policy server: {e}") from e
             except websockets.InvalidStatus as e:
-                if e.response.status_code == 401:
-                    raise StartError(f"{self.uri} wants another API key; set PIRIG_API_KEY") from e
+                _raise_if_final(self.uri, e.response.status_code)
                 problem: Exception = e
             except (OSError, websockets.InvalidHandshake, websockets.ConnectionClosed) as e:
                 problem = e
-            except (ValueError, websockets.InvalidURI) as e:
-                raise StartError(f"{self.uri} is no address of a policy server: {e}") from e
             if time.monotonic() > deadline:
+                reason = str(problem) or type(problem).__name__
                 raise StartError(
-                    f"no policy server at {self.uri} after {self._timeout_s:g} s ({problem}); "
+                    f"no policy server at {self.uri} after {self._timeout_s:g} s ({reason}); "
                     "start one with `pirig serve`, or check --host and --port"
                 ) from problem
             if not waiting:
@@ -100,12 +100,59 @@ class RemotePolicy:
                 waiting = True
             time.sleep(_RETRY_EVERY_S)
 
+    def _try_to_connect(self, timeout_s: float) -> websockets.sync.client.ClientConnection:
+        opened = websockets.sync.client.connect(
+            self.uri,
+            additional_headers=self._headers,
+            compression=None,
+            max_size=self._max_bytes,
+            open_timeout=timeout_s,
+            close_timeout=_CLOSE_WITHIN_S,
+            ping_interval=_PING_EVERY_S,
+            ping_timeout=None,  # the reference's server answers no ping while it infers
+            proxy=None,  # HTTPS_PROXY is meant for the internet; a policy server is near
+        )
+        connection = self._exit.enter_context(opened)
+        try:
+            self._greet(connection.recv(timeout_s))
+            return connection
+        except BaseException:
+            self._exit.close()
+            raise
+
+    def _greet(self, frame: bytes | str) -> None:
+        """Law 3. Raises ProtocolError for another policy than the one that first answered here."""
+        metadata = protocol.read(frame, max_bytes=self._max_bytes)
+        if self._greeting and frame != self._greeting:
+            raise ProtocolError(
+                f"{self.uri} came back as another policy: {metadata}, and was {dict(self.metadata)}; start a new run"
+            )
+        self._greeting = frame
+
 
 def address(host: str, port: int | None) -> str:
-    """`host`: a name, an IP address, or a whole ws:// URI. The reference's default 0.0.0.0 means this machine."""
-    if "://" not in host:
-        name = "127.0.0.1" if host == "0.0.0.0" else host
-        return f"ws://[{name}]:{port}" if ":" in name else f"ws://{name}:{port}"
-    parts = urllib.parse.urlsplit(host)
-    netloc = parts.netloc.replace("0.0.0.0", "127.0.0.1")
+    """`host`: a name, an IP address, host:port, or a whole ws:// URI; a port in it wins over `port`.
+
+    The reference's default 0.0.0.0 means this machine. Raises ConfigError.
+    """
+    bare = f"[{host}]" if host.count(":") > 1 and "[" not in host else host
+    uri = host if "://" in host else f"ws://{bare}"
+    try:
+        parts = urllib.parse.urlsplit(uri)
+        name, port = parts.hostname or "", parts.port or port
+    except ValueError as e:
+        raise ConfigError(f"{host} is no address of a policy server: {e}") from e
+    if parts.scheme not in ("ws", "wss") or not name:
+        raise ConfigError(f"{host} is no address of a policy server; expected HOST, HOST:PORT or ws://HOST:PORT")
+    name = _THIS_MACHINE.get(name, name)
+    user, at, _ = parts.netloc.rpartition("@")
+    netloc = user + at + (f"[{name}]" if ":" in name else name) + (f":{port}" if port else "")
     return parts._replace(netloc=netloc).geturl()
+
+
+def _raise_if_final(uri: str, status: int) -> None:
+    """A server that starts or stops answers 5xx, if anything; the rest will be the same in an hour."""
+    if status == 401:
+        raise StartError(f"{uri} wants another API key; set PIRIG_API_KEY")
+    if status < 500:
+        raise StartError(f"{uri} answers with HTTP status {status}: no policy server; check --host and --port")

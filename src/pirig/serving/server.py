@@ -3,6 +3,8 @@
 Law 1: the event loop never waits for the policy, so pings, `/healthz` and other clients are answered during an
 inference of any length. Servers that infer inside the loop miss pings, and lose clients to close code 1011.
 Law 2: what one client sends, or what the policy raises for it, costs no other client anything.
+Law 3: a request whose client has gone gives up its place; so stopping, and clients that ask again, wait for one
+inference at most.
 The port opens when the caller has warmed the policy up; so an open port means ready.
 """
 
@@ -21,8 +23,9 @@ from typing import Any
 import websockets
 import websockets.asyncio.server as ws
 
-from pirig.errors import PirigError, ProtocolError, StartError
+from pirig.errors import ProtocolError, StartError
 from pirig.interfaces import Policy
+from pirig.types import Observation
 from pirig.wire import codec, protocol
 
 _log = logging.getLogger(__name__)
@@ -45,8 +48,9 @@ class PolicyServer:
         """`port` 0 takes a free one. `api_key`: refuse clients that do not send it."""
         self._policy, self._host, self._port = policy, host, port
         self._api_key, self._max_bytes = api_key, max_bytes
+        self._greeting = protocol.greeting(policy.metadata)
         self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="inference")
-        self._stop: Callable[[], object] = lambda: None
+        self._stopped: concurrent.futures.Future[None] = concurrent.futures.Future()
 
     def run(self, on_ready: Callable[[int], object] = lambda port: None) -> None:
         """Serves until `stop`, SIGINT or SIGTERM. `on_ready` hears the port. Raises StartError for a port in use."""
@@ -56,15 +60,14 @@ class PolicyServer:
             self._thread.shutdown(wait=False, cancel_futures=True)
 
     def stop(self) -> None:
-        """From any thread. A running inference is finished first."""
-        self._stop()
+        """From any thread, at any time, for good. Clients see close code 1001; a running inference ends unheard."""
+        with contextlib.suppress(concurrent.futures.InvalidStateError):
+            self._stopped.set_result(None)
 
     async def _run(self, on_ready: Callable[[int], object]) -> None:
-        loop, stopped = asyncio.get_running_loop(), asyncio.Event()
-        self._stop = lambda: loop.call_soon_threadsafe(stopped.set)
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                loop.add_signal_handler(number, stopped.set)
+                asyncio.get_running_loop().add_signal_handler(number, self.stop)
         try:
             server = await ws.serve(
                 self._serve,
@@ -83,46 +86,53 @@ class PolicyServer:
             ) from e
         async with server:
             on_ready(server.sockets[0].getsockname()[1])
-            await stopped.wait()
-        self._stop = lambda: None
+            await asyncio.wrap_future(self._stopped)
 
     async def _serve(self, connection: ws.ServerConnection) -> None:
         peer = connection.remote_address
         _log.info("client %s connected", peer)
+        closed = asyncio.create_task(connection.wait_closed())
         with contextlib.suppress(websockets.ConnectionClosed):
-            await connection.send(protocol.greeting(self._policy.metadata))
+            await connection.send(self._greeting)
             total_ms = None
             async for frame in connection:
                 start = time.perf_counter()
-                await connection.send(await self._respond(frame, total_ms))
+                response = asyncio.create_task(self._respond(frame, total_ms))
+                await asyncio.wait({response, closed}, return_when=asyncio.FIRST_COMPLETED)
+                if not response.done():
+                    response.cancel()  # Law 3
+                    break
+                await connection.send(response.result())
                 total_ms = 1e3 * (time.perf_counter() - start)
         _log.info("client %s left", peer)
 
     async def _respond(self, frame: bytes | str, prev_total_ms: float | None) -> bytes | str:
-        loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._thread, self._infer, frame, prev_total_ms)
-        except PirigError as e:
+            if isinstance(frame, str):
+                raise ProtocolError("a request must be a binary frame; found text")
+            obs = protocol.read(frame, max_bytes=self._max_bytes)
+        except ProtocolError as e:
             _log.warning("bad request: %s", e)
             return protocol.error(e)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._infer, obs, prev_total_ms)
+
+    def _infer(self, obs: Observation, prev_total_ms: float | None) -> bytes | str:
+        """Raises nothing: a future cannot carry StopIteration, and whoever awaits it would wait for ever."""
+        start = time.perf_counter()
+        try:
+            output = self._policy.infer(obs)
+            return protocol.answer(output, infer_ms=1e3 * (time.perf_counter() - start), prev_total_ms=prev_total_ms)
         except Exception as e:
             _log.exception("the policy failed")
             return protocol.error(e)
 
-    def _infer(self, frame: bytes | str, prev_total_ms: float | None) -> bytes:
-        if isinstance(frame, str):
-            raise ProtocolError("a request must be a binary frame; found text")
-        obs = protocol.read(frame, max_bytes=self._max_bytes)
-        start = time.perf_counter()
-        output = self._policy.infer(obs)
-        return protocol.answer(output, infer_ms=1e3 * (time.perf_counter() - start), prev_total_ms=prev_total_ms)
-
     def _admit(self, connection: ws.ServerConnection, request: Any) -> Any:
         """Answers health checks, and turns away clients without the key, before a WebSocket is opened."""
-        if request.path == protocol.HEALTH_PATH:
+        if request.path.partition("?")[0] == protocol.HEALTH_PATH:
             return connection.respond(http.HTTPStatus.OK, protocol.HEALTH_BODY)
         expected = protocol.authorization(self._api_key).get("Authorization", "")
-        if expected and not hmac.compare_digest(request.headers.get("Authorization", "").encode(), expected.encode()):
+        given = request.headers.get("Authorization", "")
+        if expected and not hmac.compare_digest(given.encode(), expected.encode()):
             return connection.respond(http.HTTPStatus.UNAUTHORIZED, "this server wants another API key\n")
         return None
 
@@ -132,17 +142,13 @@ def serve_in_thread(policy: Policy, *, port: int = 0, **options: Any) -> Generat
     """Serves on loopback, on a free port unless `port` is given, while the block runs. Yields the port."""
     server = PolicyServer(policy, host="127.0.0.1", port=port, **options)
     ready: concurrent.futures.Future[int] = concurrent.futures.Future()
-
-    def serve() -> None:
+    with concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="policy-server") as thread:
+        running = thread.submit(server.run, ready.set_result)
         try:
-            server.run(ready.set_result)
-        except BaseException as e:
-            ready.set_exception(e)
-
-    thread = threading.Thread(target=serve, name="policy-server", daemon=True)
-    thread.start()
-    try:
-        yield ready.result()
-    finally:
-        server.stop()
-        thread.join()
+            concurrent.futures.wait([ready, running], return_when=concurrent.futures.FIRST_COMPLETED)
+            if running.done():
+                running.result()
+            yield ready.result()
+        finally:
+            server.stop()
+    running.result()

@@ -2,10 +2,12 @@
 
 Law 1: byte-equal to openpi's client. Law 2: what comes in can only become plain values and arrays of plain numbers or
 text; arrays of objects, records and complex numbers are refused both ways. Law 3: frames of the `msgpack-numpy`
-package (other keys, pickled objects) are read too, but for its objects; they are never written.
+package (other keys, pickled objects) are read too, but for its objects; they are never written. Law 4: bytes that are
+no frame raise ProtocolError, whatever they are.
 """
 
 import math
+import re
 from typing import Any
 
 import msgpack
@@ -16,7 +18,10 @@ from pirig.errors import ProtocolError
 MAX_BYTES = 256 * 1024 * 1024
 """Default limit of a frame: a thousand times a LIBERO observation."""
 
-_REFUSED_KINDS = "VOc"  # records, objects, complex numbers: as openpi
+_KINDS = "biufmMSU"  # bool, integers, floats, times, text; openpi refuses records, objects and complex numbers
+
+_DTYPE = re.compile(r"[<>=|]?([biufSU?]\d{0,9}|[mM]8(\[\w+\])?|bool|u?int\d+|float\d+)")
+"""Names that may reach `np.dtype`, which would parse, and partly evaluate, much more than a name."""
 
 
 def pack(value: Any) -> bytes:
@@ -32,12 +37,12 @@ def unpack(frame: bytes, *, max_bytes: int = MAX_BYTES) -> Any:
         return msgpack.unpackb(frame, object_hook=_decode)
     except ProtocolError:
         raise
-    except (ValueError, TypeError, KeyError, msgpack.UnpackException) as e:
-        raise ProtocolError(f"cannot read a frame of {len(frame)} bytes: {e or type(e).__name__}") from e
+    except (ValueError, TypeError, KeyError, OverflowError, msgpack.UnpackException) as e:
+        raise ProtocolError(f"cannot read a frame of {len(frame)} bytes: {str(e) or type(e).__name__}") from e
 
 
 def _encode(value: Any) -> Any:
-    if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in _REFUSED_KINDS:
+    if isinstance(value, np.ndarray | np.generic) and not _plain(value.dtype):
         raise TypeError(f"dtype {value.dtype} cannot be sent; send bool, int, float or text")
     if isinstance(value, np.ndarray):
         return {b"__ndarray__": True, b"data": value.tobytes(), b"dtype": value.dtype.str, b"shape": value.shape}
@@ -50,7 +55,7 @@ def _decode(fields: dict[Any, Any]) -> Any:
     if b"__ndarray__" in fields:
         return _array(fields[b"data"], _dtype(fields[b"dtype"]), fields[b"shape"])
     if b"__npgeneric__" in fields:
-        return _dtype(fields[b"dtype"]).type(fields[b"data"])
+        return _scalar(fields[b"data"], _dtype(fields[b"dtype"]))
     if b"nd" in fields:
         return _from_package(fields)
     return fields
@@ -58,24 +63,36 @@ def _decode(fields: dict[Any, Any]) -> Any:
 
 def _from_package(fields: dict[Any, Any]) -> Any:
     """The layout of PyPI's `msgpack-numpy`: `kind` is O for a pickle, V for a record; else `type` is the dtype."""
-    kind = fields.get(b"kind", b"")
-    if kind in (b"O", b"V", "O", "V"):
+    if fields.get(b"kind", b"") not in (b"", ""):
         raise ProtocolError("a frame holds a pickled or structured msgpack-numpy array; send plain numeric arrays")
-    dtype = _dtype(fields[b"type"])
-    if fields[b"nd"]:
-        return _array(fields[b"data"], dtype, fields[b"shape"])
-    return np.frombuffer(fields[b"data"], dtype)[0]
+    shape = fields[b"shape"] if fields[b"nd"] else []
+    array = _array(fields[b"data"], _dtype(fields[b"type"]), shape)
+    return array if fields[b"nd"] else array[()]
 
 
-def _array(data: bytes, dtype: np.dtype, shape: Any) -> np.ndarray:
+def _array(data: Any, dtype: np.dtype, shape: Any) -> np.ndarray:
+    if not isinstance(shape, list) or not all(type(length) is int and length >= 0 for length in shape):
+        raise ProtocolError(f"an array has a list of lengths as its shape; found {shape!r:.80}")
     expected = math.prod(shape) * dtype.itemsize
-    if min(shape, default=0) < 0 or len(data) != expected:
-        raise ProtocolError(f"an array of {dtype} {list(shape)} needs {expected} bytes; the frame has {len(data)}")
+    if not isinstance(data, bytes) or len(data) != expected:
+        found = f"{len(data)} bytes" if isinstance(data, bytes) else type(data).__name__
+        raise ProtocolError(f"an array of {dtype} {shape} needs {expected} bytes; the frame has {found}")
     return np.ndarray(shape, dtype, data)
 
 
+def _scalar(data: Any, dtype: np.dtype) -> np.generic:
+    if not isinstance(data, bool | int | float | str | bytes):
+        raise ProtocolError(f"a scalar of {dtype} needs one value; found {type(data).__name__}")
+    return dtype.type(data)
+
+
 def _dtype(name: Any) -> np.dtype:
-    dtype = np.dtype(name.decode() if isinstance(name, bytes) else name)
-    if dtype.kind in _REFUSED_KINDS:
-        raise ProtocolError(f"dtype {dtype} is not accepted; send bool, int, float or text")
+    name = name.decode() if isinstance(name, bytes) else name
+    if not isinstance(name, str) or not _DTYPE.fullmatch(name) or not _plain(dtype := np.dtype(name)):
+        raise ProtocolError(f"dtype {name!r:.80} is not accepted; send bool, int, float or text")
     return dtype
+
+
+def _plain(dtype: np.dtype) -> bool:
+    """Not `longdouble` either: its bytes mean something else on another machine."""
+    return dtype.kind in _KINDS and dtype.char != "g"

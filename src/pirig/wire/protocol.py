@@ -13,7 +13,7 @@ request was bad can go on. A client must cope with both.
 
 from typing import Any
 
-from pirig.errors import ProtocolError, RemotePolicyError
+from pirig.errors import PirigError, ProtocolError, RemotePolicyError
 from pirig.types import Metadata, Observation
 from pirig.wire import codec
 
@@ -38,8 +38,9 @@ def answer(output: dict[str, Any], *, infer_ms: float, prev_total_ms: float | No
 
 
 def error(problem: Exception) -> str:
-    """What a client is told: kind and message, no traceback, no paths."""
-    return f"{type(problem).__name__}: {problem}"
+    """What a client is told. Only messages that pirig wrote leave the machine: others may name its files."""
+    said = str(problem) if isinstance(problem, PirigError) else "the policy failed; the server's log has the traceback"
+    return f"{type(problem).__name__}: {said}"
 
 
 def read(frame: bytes | str, *, max_bytes: int = codec.MAX_BYTES) -> dict[str, Any]:

@@ -10,5 +10,5 @@ import pytest
 def processes():
     """An executor whose every call runs in a new process."""
     spawn = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(4, mp_context=spawn, max_tasks_per_child=1) as pool:
+    with concurrent.futures.ProcessPoolExecutor(3, mp_context=spawn, max_tasks_per_child=1) as pool:
         yield pool

@@ -30,7 +30,8 @@ class MissingExtra(PirigError):
     exit_code = 2
 
     def __init__(self, package: str, extra: str):
-        super().__init__(f"{package} is not installed; get it with: pip install 'pirig[{extra}]'")
+        lock = f"locks/{extra}.txt"  # exact versions; a resolver refuses what LIBERO's packages declare
+        super().__init__(f"{package} is not installed; get it with: make setup, or pip install --no-deps -r {lock}")
 
 
 class StartError(PirigError):

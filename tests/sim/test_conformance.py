@@ -76,7 +76,7 @@ def test_known_answers_are_the_same_in_a_plain_loop(processes):
     """Successes and step counts, failures included."""
     specs = {suite: [EpisodeSpec(s, task, trial, 7) for s, task, trial in KNOWN if s == suite] for suite, *_ in KNOWN}
     rules = {suite: suites.rules(suite, replan_steps=1) for suite in specs}
-    ours = {suite: processes.submit(simulators.our_scripted, specs[suite], rules[suite]) for suite in specs}
+    ours = {suite: processes.submit(simulators.our_baseline, specs[suite], rules[suite]) for suite in specs}
     plain = {
         suite: [processes.submit(simulators.plain_scripted, s, rules[suite]) for s in specs[suite]] for suite in specs
     }
@@ -89,7 +89,7 @@ def test_known_answers_are_the_same_in_a_plain_loop(processes):
 def test_the_scripted_policy_reaches_its_known_answers(processes, suite, least):
     rules = suites.rules(suite, replan_steps=1)
     by_task = [[EpisodeSpec(suite, task, trial, 7) for trial in range(5)] for task in range(10)]
-    ours = [processes.submit(simulators.our_scripted, specs, rules) for specs in by_task]
+    ours = [processes.submit(simulators.our_baseline, specs, rules) for specs in by_task]
     plain = [[processes.submit(simulators.plain_scripted, spec, rules) for spec in specs] for specs in by_task]
     successes = 0
     for task, (mine, theirs) in enumerate(zip(ours, plain, strict=True)):
@@ -99,3 +99,13 @@ def test_the_scripted_policy_reaches_its_known_answers(processes, suite, least):
         successes += sum(done for done, _ in found)
     print(f"{suite}: {successes} of 50")
     assert successes >= least
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("suite", suites.STANDARD_SUITES[:3])
+def test_holding_still_never_succeeds(processes, suite):
+    """A scene that succeeds by itself would flatter every policy."""
+    by_task = [[EpisodeSpec(suite, task, trial, 7) for trial in range(5)] for task in range(10)]
+    rules = suites.rules(suite)
+    found = [processes.submit(simulators.our_baseline, specs, rules, "zero") for specs in by_task]
+    assert [one.result() for one in found] == [[(False, rules.total_steps)] * 5] * 10

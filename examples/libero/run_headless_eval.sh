@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Evaluates a checkpoint on one suite in one process, without a socket.
 #
-#   CKPT=/path/to/checkpoint [TASK_SUITE=libero_spatial] [NUM_TRIALS=50] [POLICY_CONFIG=pi05_libero] [DUQUANT=1] \
+#   CKPT=/path/to/checkpoint [TASK_SUITE=libero_spatial] [NUM_TRIALS=50] [POLICY_CONFIG=pi05_libero] [DUQUANT=1] [PYTHON=python3] \
 #       examples/libero/run_headless_eval.sh [more flags of main.py]
 #
 # Every OPENPI_DUQUANT_* variable reaches the evaluator; DUQUANT=1 sets those of W4A8 on the action expert.
@@ -18,9 +18,8 @@ if [ "${DUQUANT:-0}" = 1 ]; then
 fi
 
 cd "$(dirname "$0")/../.."
-python=python3
-[ -x .venv/bin/python ] && python=.venv/bin/python
-exec "$python" examples/libero/main.py \
+[ -n "${PYTHON:-}" ] || PYTHON=$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)
+exec "$PYTHON" examples/libero/main.py \
     --args.headless \
     --args.policy-config "${POLICY_CONFIG:-pi05_libero}" \
     --args.policy-dir "$CKPT" \

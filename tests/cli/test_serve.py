@@ -67,7 +67,9 @@ def test_both_spellings_of_a_flag_mean_the_same():
 def run_script(tmp_path, **variables):
     script = ROOT / "examples/libero/run_headless_eval.sh"
     environment = {name: value for name, value in os.environ.items() if name != "CKPT"}
-    return subprocess.run([script], env={**environment, **variables}, capture_output=True, text=True)
+    return subprocess.run(
+        [script], env={**environment, "PYTHON": sys.executable, **variables}, capture_output=True, text=True
+    )
 
 
 def test_the_headless_script_wants_a_checkpoint(tmp_path):

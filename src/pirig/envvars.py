@@ -22,6 +22,7 @@ TABLE = (
     Variable("PIRIG_CACHE", "folder for compiled code and generated files; default ~/.cache/pirig"),
     Variable("MUJOCO_GL", "egl, osmesa or glx; chosen by itself where unset"),
     Variable("MUJOCO_EGL_DEVICE_ID", "index of the EGL device to render on; read by robosuite"),
+    Variable("OPENPI_DATA_HOME", "folder for downloaded checkpoints and the tokenizer; default ~/.cache/openpi"),
     Variable("PIRIG_API_KEY", "key that clients of `pirig serve` must send, and that our client sends"),
 )
 _NAMES = frozenset(v.name for v in TABLE)
@@ -45,3 +46,8 @@ def cache_dir() -> pathlib.Path:
     """Where pirig may write outside a run's own folders. Not created here."""
     base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
     return pathlib.Path(get("PIRIG_CACHE") or pathlib.Path(base) / "pirig").expanduser().absolute()
+
+
+def data_home() -> pathlib.Path:
+    """Where downloaded checkpoints and the tokenizer lie, shared with openpi. Not created here."""
+    return pathlib.Path(get("OPENPI_DATA_HOME") or pathlib.Path.home() / ".cache/openpi").expanduser().absolute()

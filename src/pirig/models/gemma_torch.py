@@ -1,0 +1,225 @@
+"""Gemma, in PyTorch: prefix through the language model, suffix through the action expert. Mirror of gemma_jax.
+
+Axes: B samples, S prefix tokens, T suffix tokens, D width, N heads, K key heads, H size of a head, F hidden size,
+L layers. Arithmetic is that of the reference's JAX model, which the checkpoints were trained with: norms, logits and
+softmax in float32, the rest in the dtype of the weights. (Its PyTorch model rounds RoPE's frequencies to bfloat16;
+this one does not.) Module names are those of its state dict.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pirig.models.config import GemmaSize
+from pirig.models.sampling import rope_frequencies
+
+
+class Norm(NamedTuple):
+    """What follows RMS normalization. RMSNorm has only a gain; adaRMS has all three, made from the time."""
+
+    gain: Tensor  # [..., D], 1 + scale
+    shift: Tensor | None = None
+    gate: Tensor | None = None  # of what the block adds to its input
+
+    def row(self, *index: int) -> "Norm":
+        return Norm(*(x if x is None else x[index] for x in self))
+
+
+class Joined(NamedTuple):
+    """Linear layers with the same input, side by side; their own weights are views of it."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+
+class Rotation(NamedTuple):
+    """Of positions, float32[B, T, 1, H / 2]."""
+
+    sin: Tensor
+    cos: Tensor
+
+
+class Cache(NamedTuple):
+    """Keys and values of the prefix, [B, S, K, H] for each layer."""
+
+    keys: list[Tensor]
+    values: list[Tensor]
+
+
+class RMSNorm(nn.Module):
+    def __init__(self, width: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(width))
+
+
+class AdaRMSNorm(nn.Module):
+    def __init__(self, width: int):
+        super().__init__()
+        self.dense = nn.Linear(width, 3 * width)
+
+
+class SelfAttention(nn.Module):
+    def __init__(self, size: GemmaSize):
+        super().__init__()
+        self.q_proj = nn.Linear(size.width, size.heads * size.head_dim, bias=False)
+        self.k_proj = nn.Linear(size.width, size.kv_heads * size.head_dim, bias=False)
+        self.v_proj = nn.Linear(size.width, size.kv_heads * size.head_dim, bias=False)
+        self.o_proj = nn.Linear(size.heads * size.head_dim, size.width, bias=False)
+        self.qkv: Joined | None = None
+
+
+class FeedForward(nn.Module):
+    def __init__(self, size: GemmaSize):
+        super().__init__()
+        self.gate_proj = nn.Linear(size.width, size.mlp, bias=False)
+        self.up_proj = nn.Linear(size.width, size.mlp, bias=False)
+        self.down_proj = nn.Linear(size.mlp, size.width, bias=False)
+        self.gate_up: Joined | None = None
+
+
+class Layer(nn.Module):
+    def __init__(self, size: GemmaSize, time_in_norm: bool):
+        super().__init__()
+        norm = AdaRMSNorm if time_in_norm else RMSNorm
+        self.input_layernorm = norm(size.width)
+        self.self_attn = SelfAttention(size)
+        self.post_attention_layernorm = norm(size.width)
+        self.mlp = FeedForward(size)
+
+
+class Gemma(nn.Module):
+    """The weights of a decoder; the functions below compute."""
+
+    def __init__(self, size: GemmaSize, *, time_in_norm: bool = False, vocabulary: int = 0):
+        super().__init__()
+        if vocabulary:
+            self.embed_tokens = nn.Embedding(vocabulary, size.width)
+        self.layers = nn.ModuleList(Layer(size, time_in_norm) for _ in range(size.depth))
+        self.norm = (AdaRMSNorm if time_in_norm else RMSNorm)(size.width)
+
+    def join(self) -> None:
+        """Puts weights with the same input side by side. Call it once they are where they stay."""
+        for layer in self.layers:
+            attention, mlp = layer.self_attn, layer.mlp
+            attention.qkv = join([attention.q_proj, attention.k_proj, attention.v_proj])
+            mlp.gate_up = join([mlp.gate_proj, mlp.up_proj])
+
+
+def norms(w: Gemma) -> tuple[Norm, Norm, Norm]:
+    """RMSNorm before attention [L, D], before the feed-forward [L, D] and at the end [D]."""
+    attention = torch.stack([layer.input_layernorm.weight for layer in w.layers])
+    ffw = torch.stack([layer.post_attention_layernorm.weight for layer in w.layers])
+    return Norm(1 + attention), Norm(1 + ffw), Norm(1 + w.norm.weight)
+
+
+def prefix(
+    x: Tensor, mask: Tensor, turn: Rotation, w: Gemma, attention: Norm, ffw: Norm, size: GemmaSize, *, trim: bool
+) -> tuple[Tensor, Cache]:
+    """Keys and values of x: [B, S, D], all tokens seeing all that `mask`: bool[B, S] has.
+
+    Also returns what leaves the last layer, or, with `trim`, what enters it: nothing but its keys and values is
+    ever read.
+    """
+    see = sight(mask[:, None, :], size)
+    cache = Cache([], [])
+    for i, own in enumerate(w.layers):
+        before, between = attention.row(i), ffw.row(i)
+        q, k, v = project(normalize(x, before), own, turn, size)
+        cache.keys.append(k)
+        cache.values.append(v)
+        if trim and i + 1 == size.depth:
+            break
+        x = add(x, own.self_attn.o_proj(attend(q, k, v, see)), before.gate)
+        x = add(x, feed_forward(normalize(x, between), own.mlp), between.gate)
+    return x, cache
+
+
+def suffix(
+    x: Tensor, cache: Cache, see: Tensor, turn: Rotation, w: Gemma, attention: Norm, ffw: Norm, size: GemmaSize
+) -> Tensor:
+    """[B, T, D] through all layers. `see`: `sight` of bool[B, T, S + T], prefix first."""
+    for i, own in enumerate(w.layers):
+        before, between = attention.row(i), ffw.row(i)
+        q, k, v = project(normalize(x, before), own, turn, size)
+        k, v = torch.cat([cache.keys[i], k], dim=1), torch.cat([cache.values[i], v], dim=1)
+        x = add(x, own.self_attn.o_proj(attend(q, k, v, see)), before.gate)
+        x = add(x, feed_forward(normalize(x, between), own.mlp), between.gate)
+    return x
+
+
+def project(x: Tensor, w: Layer, turn: Rotation, size: GemmaSize) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries [B, T, N, H], keys and values [B, T, K, H]; rotated."""
+    n, k, own = size.heads, size.kv_heads, w.self_attn
+    merged = side_by_side(x, own.qkv, [own.q_proj, own.k_proj, own.v_proj])
+    merged = merged.view(*x.shape[:2], n + 2 * k, size.head_dim)
+    rotated = rope(merged[:, :, : n + k], turn)
+    return rotated[:, :, :n], rotated[:, :, n:], merged[:, :, n + k :]
+
+
+def sight(mask: Tensor, size: GemmaSize) -> Tensor:
+    """bool[B, 1, T G or 1, S] from bool[B, T or 1, S], as `attend` wants it; G is the heads that share a key head."""
+    if mask.shape[1] > 1:
+        mask = mask.repeat_interleave(size.heads // size.kv_heads, dim=1)
+    return mask[:, None]
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, see: Tensor) -> Tensor:
+    """[B, T, N H] from queries [B, T, N, H] and keys [B, S, K, H]: heads that share a key head become more queries."""
+    batch, tokens, heads, head_dim = q.shape
+    groups = heads // k.shape[2]
+    q = q.reshape(batch, tokens, -1, groups, head_dim).transpose(1, 2).reshape(batch, -1, tokens * groups, head_dim)
+    y = F.scaled_dot_product_attention(q, k.transpose(1, 2), v.transpose(1, 2), see, scale=head_dim**-0.5)
+    return y.reshape(batch, -1, tokens, groups, head_dim).transpose(1, 2).reshape(batch, tokens, -1)
+
+
+def feed_forward(x: Tensor, w: FeedForward) -> Tensor:
+    gate, up = side_by_side(x, w.gate_up, [w.gate_proj, w.up_proj]).chunk(2, dim=-1)
+    return w.down_proj(F.gelu(gate, approximate="tanh") * up)
+
+
+def normalize(x: Tensor, norm: Norm) -> Tensor:
+    """RMSNorm (Zhang & Sennrich, arXiv 1910.07467) with epsilon 1e-6."""
+    full = x.float()
+    full = full * torch.rsqrt(full.square().mean(dim=-1, keepdim=True) + 1e-6) * norm.gain
+    return (full if norm.shift is None else full + norm.shift).to(x.dtype)
+
+
+def add(x: Tensor, y: Tensor, gate: Tensor | None) -> Tensor:
+    return x + y if gate is None else x + y * gate
+
+
+def rotation(positions: Tensor, head_dim: int) -> Rotation:
+    """Of positions: int32[B, T]."""
+    frequencies = torch.from_numpy(rope_frequencies(head_dim)).to(positions.device)
+    angle = positions[..., None, None].float() * frequencies
+    return Rotation(angle.sin(), angle.cos())
+
+
+def rope(x: Tensor, turn: Rotation) -> Tensor:
+    """Rotates pairs (i, i + H/2) of x: [B, T, N, H], in float32 (Su et al., arXiv 2104.09864)."""
+    a, b = x.float().chunk(2, dim=-1)
+    return torch.cat([a * turn.cos - b * turn.sin, b * turn.cos + a * turn.sin], dim=-1).to(x.dtype)
+
+
+def join(parts: Sequence[nn.Linear]) -> Joined:
+    """One weight for several layers, whose own become views of it: nothing is held twice."""
+    weight = torch.cat([part.weight.data for part in parts])
+    bias = None if parts[0].bias is None else torch.cat([part.bias.data for part in parts])
+    start = 0
+    for part in parts:
+        rows = slice(start, start + part.out_features)
+        part.weight = nn.Parameter(weight[rows], requires_grad=False)
+        if bias is not None:
+            part.bias = nn.Parameter(bias[rows], requires_grad=False)
+        start = rows.stop
+    return Joined(weight, bias)
+
+
+def side_by_side(x: Tensor, joined: Joined | None, parts: Sequence[nn.Module]) -> Tensor:
+    """What `parts` make of x, concatenated; one product where they are joined."""
+    if joined is None:
+        return torch.cat([part(x) for part in parts], dim=-1)
+    return F.linear(x, joined.weight, joined.bias)

@@ -1,0 +1,179 @@
+"""π0 and π0.5, in JAX: images and a prompt to a chunk of actions, by flow matching. Mirror of pi0_torch.
+
+    images, prompt ─ encode, embed ─► prefix ─ language model ─► cache of keys and values
+    noise ─► [ action_in ─► expert, which sees the cache ─► action_out = velocity; x += dt · velocity ] × steps
+
+π0 (Black et al., arXiv 2410.24164) reads the state as a token and mixes the time into the action tokens; π0.5
+(arXiv 2504.16054) puts the time into the expert's norms. What depends on the time alone is tabulated: `Tables`.
+Source: openpi `models/pi0.py` (commit 15a9616).
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pirig.models import gemma_jax as gemma
+from pirig.models import siglip_jax as siglip
+from pirig.models.config import ModelConfig
+from pirig.models.gemma_jax import Array, Cache, Norm
+from pirig.models.sampling import suffix_mask, time_embedding, times
+from pirig.models.siglip_jax import Affine
+
+
+class Heads(NamedTuple):
+    """The small layers around the expert, in float32. Those that a model does not have are None."""
+
+    action_in: Affine  # [A, D]
+    time_in: Affine  # π0: [2 D, D], actions above time; π0.5: [D, D]
+    time_out: Affine  # [D, D]
+    state: Affine | None  # [A, D]
+
+
+class Weights(NamedTuple):
+    vision: siglip.Vision
+    words: Array  # [V, D]
+    llm: gemma.Layers
+    llm_norms: tuple[Norm, Norm, Norm]
+    expert: gemma.Layers
+    expert_norms: tuple[Norm, Norm, Norm] | tuple[Affine, Affine, Affine]  # adaRMS: [L, D, 3 D], [L, D, 3 D], [D, 3 D]
+    heads: Heads
+    action_out: Affine  # [D, A]
+
+
+class Tables(NamedTuple):
+    """What depends on the denoising time alone; S steps first."""
+
+    attention: Norm  # [S, L, D]
+    ffw: Norm
+    final: Norm  # [S, D]
+    time: Array | None  # π0: float32[S, D], what the time adds to the action tokens' hidden layer
+
+
+class Inputs(NamedTuple):
+    """A `sampling.Batch` with its masks and positions."""
+
+    images: Array  # uint8[B, C, H, W, 3]
+    tokens: Array  # int32[B, P]
+    mask: Array  # bool[B, S]
+    positions: Array  # int32[B, S]
+    suffix_positions: Array  # int32[B, T']
+    state: Array  # float32[B, A]
+    noise: Array  # float32[B, T, A]
+
+
+def weights(arrays: Mapping[str, np.ndarray], config: ModelConfig, put: Callable[[np.ndarray], Array]) -> Weights:
+    """From the JAX tree, in the model's dtype. `put` brings an array to the device."""
+    get = arrays.__getitem__
+
+    def affine(path: str) -> Affine:
+        return Affine(put(get(f"{path}/kernel")), put(get(f"{path}/bias")))
+
+    def head(path: str) -> Affine:
+        return jax.tree.map(lambda x: x.astype(jnp.float32), affine(path))
+
+    if config.time_in_norm:
+        paths = ("layers/pre_attention_norm_1", "layers/pre_ffw_norm_1", "final_norm_1")
+        attention, ffw, final = (affine(f"PaliGemma/llm/{path}/Dense_0") for path in paths)
+        expert_norms = (attention, ffw, final)
+        heads = Heads(head("action_in_proj"), head("time_mlp_in"), head("time_mlp_out"), None)
+    else:
+        expert_norms = gemma.norms(get, "_1", put)
+        names = ("action_in_proj", "action_time_mlp_in", "action_time_mlp_out", "state_proj")
+        heads = Heads(*(head(name) for name in names))
+    return Weights(
+        vision=siglip.vision(get, config.vision, put),
+        words=put(get("PaliGemma/llm/embedder/input_embedding")),
+        llm=gemma.layers(get, config.llm, "", put),
+        llm_norms=gemma.norms(get, "", put),
+        expert=gemma.layers(get, config.expert, "_1", put),
+        expert_norms=expert_norms,
+        heads=heads,
+        action_out=affine("action_out_proj"),
+    )
+
+
+def tabulate(w: Weights, config: ModelConfig) -> Tables:
+    embedding = jnp.asarray(time_embedding(times(config.steps), config.expert.width))
+    if not config.time_in_norm:
+        kernel, bias = w.heads.time_in
+        time = embedding @ kernel[config.expert.width :] + bias
+        repeated = (Norm(jnp.repeat(norm.gain[None], config.steps, axis=0)) for norm in w.expert_norms)
+        return Tables(*repeated, time=time)
+    condition = time_condition(embedding, w.heads).astype(w.words.dtype)
+    attention, ffw, final = (modulation(condition, dense) for dense in w.expert_norms)
+    return Tables(attention, ffw, final, None)
+
+
+def time_condition(embedding: Array, heads: Heads) -> Array:
+    """float32[S, D]"""
+    hidden = jax.nn.swish(embedding @ heads.time_in.weight + heads.time_in.bias)
+    return jax.nn.swish(hidden @ heads.time_out.weight + heads.time_out.bias)
+
+
+def modulation(condition: Array, dense: Affine) -> Norm:
+    """[S, (L,) D] each, from [S, D]."""
+    merged = jnp.einsum("sd,...de->s...e", condition, dense.weight) + dense.bias
+    scale, shift, gate = jnp.split(merged, 3, axis=-1)
+    return Norm(1 + scale, shift, gate)
+
+
+def sample(inputs: Inputs, w: Weights, tables: Tables | None, config: ModelConfig) -> Array:
+    """float32[B, T, A]: the actions that the noise flows to, normalized.
+
+    With `tables` what nobody reads is left out; without, all is computed as the reference does.
+    """
+    trim = tables is not None
+    x, _ = embed_prefix(inputs, w, config)
+    attention, ffw, _ = w.llm_norms
+    turn = gemma.rotation(inputs.positions, config.llm.head_dim)
+    _, cache = gemma.prefix(x, inputs.mask, turn, w.llm, attention, ffw, config.llm, trim=trim)
+    tables = tables if tables is not None else tabulate(w, config)
+    see = suffix_sight(inputs.mask, config)
+    turn = gemma.rotation(inputs.suffix_positions, config.expert.head_dim)
+
+    def step(x: Array, own: Tables) -> tuple[Array, None]:
+        v = velocity(x, inputs.state, cache, see, turn, w, own, config)
+        return x + np.float32(-1.0 / config.steps) * v, None
+
+    return jax.lax.scan(step, inputs.noise, tables)[0]
+
+
+def embed_prefix(inputs: Inputs, w: Weights, config: ModelConfig) -> tuple[Array, Array]:
+    """[B, S, D] and its image part: all cameras in one call, then the prompt."""
+    batch, cameras = inputs.images.shape[:2]
+    seen = siglip.encode(inputs.images.reshape(batch * cameras, *inputs.images.shape[2:]), w.vision, config.vision)
+    seen = seen.reshape(batch, -1, config.llm.width)
+    words = w.words[inputs.tokens] * jnp.sqrt(config.llm.width).astype(w.words.dtype)
+    return jnp.concatenate([seen, words], axis=1), seen
+
+
+def suffix_sight(mask: Array, config: ModelConfig) -> Array:
+    """bool[B, T', S + T']"""
+    own = jnp.asarray(suffix_mask(config))
+    rows = (len(mask), *own.shape)
+    return jnp.concatenate(
+        [jnp.broadcast_to(mask[:, None], (*rows[:2], mask.shape[1])), jnp.broadcast_to(own, rows)], axis=2
+    )
+
+
+def velocity(
+    x: Array, state: Array, cache: Cache, see: Array, turn: gemma.Rotation, w: Weights, own: Tables, config: ModelConfig
+) -> Array:
+    """[B, T, A] at one denoising time; `own` is that time's row of the tables."""
+    tokens = embed_suffix(x, state, w.heads, own.time).astype(w.words.dtype)
+    y = gemma.suffix(tokens, cache, see, turn, w.expert, own.attention, own.ffw, config.expert)
+    y = gemma.normalize(y, own.final)[:, -config.action_horizon :]
+    return y @ w.action_out.weight + w.action_out.bias
+
+
+def embed_suffix(x: Array, state: Array, heads: Heads, time: Array | None) -> Array:
+    """float32[B, T', D]"""
+    actions = x @ heads.action_in.weight + heads.action_in.bias
+    if heads.state is None:
+        return actions
+    hidden = jax.nn.swish(actions @ heads.time_in.weight[: actions.shape[-1]] + time)
+    actions = hidden @ heads.time_out.weight + heads.time_out.bias
+    return jnp.concatenate([(state @ heads.state.weight + heads.state.bias)[:, None], actions], axis=1)

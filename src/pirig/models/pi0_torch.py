@@ -1,0 +1,199 @@
+"""π0 and π0.5, in PyTorch: images and a prompt to a chunk of actions, by flow matching. Mirror of pi0_jax.
+
+    images, prompt ─ encode, embed ─► prefix ─ language model ─► cache of keys and values
+    noise ─► [ action_in ─► expert, which sees the cache ─► action_out = velocity; x += dt · velocity ] × steps
+
+π0 (Black et al., arXiv 2410.24164) reads the state as a token and mixes the time into the action tokens; π0.5
+(arXiv 2504.16054) puts the time into the expert's norms. What depends on the time alone is tabulated: `Tables`.
+Source: openpi `models/pi0.py` (commit 15a9616); module names are those of its PyTorch state dict.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pirig.models import gemma_torch as gemma
+from pirig.models import siglip_torch as siglip
+from pirig.models.config import ModelConfig
+from pirig.models.gemma_torch import Cache, Norm
+from pirig.models.sampling import suffix_mask, time_embedding, times
+
+_IN_FLOAT32 = ("action_in_proj.", "state_proj.", "time_mlp_", "action_time_mlp_", ".embeddings.")
+"""Layers that the reference computes in float32, whatever the dtype of the rest."""
+
+
+class Tables(NamedTuple):
+    """What depends on the denoising time alone; S steps first."""
+
+    attention: Norm  # [S, L, D]
+    ffw: Norm
+    final: Norm  # [S, D]
+    time: Tensor | None  # π0: float32[S, D], what the time adds to the action tokens' hidden layer
+
+
+class Inputs(NamedTuple):
+    """A `sampling.Batch` with its masks and positions."""
+
+    images: Tensor  # uint8[B, C, H, W, 3]
+    tokens: Tensor  # int32[B, P]
+    mask: Tensor  # bool[B, S]
+    positions: Tensor  # int32[B, S]
+    suffix_positions: Tensor  # int32[B, T']
+    state: Tensor  # float32[B, A]
+    noise: Tensor  # float32[B, T, A]
+
+
+class Pi0(nn.Module):
+    """The weights; the functions below compute."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        width = config.expert.width
+        projector = nn.ModuleDict({"linear": nn.Linear(config.vision.width, config.llm.width)})
+        paligemma = {
+            "vision_tower": nn.ModuleDict({"vision_model": siglip.Vision(config.vision)}),
+            "multi_modal_projector": projector,
+            "language_model": gemma.Gemma(config.llm, vocabulary=config.vocabulary),
+        }
+        expert = gemma.Gemma(config.expert, time_in_norm=config.time_in_norm)
+        self.paligemma_with_expert = nn.ModuleDict(
+            {
+                "paligemma": nn.ModuleDict({"model": nn.ModuleDict(paligemma)}),
+                "gemma_expert": nn.ModuleDict({"model": expert}),
+            }
+        )
+        self.action_in_proj = nn.Linear(config.action_size, width)
+        self.action_out_proj = nn.Linear(width, config.action_size)
+        if config.time_in_norm:
+            self.time_mlp_in, self.time_mlp_out = nn.Linear(width, width), nn.Linear(width, width)
+        else:
+            self.state_proj = nn.Linear(config.action_size, width)
+            self.action_time_mlp_in = nn.Linear(2 * width, width)
+            self.action_time_mlp_out = nn.Linear(width, width)
+
+    @property
+    def vision(self) -> siglip.Vision:
+        return self.get_submodule("paligemma_with_expert.paligemma.model.vision_tower.vision_model")  # ty: ignore
+
+    @property
+    def projector(self) -> nn.Linear:
+        return self.get_submodule("paligemma_with_expert.paligemma.model.multi_modal_projector.linear")  # ty: ignore
+
+    @property
+    def llm(self) -> gemma.Gemma:
+        return self.get_submodule("paligemma_with_expert.paligemma.model.language_model")  # ty: ignore
+
+    @property
+    def expert(self) -> gemma.Gemma:
+        return self.get_submodule("paligemma_with_expert.gemma_expert.model")  # ty: ignore
+
+
+def model(arrays: Iterable[tuple[str, Tensor]], config: ModelConfig, dtype: torch.dtype, device: torch.device) -> Pi0:
+    """Takes name and tensor, one after another, so that little more than the model is in memory at any time."""
+    with torch.device("meta"):
+        w = Pi0(config).eval().requires_grad_(False)
+    for name, value in arrays:
+        owner, _, last = name.rpartition(".")
+        value = value.to(device=device, dtype=dtype)
+        if any(part in name for part in _IN_FLOAT32):
+            value = value.float()
+        setattr(w.get_submodule(owner), last, nn.Parameter(value, requires_grad=False))
+    for part in (w.vision, w.llm, w.expert):
+        part.join()
+    return w
+
+
+def tabulate(w: Pi0, config: ModelConfig) -> Tables:
+    embedding = torch.from_numpy(time_embedding(times(config.steps), config.expert.width)).to(w.action_in_proj.weight)
+    if not config.time_in_norm:
+        time = F.linear(embedding, w.action_time_mlp_in.weight[:, config.expert.width :], w.action_time_mlp_in.bias)
+        repeated = (Norm(norm.gain.expand(config.steps, *norm.gain.shape)) for norm in gemma.norms(w.expert))
+        return Tables(*repeated, time=time)
+    condition = time_condition(embedding, w).to(w.action_out_proj.weight.dtype)
+    attention = [modulation(condition, layer.input_layernorm.dense) for layer in w.expert.layers]
+    ffw = [modulation(condition, layer.post_attention_layernorm.dense) for layer in w.expert.layers]
+    final = modulation(condition, w.expert.norm.dense)
+    return Tables(*(Norm(*(torch.stack(x, dim=1) for x in zip(*rows, strict=True))) for rows in (attention, ffw)),
+                  final=final, time=None)  # fmt: skip
+
+
+def time_condition(embedding: Tensor, w: Pi0) -> Tensor:
+    """float32[S, D]"""
+    return F.silu(w.time_mlp_out(F.silu(w.time_mlp_in(embedding))))
+
+
+def modulation(condition: Tensor, dense: nn.Linear) -> Norm:
+    """[S, D] each, from [S, D]."""
+    scale, shift, gate = dense(condition).chunk(3, dim=-1)
+    return Norm(1 + scale, shift, gate)
+
+
+def sample(inputs: Inputs, w: Pi0, tables: Tables | None, config: ModelConfig) -> Tensor:
+    """float32[B, T, A]: the actions that the noise flows to, normalized.
+
+    With `tables` what nobody reads is left out; without, all is computed as the reference does.
+    """
+    trim = tables is not None
+    x, _ = embed_prefix(inputs, w, config)
+    attention, ffw, _ = gemma.norms(w.llm)
+    turn = gemma.rotation(inputs.positions, config.llm.head_dim)
+    _, cache = gemma.prefix(x, inputs.mask, turn, w.llm, attention, ffw, config.llm, trim=trim)
+    tables = tables if tables is not None else tabulate(w, config)
+    see = suffix_sight(inputs.mask, config)
+    turn = gemma.rotation(inputs.suffix_positions, config.expert.head_dim)
+    x = inputs.noise
+    for i in range(config.steps):
+        v = velocity(x, inputs.state, cache, see, turn, w, row(tables, i), config)
+        x = x + float(np.float32(-1.0 / config.steps)) * v.float()
+    return x
+
+
+def row(tables: Tables, step: int) -> Tables:
+    return Tables(
+        tables.attention.row(step),
+        tables.ffw.row(step),
+        tables.final.row(step),
+        None if tables.time is None else tables.time[step],
+    )
+
+
+def embed_prefix(inputs: Inputs, w: Pi0, config: ModelConfig) -> tuple[Tensor, Tensor]:
+    """[B, S, D] and its image part: all cameras in one call, then the prompt."""
+    batch = inputs.images.shape[0]
+    seen = siglip.encode(inputs.images.flatten(0, 1), w.vision, w.projector, config.vision)
+    seen = seen.view(batch, -1, config.llm.width)
+    words = F.embedding(inputs.tokens, w.llm.embed_tokens.weight)
+    words = words * torch.tensor(config.llm.width**0.5, dtype=words.dtype)
+    return torch.cat([seen, words], dim=1), seen
+
+
+def suffix_sight(mask: Tensor, config: ModelConfig) -> Tensor:
+    """`gemma.sight` of bool[B, T', S + T'], or of one row where all rows are the same."""
+    own = torch.from_numpy(suffix_mask(config)).to(mask.device)
+    own = own[:1] if bool(suffix_mask(config).all()) else own
+    rows = (mask.shape[0], *own.shape)
+    see = torch.cat([mask[:, None].expand(*rows[:2], mask.shape[1]), own.expand(rows)], dim=2)
+    return gemma.sight(see, config.expert)
+
+
+def velocity(
+    x: Tensor, state: Tensor, cache: Cache, see: Tensor, turn: gemma.Rotation, w: Pi0, own: Tables, config: ModelConfig
+) -> Tensor:
+    """[B, T, A] at one denoising time; `own` is that time's row of the tables."""
+    tokens = embed_suffix(x, state, w, own.time).to(w.action_out_proj.weight.dtype)
+    y = gemma.suffix(tokens, cache, see, turn, w.expert, own.attention, own.ffw, config.expert)
+    y = gemma.normalize(y, own.final)[:, -config.action_horizon :]
+    return w.action_out_proj(y)
+
+
+def embed_suffix(x: Tensor, state: Tensor, w: Pi0, time: Tensor | None) -> Tensor:
+    """float32[B, T', D]"""
+    actions = w.action_in_proj(x)
+    if time is None:
+        return actions
+    hidden = F.silu(F.linear(actions, w.action_time_mlp_in.weight[:, : actions.shape[-1]]) + time)
+    return torch.cat([w.state_proj(state)[:, None], w.action_time_mlp_out(hidden)], dim=1)

@@ -6,8 +6,9 @@ softmax in float32, the rest in the dtype of the weights. (Its PyTorch model rou
 this one does not.) Module names are those of its state dict.
 """
 
+import functools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +26,8 @@ class Norm(NamedTuple):
     gate: Tensor | None = None  # of what the block adds to its input
 
     def row(self, *index: int) -> "Norm":
-        return Norm(*(x if x is None else x[index] for x in self))
+        gain, shift, gate = self
+        return Norm(gain[index], None if shift is None else shift[index], None if gate is None else gate[index])
 
 
 class Joined(NamedTuple):
@@ -84,9 +86,9 @@ class Layer(nn.Module):
     def __init__(self, size: GemmaSize, time_in_norm: bool):
         super().__init__()
         norm = AdaRMSNorm if time_in_norm else RMSNorm
-        self.input_layernorm = norm(size.width)
+        self.input_layernorm: RMSNorm | AdaRMSNorm = norm(size.width)
         self.self_attn = SelfAttention(size)
-        self.post_attention_layernorm = norm(size.width)
+        self.post_attention_layernorm: RMSNorm | AdaRMSNorm = norm(size.width)
         self.mlp = FeedForward(size)
 
 
@@ -97,8 +99,10 @@ class Gemma(nn.Module):
         super().__init__()
         if vocabulary:
             self.embed_tokens = nn.Embedding(vocabulary, size.width)
-        self.layers = nn.ModuleList(Layer(size, time_in_norm) for _ in range(size.depth))
-        self.norm = (AdaRMSNorm if time_in_norm else RMSNorm)(size.width)
+        layers = nn.ModuleList(Layer(size, time_in_norm) for _ in range(size.depth))
+        self.layers = cast("Sequence[Layer]", layers)
+        self.norm: RMSNorm | AdaRMSNorm = (AdaRMSNorm if time_in_norm else RMSNorm)(size.width)
+        self.fixed_norms: tuple[Norm, Norm, Norm] | None = None  # where they do not depend on the time
 
     def join(self) -> None:
         """Puts weights with the same input side by side. Call it once they are where they stay."""
@@ -106,13 +110,20 @@ class Gemma(nn.Module):
             attention, mlp = layer.self_attn, layer.mlp
             attention.qkv = join([attention.q_proj, attention.k_proj, attention.v_proj])
             mlp.gate_up = join([mlp.gate_proj, mlp.up_proj])
+        if isinstance(self.norm, RMSNorm):
+            self.fixed_norms = norms(self)
 
 
 def norms(w: Gemma) -> tuple[Norm, Norm, Norm]:
     """RMSNorm before attention [L, D], before the feed-forward [L, D] and at the end [D]."""
-    attention = torch.stack([layer.input_layernorm.weight for layer in w.layers])
-    ffw = torch.stack([layer.post_attention_layernorm.weight for layer in w.layers])
-    return Norm(1 + attention), Norm(1 + ffw), Norm(1 + w.norm.weight)
+    attention = torch.stack([_scale(layer.input_layernorm) for layer in w.layers])
+    ffw = torch.stack([_scale(layer.post_attention_layernorm) for layer in w.layers])
+    return Norm(1 + attention), Norm(1 + ffw), Norm(1 + _scale(w.norm))
+
+
+def _scale(norm: RMSNorm | AdaRMSNorm) -> Tensor:
+    assert isinstance(norm, RMSNorm)
+    return norm.weight
 
 
 def prefix(
@@ -193,9 +204,13 @@ def add(x: Tensor, y: Tensor, gate: Tensor | None) -> Tensor:
 
 def rotation(positions: Tensor, head_dim: int) -> Rotation:
     """Of positions: int32[B, T]."""
-    frequencies = torch.from_numpy(rope_frequencies(head_dim)).to(positions.device)
-    angle = positions[..., None, None].float() * frequencies
+    angle = positions[..., None, None].float() * _frequencies(head_dim, positions.device)
     return Rotation(angle.sin(), angle.cos())
+
+
+@functools.cache  # nothing is copied from the host while a CUDA graph is recorded
+def _frequencies(head_dim: int, device: torch.device) -> Tensor:
+    return torch.from_numpy(rope_frequencies(head_dim)).to(device)
 
 
 def rope(x: Tensor, turn: Rotation) -> Tensor:

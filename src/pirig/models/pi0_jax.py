@@ -38,7 +38,8 @@ class Weights(NamedTuple):
     llm: gemma.Layers
     llm_norms: tuple[Norm, Norm, Norm]
     expert: gemma.Layers
-    expert_norms: tuple[Norm, Norm, Norm] | tuple[Affine, Affine, Affine]  # adaRMS: [L, D, 3 D], [L, D, 3 D], [D, 3 D]
+    expert_norms: tuple[Norm, Norm, Norm] | None  # π0
+    modulations: tuple[Affine, Affine, Affine] | None  # π0.5, adaRMS: [L, D, 3 D], [L, D, 3 D], [D, 3 D]
     heads: Heads
     action_out: Affine  # [D, A]
 
@@ -77,10 +78,10 @@ def weights(arrays: Mapping[str, np.ndarray], config: ModelConfig, put: Callable
     if config.time_in_norm:
         paths = ("layers/pre_attention_norm_1", "layers/pre_ffw_norm_1", "final_norm_1")
         attention, ffw, final = (affine(f"PaliGemma/llm/{path}/Dense_0") for path in paths)
-        expert_norms = (attention, ffw, final)
+        expert_norms, modulations = None, (attention, ffw, final)
         heads = Heads(head("action_in_proj"), head("time_mlp_in"), head("time_mlp_out"), None)
     else:
-        expert_norms = gemma.norms(get, "_1", put)
+        expert_norms, modulations = gemma.norms(get, "_1", put), None
         names = ("action_in_proj", "action_time_mlp_in", "action_time_mlp_out", "state_proj")
         heads = Heads(*(head(name) for name in names))
     return Weights(
@@ -90,6 +91,7 @@ def weights(arrays: Mapping[str, np.ndarray], config: ModelConfig, put: Callable
         llm_norms=gemma.norms(get, "", put),
         expert=gemma.layers(get, config.expert, "_1", put),
         expert_norms=expert_norms,
+        modulations=modulations,
         heads=heads,
         action_out=affine("action_out_proj"),
     )
@@ -97,13 +99,14 @@ def weights(arrays: Mapping[str, np.ndarray], config: ModelConfig, put: Callable
 
 def tabulate(w: Weights, config: ModelConfig) -> Tables:
     embedding = jnp.asarray(time_embedding(times(config.steps), config.expert.width))
-    if not config.time_in_norm:
+    if w.expert_norms is not None:
         kernel, bias = w.heads.time_in
         time = embedding @ kernel[config.expert.width :] + bias
         repeated = (Norm(jnp.repeat(norm.gain[None], config.steps, axis=0)) for norm in w.expert_norms)
         return Tables(*repeated, time=time)
+    assert w.modulations is not None
     condition = time_condition(embedding, w.heads).astype(w.words.dtype)
-    attention, ffw, final = (modulation(condition, dense) for dense in w.expert_norms)
+    attention, ffw, final = (modulation(condition, dense) for dense in w.modulations)
     return Tables(attention, ffw, final, None)
 
 
@@ -172,7 +175,7 @@ def velocity(
 def embed_suffix(x: Array, state: Array, heads: Heads, time: Array | None) -> Array:
     """float32[B, T', D]"""
     actions = x @ heads.action_in.weight + heads.action_in.bias
-    if heads.state is None:
+    if heads.state is None or time is None:
         return actions
     hidden = jax.nn.swish(actions @ heads.time_in.weight[: actions.shape[-1]] + time)
     actions = hidden @ heads.time_out.weight + heads.time_out.bias

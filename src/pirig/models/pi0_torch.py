@@ -8,6 +8,7 @@
 Source: openpi `models/pi0.py` (commit 15a9616); module names are those of its PyTorch state dict.
 """
 
+import functools
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -111,12 +112,13 @@ def tabulate(w: Pi0, config: ModelConfig) -> Tables:
     embedding = torch.from_numpy(time_embedding(times(config.steps), config.expert.width)).to(w.action_in_proj.weight)
     if not config.time_in_norm:
         time = F.linear(embedding, w.action_time_mlp_in.weight[:, config.expert.width :], w.action_time_mlp_in.bias)
-        repeated = (Norm(norm.gain.expand(config.steps, *norm.gain.shape)) for norm in gemma.norms(w.expert))
+        assert w.expert.fixed_norms is not None
+        repeated = (Norm(norm.gain.expand(config.steps, *norm.gain.shape)) for norm in w.expert.fixed_norms)
         return Tables(*repeated, time=time)
     condition = time_condition(embedding, w).to(w.action_out_proj.weight.dtype)
-    attention = [modulation(condition, layer.input_layernorm.dense) for layer in w.expert.layers]
-    ffw = [modulation(condition, layer.post_attention_layernorm.dense) for layer in w.expert.layers]
-    final = modulation(condition, w.expert.norm.dense)
+    attention = [modulation(condition, layer.input_layernorm) for layer in w.expert.layers]
+    ffw = [modulation(condition, layer.post_attention_layernorm) for layer in w.expert.layers]
+    final = modulation(condition, w.expert.norm)
     return Tables(*(Norm(*(torch.stack(x, dim=1) for x in zip(*rows, strict=True))) for rows in (attention, ffw)),
                   final=final, time=None)  # fmt: skip
 
@@ -126,9 +128,10 @@ def time_condition(embedding: Tensor, w: Pi0) -> Tensor:
     return F.silu(w.time_mlp_out(F.silu(w.time_mlp_in(embedding))))
 
 
-def modulation(condition: Tensor, dense: nn.Linear) -> Norm:
+def modulation(condition: Tensor, norm: gemma.RMSNorm | gemma.AdaRMSNorm) -> Norm:
     """[S, D] each, from [S, D]."""
-    scale, shift, gate = dense(condition).chunk(3, dim=-1)
+    assert isinstance(norm, gemma.AdaRMSNorm)
+    scale, shift, gate = norm.dense(condition).chunk(3, dim=-1)
     return Norm(1 + scale, shift, gate)
 
 
@@ -139,7 +142,8 @@ def sample(inputs: Inputs, w: Pi0, tables: Tables | None, config: ModelConfig) -
     """
     trim = tables is not None
     x, _ = embed_prefix(inputs, w, config)
-    attention, ffw, _ = gemma.norms(w.llm)
+    assert w.llm.fixed_norms is not None
+    attention, ffw, _ = w.llm.fixed_norms
     turn = gemma.rotation(inputs.positions, config.llm.head_dim)
     _, cache = gemma.prefix(x, inputs.mask, turn, w.llm, attention, ffw, config.llm, trim=trim)
     tables = tables if tables is not None else tabulate(w, config)
@@ -173,11 +177,17 @@ def embed_prefix(inputs: Inputs, w: Pi0, config: ModelConfig) -> tuple[Tensor, T
 
 def suffix_sight(mask: Tensor, config: ModelConfig) -> Tensor:
     """`gemma.sight` of bool[B, T', S + T'], or of one row where all rows are the same."""
-    own = torch.from_numpy(suffix_mask(config)).to(mask.device)
-    own = own[:1] if bool(suffix_mask(config).all()) else own
+    own = _suffix_mask(config, mask.device)
     rows = (mask.shape[0], *own.shape)
     see = torch.cat([mask[:, None].expand(*rows[:2], mask.shape[1]), own.expand(rows)], dim=2)
     return gemma.sight(see, config.expert)
+
+
+@functools.cache  # nothing is copied from the host while a CUDA graph is recorded
+def _suffix_mask(config: ModelConfig, device: torch.device) -> Tensor:
+    """bool[T' or 1, T']: one row where all are the same."""
+    rows = suffix_mask(config)
+    return torch.from_numpy(rows[:1] if rows.all() else rows).to(device)
 
 
 def velocity(

@@ -32,6 +32,9 @@ class Batch:
     def __len__(self) -> int:
         return len(self.tokens)
 
+    def rows(self, index: np.ndarray) -> "Batch":
+        return Batch(*(getattr(self, field.name)[index] for field in dataclasses.fields(self)))
+
     def pad(self, size: int) -> "Batch":
         """Repeats the last sample until there are `size`."""
         missing = size - len(self)

@@ -5,6 +5,9 @@ reference (openpi `models/siglip.py`), the rest the dtype of the weights, softma
 the reference's state dict.
 """
 
+from collections.abc import Sequence
+from typing import cast
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -48,7 +51,7 @@ class Block(nn.Module):
 class Encoder(nn.Module):
     def __init__(self, size: VisionSize):
         super().__init__()
-        self.layers = nn.ModuleList(Block(size) for _ in range(size.depth))
+        self.layers = cast("Sequence[Block]", nn.ModuleList(Block(size) for _ in range(size.depth)))
 
 
 class Vision(nn.Module):

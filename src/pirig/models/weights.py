@@ -62,25 +62,13 @@ def torch_shapes(config: ModelConfig) -> dict[str, Shape]:
     return {piece.name: piece.shape for pieces in _pieces(config).values() for piece in pieces}
 
 
-def as_jax(arrays: Mapping[str, np.ndarray], config: ModelConfig) -> Iterator[tuple[str, np.ndarray]]:
-    """Path and array, one after another, from a PyTorch state dict or a JAX tree. Biggest first: see `as_torch`.
+def as_jax(arrays: Mapping[str, np.ndarray], config: ModelConfig) -> Mapping[str, np.ndarray]:
+    """The JAX tree by path, from a PyTorch state dict or a JAX tree; made when asked for.
 
     Raises ConfigError where `arrays` is not exactly the model of `config`.
     """
-    if not is_torch(arrays):
-        check(arrays, config)
-        yield from ((path, arrays[path]) for path in _biggest_first(jax_shapes(config)))
-        return
-    arrays = check(arrays, config)
-    shapes, pieces = jax_shapes(config), _pieces(config)
-    for path in _biggest_first(shapes):
-        whole: np.ndarray | None = None
-        for piece in pieces[path]:
-            part = _unmerge(arrays[piece.name], piece.layout, piece.source)
-            whole = np.empty(shapes[path], part.dtype) if whole is None else whole
-            whole[piece.index] = part
-        assert whole is not None
-        yield path, whole
+    checked = check(arrays, config)
+    return _Assembled(checked, config) if is_torch(arrays) else checked
 
 
 def as_torch(arrays: Mapping[str, np.ndarray], config: ModelConfig) -> Iterator[tuple[str, np.ndarray]]:
@@ -99,6 +87,13 @@ def as_torch(arrays: Mapping[str, np.ndarray], config: ModelConfig) -> Iterator[
         whole = arrays[path]
         for piece in pieces[path]:
             yield piece.name, _merge(whole[piece.index], piece.layout)
+
+
+def split(path: str, part: tuple[int, ...], array: np.ndarray, config: ModelConfig) -> Iterator[tuple[str, np.ndarray]]:
+    """The PyTorch tensors in the part `part` (a layer, or all) of the JAX array at `path`."""
+    for piece in _pieces(config)[path]:
+        if piece.index[: len(part)] == part:
+            yield piece.name, _merge(array[piece.index[len(part) :]], piece.layout)
 
 
 def is_torch(names: Iterable[str]) -> bool:
@@ -139,6 +134,28 @@ def shapes_of(arrays: Mapping[str, np.ndarray]) -> dict[str, Shape]:
     """Without loading anything where `arrays` has a `shapes` of its own."""
     shapes = getattr(arrays, "shapes", None)
     return dict(shapes) if shapes is not None else {name: array.shape for name, array in arrays.items()}
+
+
+class _Assembled(Mapping[str, np.ndarray]):
+    """JAX arrays, each put together from PyTorch tensors when it is asked for."""
+
+    def __init__(self, tensors: Mapping[str, np.ndarray], config: ModelConfig):
+        self._tensors, self._pieces, self.shapes = tensors, _pieces(config), jax_shapes(config)
+
+    def __getitem__(self, path: str) -> np.ndarray:
+        whole: np.ndarray | None = None
+        for piece in self._pieces[path]:
+            part = _unmerge(self._tensors[piece.name], piece.layout, piece.source)
+            whole = np.empty(self.shapes[path], part.dtype) if whole is None else whole
+            whole[piece.index] = part
+        assert whole is not None
+        return whole
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.shapes)
+
+    def __len__(self) -> int:
+        return len(self.shapes)
 
 
 class _Renamed(Mapping[str, np.ndarray]):

@@ -1,1 +1,16 @@
-"""What can stand behind `policy.infer`."""
+"""What can stand behind `policy.infer`. The door: `from pirig.policies import create_policy`."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pirig.policies.factory import create_policy
+
+__all__ = ["create_policy"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "create_policy":  # when asked for: the policies without a model need nothing of it
+        from pirig.policies.factory import create_policy
+
+        return create_policy
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,136 @@
+"""Reads the weights of a checkpoint, array by array, in either layout.
+
+    orbax        DIR/params/            one zarr array per weight, in an OCDBT database (or in plain folders)
+    safetensors  DIR/model.safetensors  what the reference takes where both are there
+
+Law: opening reads names and shapes; an array is read when it is asked for, and not kept. So a model can be loaded
+with little more memory than it needs itself.
+"""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+import ml_dtypes
+import numpy as np
+import safetensors
+import tensorstore
+
+from pirig.errors import ConfigError
+
+Layout = Literal["orbax", "safetensors"]
+DTYPES = {"bfloat16": np.dtype(ml_dtypes.bfloat16), "float32": np.dtype(np.float32)}
+"""What a model computes in, by name."""
+
+
+class Arrays(Mapping[str, np.ndarray]):
+    """Arrays by name, read when asked for."""
+
+    shapes: Mapping[str, tuple[int, ...]]
+    dtypes: Mapping[str, str]  # e.g. "float32"
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.shapes)
+
+    def __len__(self) -> int:
+        return len(self.shapes)
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    directory: pathlib.Path
+    layout: Layout
+    arrays: Arrays
+
+
+def open_checkpoint(directory: pathlib.Path, dtype: str | None = None) -> Checkpoint:
+    """`dtype`: of the arrays, "bfloat16" or "float32"; default: as stored.
+
+    Raises ConfigError where there is no checkpoint, or one that cannot be read.
+    """
+    directory = directory.expanduser()
+    wanted = DTYPES[dtype] if dtype else None
+    if (directory / "model.safetensors").is_file():
+        return Checkpoint(directory, "safetensors", _SafetensorsArrays(directory / "model.safetensors", wanted))
+    if (directory / "params").is_dir():
+        return Checkpoint(directory, "orbax", _OrbaxArrays(directory / "params", wanted))
+    raise ConfigError(f"{directory} is no checkpoint: {_what_is_there(directory)}")
+
+
+def _what_is_there(directory: pathlib.Path) -> str:
+    wanted = "a folder params/ or a file model.safetensors"
+    if not directory.is_dir():
+        return f"there is no such folder; expected one that has {wanted}"
+    steps = sorted((d.name for d in directory.iterdir() if d.name.isdigit()), key=int)
+    if steps:
+        return f"it has training steps ({', '.join(steps[-3:])}); name one of them, as {directory / steps[-1]}"
+    found = ", ".join(sorted(d.name for d in directory.iterdir())[:8]) or "nothing"
+    return f"found {found}; expected {wanted}"
+
+
+class _SafetensorsArrays(Arrays):
+    def __init__(self, file: pathlib.Path, dtype: np.dtype | None):
+        try:
+            self._open = safetensors.safe_open(file, "numpy")
+            slices = {name: self._open.get_slice(name) for name in self._open.keys()}  # noqa: SIM118 (it is no dict)
+        except (safetensors.SafetensorError, OSError) as e:
+            raise ConfigError(f"{file} cannot be read: {e}; fetch or copy it again") from e
+        names = {"F32": "float32", "BF16": "bfloat16", "F16": "float16", "F64": "float64"}
+        self.shapes = {name: tuple(part.get_shape()) for name, part in slices.items()}
+        self.dtypes = {name: names.get(part.get_dtype(), part.get_dtype()) for name, part in slices.items()}
+        self._dtype = dtype
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        array = self._open.get_tensor(name)
+        return array if self._dtype is None else array.astype(self._dtype, copy=False)
+
+
+class _OrbaxArrays(Arrays):
+    """Names are paths in the tree, as `PaliGemma/llm/final_norm/scale`: without the leading `params` and without the
+    trailing `value` that training writes and releases lack."""
+
+    def __init__(self, folder: pathlib.Path, dtype: np.dtype | None):
+        document = _tree(folder / "_METADATA")
+        zarr = "zarr3" if document.get("use_zarr3") else "zarr"
+        base = f"file://{folder.absolute()}"
+        database = (folder / "manifest.ocdbt").exists()
+
+        def spec(keys: list[str]) -> dict[str, Any]:
+            name = ".".join(keys)
+            store = {"driver": "ocdbt", "base": base, "path": name} if database else f"{base}/{name}/"
+            return {"driver": zarr, "kvstore": store}
+
+        entries = [[key["key"] for key in entry["key_metadata"]] for entry in document["tree_metadata"].values()]
+        waiting = {_path(keys): tensorstore.open(spec(keys), open=True, read=True) for keys in entries}
+        try:
+            self._stores = {path: future.result() for path, future in waiting.items()}
+        except (ValueError, OSError) as e:
+            raise ConfigError(f"{folder} cannot be read: {e}; fetch or copy it again") from e
+        self.shapes = {path: tuple(store.shape) for path, store in self._stores.items()}
+        self.dtypes = {path: store.dtype.name for path, store in self._stores.items()}
+        self._dtype = dtype
+
+    def __getitem__(self, path: str) -> np.ndarray:
+        store = self._stores[path]
+        store = store if self._dtype is None else tensorstore.cast(store, self._dtype)  # chunk by chunk, as it is read
+        try:
+            return store.read().result()
+        except (ValueError, OSError) as e:
+            raise ConfigError(f"the array {path} cannot be read: {e}; fetch or copy the checkpoint again") from e
+
+
+def _tree(file: pathlib.Path) -> dict[str, Any]:
+    try:
+        document = json.loads(file.read_text())
+        if not document["tree_metadata"]:
+            raise ConfigError(f"{file} lists no arrays")
+        return document
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        raise ConfigError(f"{file.parent} is no orbax checkpoint: {file.name} cannot be read ({e})") from e
+
+
+def _path(keys: list[str]) -> str:
+    keys = keys[1:] if keys[0] == "params" else keys
+    return "/".join(keys[:-1] if keys[-1] == "value" else keys)

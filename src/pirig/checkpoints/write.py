@@ -1,0 +1,107 @@
+"""Writes checkpoints in both layouts, part by part: no more than one part is in memory.
+
+What is written appears under its name when it is complete; a folder that was begun has the suffix `.partial`.
+"""
+
+import json
+import math
+import pathlib
+import shutil
+from collections.abc import Iterable, Mapping
+
+import ml_dtypes
+import numpy as np
+import tensorstore
+
+from pirig.checkpoints.read import DTYPES
+from pirig.errors import ConfigError
+
+Part = tuple[str, tuple[int, ...], np.ndarray]
+"""Name of an array, index of the part that this is, values."""
+_SAFETENSORS_NAMES = {np.dtype(ml_dtypes.bfloat16): "BF16", np.dtype(np.float32): "F32"}
+
+
+def write_safetensors(
+    directory: pathlib.Path, parts: Iterable[Part], shapes: Mapping[str, tuple[int, ...]], dtype: str
+) -> None:
+    """`model.safetensors` in a new `directory`. Raises ConfigError where it exists.
+
+    The file's head, its length before it, then the tensors: the safetensors library itself wants them all at once.
+    """
+    target, kind = DTYPES[dtype], _SAFETENSORS_NAMES[DTYPES[dtype]]
+    head: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    offsets, end = {}, 0
+    for name, shape in sorted(shapes.items()):
+        offsets[name], end = end, end + math.prod(shape) * target.itemsize
+        head[name] = {"dtype": kind, "shape": list(shape), "data_offsets": [offsets[name], end]}
+    encoded = json.dumps(head, separators=(",", ":")).encode()
+    encoded += b" " * (-len(encoded) % 8)
+    with _new(directory) as folder, open(folder / "model.safetensors", "wb") as file:
+        file.write(len(encoded).to_bytes(8, "little") + encoded)
+        for name, index, values in parts:
+            assert not index, "a tensor is written whole"
+            file.seek(8 + len(encoded) + offsets[name])
+            file.write(np.ascontiguousarray(values.astype(target, copy=False)).tobytes())
+        file.truncate(8 + len(encoded) + end)
+
+
+def write_orbax(
+    directory: pathlib.Path, parts: Iterable[Part], shapes: Mapping[str, tuple[int, ...]], dtype: str
+) -> None:
+    """`params/` in a new `directory`, as orbax writes it, one chunk for each part's place on the first axis."""
+    with _new(directory) as folder:
+        base = (folder / "params").absolute()
+        base.mkdir()
+        context = tensorstore.Context({"cache_pool": {"total_bytes_limit": 0}})
+        stores = {}
+        for name, index, values in parts:
+            if name not in stores:
+                chunk = [1 if i < len(index) else size for i, size in enumerate(shapes[name])]
+                stores[name] = tensorstore.open(
+                    {
+                        "driver": "zarr",
+                        "kvstore": {"driver": "ocdbt", "base": f"file://{base}", "path": _key(name)},
+                        "metadata": {"compressor": {"id": "zstd", "level": 1}, "chunks": chunk},
+                    },
+                    create=True,
+                    dtype=DTYPES[dtype],
+                    shape=shapes[name],
+                    context=context,
+                ).result()
+            stores[name][index].write(values.astype(DTYPES[dtype])).result()
+        (base / "_METADATA").write_text(json.dumps(_tree(shapes)))
+
+
+def _tree(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, object]:
+    """What orbax calls the tree's metadata: the keys on the way to each array."""
+    paths = [("params", *name.split("/")) for name in shapes]
+    entries = {
+        str(path): {
+            "key_metadata": [{"key": key, "key_type": 2} for key in path],
+            "value_metadata": {"value_type": "np.ndarray", "skip_deserialize": False},
+        }
+        for path in paths
+    }
+    return {"tree_metadata": entries, "use_zarr3": False, "store_array_data_equal_to_fill_value": True}
+
+
+def _key(name: str) -> str:
+    return ".".join(("params", *name.split("/")))
+
+
+class _new:
+    """A folder that gets its name when all is written."""
+
+    def __init__(self, directory: pathlib.Path):
+        self._directory, self._partial = directory, directory.with_name(directory.name + ".partial")
+
+    def __enter__(self) -> pathlib.Path:
+        if self._directory.exists():
+            raise ConfigError(f"{self._directory} exists; name another folder, or remove it")
+        shutil.rmtree(self._partial, ignore_errors=True)
+        self._partial.mkdir(parents=True)
+        return self._partial
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            self._partial.rename(self._directory)

@@ -1,0 +1,63 @@
+"""The model in JAX: one jitted call from images to actions, compiled ahead for every shape."""
+
+import concurrent.futures
+import functools
+from collections.abc import Mapping, Sequence
+
+import jax
+import numpy as np
+
+from pirig.models import pi0_jax, weights
+from pirig.models.config import ModelConfig
+from pirig.models.sampling import Batch, prefix_layout, suffix_positions
+
+_LOOP_PASSES = "while-loop-invariant-code-motion,while-loop-expensive-invariant-code-motion"
+_CPU_OPTIONS: dict[str, str | bool] = {"xla_disable_hlo_passes": _LOOP_PASSES}
+"""On a CPU, XLA computes bfloat16 products in float32, and these passes would keep all weights so, beside their own."""
+
+
+class JaxBackend:
+    """Implements backends.Backend."""
+
+    name = "jax"
+
+    def __init__(self, arrays: Mapping[str, np.ndarray], config: ModelConfig, *, device: str | None, trim: bool):
+        """`arrays`: a state dict or tree in the model's dtype. `device`: cpu, cuda, cuda:1; default: JAX's."""
+        self._config = config
+        self._device = _find(device)
+        put = functools.partial(jax.device_put, device=self._device)
+        with jax.default_device(self._device):
+            self._weights = pi0_jax.weights(weights.as_jax(arrays, config), config, put)
+            self._tables = jax.jit(pi0_jax.tabulate, static_argnums=1)(self._weights, config) if trim else None
+        self.device = self._device.device_kind if self._device.platform != "cpu" else "cpu"
+        self._jitted = jax.jit(functools.partial(pi0_jax.sample, config=config))
+        self._compiled: dict[tuple[int, ...], jax.stages.Compiled] = {}
+
+    def compile(self, batches: Sequence[Batch]) -> None:
+        with concurrent.futures.ThreadPoolExecutor(4) as threads:
+            list(threads.map(self._executable, batches))
+
+    def sample(self, batch: Batch) -> np.ndarray:
+        run = self._executable(batch)
+        return np.asarray(run(self._inputs(batch), self._weights, self._tables))
+
+    def _executable(self, batch: Batch) -> jax.stages.Compiled:
+        key = (*batch.images.shape[:2], batch.tokens.shape[1])
+        if key not in self._compiled:
+            lowered = self._jitted.lower(self._inputs(batch), self._weights, self._tables)
+            options = _CPU_OPTIONS if self._device.platform == "cpu" else None
+            self._compiled[key] = lowered.compile(options)
+        return self._compiled[key]
+
+    def _inputs(self, batch: Batch) -> pi0_jax.Inputs:
+        mask, positions = prefix_layout(batch, self._config.vision.tokens)
+        after = suffix_positions(mask, self._config)
+        found = pi0_jax.Inputs(batch.images, batch.tokens, mask, positions, after, batch.state, batch.noise)  # ty: ignore
+        return jax.device_put(found, self._device)
+
+
+def _find(device: str | None) -> jax.Device:
+    if device is None:
+        return jax.devices()[0]
+    platform, _, index = device.partition(":")
+    return jax.devices(platform)[int(index or 0)]

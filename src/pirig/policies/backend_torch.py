@@ -1,0 +1,106 @@
+"""The model in PyTorch; on CUDA the whole pipeline is one CUDA graph for each shape."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import torch
+
+from pirig import envvars
+from pirig.models import pi0_torch, weights
+from pirig.models.config import ModelConfig
+from pirig.models.sampling import Batch, prefix_layout, suffix_positions
+
+_WARM_UP_RUNS = 3  # before a graph is recorded, so that libraries have chosen their kernels and workspaces
+
+
+class TorchBackend:
+    """Implements backends.Backend."""
+
+    name = "torch"
+
+    def __init__(
+        self,
+        arrays: Mapping[str, np.ndarray],
+        config: ModelConfig,
+        *,
+        dtype: str,
+        device: str | None,
+        trim: bool,
+        compile: bool = False,
+    ):
+        """`arrays`: a state dict or tree. `device`: cpu, cuda, cuda:1; default: cuda where there is one.
+
+        `compile`: through torch.compile.
+        """
+        envvars.export({"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}, override=False)  # read when CUDA starts
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.allow_tf32 = False  # float32 is meant where it stands
+        self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = "cpu" if self._device.type == "cpu" else torch.cuda.get_device_name(self._device)
+        self._config = config
+        tensors = ((name, _tensor(array)) for name, array in weights.as_torch(arrays, config))
+        with torch.inference_mode():
+            self._model = pi0_torch.model(tensors, config, getattr(torch, dtype), self._device)
+            self._tables = pi0_torch.tabulate(self._model, config) if trim else None
+        self._sample = torch.compile(pi0_torch.sample, fullgraph=True) if compile else pi0_torch.sample
+        self._graphs: dict[tuple[int, ...], _Graph] = {}
+
+    @property
+    def model(self) -> pi0_torch.Pi0:
+        return self._model
+
+    def compile(self, batches: Sequence[Batch]) -> None:
+        """On a CPU there is nothing to compile: the cheapest shape alone wakes the libraries."""
+        for batch in batches if self._device.type == "cuda" else batches[:1]:
+            self.sample(batch)
+
+    @torch.inference_mode()
+    def sample(self, batch: Batch) -> np.ndarray:
+        inputs = self._inputs(batch)
+        if self._device.type != "cuda":
+            return self._run(inputs).numpy()
+        key = (*batch.images.shape[:2], batch.tokens.shape[1])
+        if key not in self._graphs:
+            self._graphs[key] = _Graph(self._run, pi0_torch.Inputs(*(x.to(self._device) for x in inputs)))
+        return self._graphs[key].replay(inputs).cpu().numpy()
+
+    def _run(self, inputs: pi0_torch.Inputs) -> torch.Tensor:
+        return self._sample(inputs, self._model, self._tables, self._config)
+
+    def _inputs(self, batch: Batch) -> pi0_torch.Inputs:
+        mask, positions = prefix_layout(batch, self._config.vision.tokens)
+        after = suffix_positions(mask, self._config)
+        arrays = (batch.images, batch.tokens, mask, positions, after, batch.state, batch.noise)
+        return pi0_torch.Inputs(*(torch.from_numpy(np.ascontiguousarray(x)) for x in arrays))
+
+
+class _Graph:
+    """One recording of the whole pipeline, and the memory it reads and writes."""
+
+    def __init__(self, run: Callable[[pi0_torch.Inputs], torch.Tensor], inputs: pi0_torch.Inputs):
+        self._inputs = inputs
+        side = torch.cuda.Stream(inputs.noise.device)
+        side.wait_stream(torch.cuda.current_stream(inputs.noise.device))
+        with torch.cuda.stream(side):
+            for _ in range(_WARM_UP_RUNS):
+                run(inputs)
+        torch.cuda.current_stream(inputs.noise.device).wait_stream(side)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):
+            self._output = run(inputs)
+
+    def replay(self, inputs: pi0_torch.Inputs) -> torch.Tensor:
+        """What it returns is overwritten by the next replay."""
+        for own, new in zip(self._inputs, inputs, strict=True):
+            own.copy_(new, non_blocking=True)
+        self._graph.replay()
+        return self._output
+
+
+def _tensor(array: np.ndarray) -> torch.Tensor:
+    """Shares the memory where it can; NumPy knows bfloat16 only by another package."""
+    array = array if array.flags.writeable and array.flags.c_contiguous else np.array(array, order="C")
+    if array.dtype.name == "bfloat16":
+        return torch.from_numpy(array.view(np.uint16)).view(torch.bfloat16)
+    return torch.from_numpy(array)

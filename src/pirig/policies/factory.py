@@ -1,0 +1,95 @@
+"""Makes a policy from a recipe and a checkpoint."""
+
+import importlib.util
+import logging
+import pathlib
+import time
+from typing import Literal
+
+from pirig import envvars, imports
+from pirig.errors import ConfigError
+from pirig.policies.backends import Backend, Shapes
+from pirig.policies.pi0 import Pi0Policy
+from pirig.policies.recipes import recipe as find_recipe
+
+_log = logging.getLogger(__name__)
+BackendName = Literal["auto", "jax", "torch"]
+Dtype = Literal["bfloat16", "float32"]
+
+
+def create_policy(
+    recipe: str,
+    checkpoint_dir: str | pathlib.Path,
+    *,
+    backend: BackendName = "auto",
+    dtype: Dtype = "bfloat16",
+    device: str | None = None,
+    trim: bool = True,
+    strict: bool = False,
+    max_batch: int = 1,
+    compile: bool = False,
+    tokenizer: str | pathlib.Path | None = None,
+) -> Pi0Policy:
+    """Loads a checkpoint, in either layout, into either backend.
+
+    Args:
+        backend: auto takes torch for `model.safetensors` and jax for `params/`, as the reference does.
+        device: cpu, cuda, cuda:1; default: the first accelerator, else the CPU.
+        trim: leave out what cannot change the actions; False computes all that the reference does.
+        strict: batches of one size, so that a row's bits do not depend on its neighbours.
+        max_batch: the most observations that are computed together.
+        compile: torch only: through torch.compile.
+        tokenizer: PaliGemma's SentencePiece model; default: below OPENPI_DATA_HOME.
+
+    Raises ConfigError for a checkpoint that is not the recipe's model, MissingExtra without the backend's packages.
+    """
+    start = time.perf_counter()
+    row, directory = find_recipe(recipe), pathlib.Path(checkpoint_dir)
+    for package in ("ml_dtypes", "tensorstore", "safetensors"):
+        imports.require(package, extra="jax" if backend != "torch" else "torch")
+    from pirig.checkpoints import assets, read
+    from pirig.transforms.normalize import parse_norm_stats
+    from pirig.transforms.prompt import PromptTokenizer
+
+    checkpoint = read.open_checkpoint(directory, dtype)
+    name = _choose(backend, checkpoint.layout)
+    stats = parse_norm_stats(assets.norm_stats(directory, row.asset_id))
+    file = pathlib.Path(tokenizer) if tokenizer else assets.tokenizer_file(envvars.data_home())
+    if not file.is_file():
+        raise ConfigError(
+            f"there is no tokenizer at {file}; get it with: pirig checkpoint fetch {assets.TOKENIZER}, "
+            "or set OPENPI_DATA_HOME to the folder that has big_vision/paligemma_tokenizer.model"
+        )
+    imports.require(name, extra=name)
+    model: Backend
+    if name == "jax":
+        from pirig.policies.backend_jax import JaxBackend
+
+        model = JaxBackend(checkpoint.arrays, row.model, device=device, trim=trim)
+    else:
+        from pirig.policies.backend_torch import TorchBackend
+
+        model = TorchBackend(checkpoint.arrays, row.model, dtype=dtype, device=device, trim=trim, compile=compile)
+    metadata = {
+        "name": recipe,
+        "recipe": recipe,
+        "backend": name,
+        "dtype": dtype,
+        "device": model.device,
+        "checkpoint": assets.fingerprint(read.open_checkpoint(directory), envvars.cache_dir()),
+        "action_horizon": row.model.action_horizon,
+        "trimming": trim,
+        "strict": strict,
+    }
+    _log.info("%s from %s loaded into %s on %s in %.1f s", recipe, directory, name, model.device,
+              time.perf_counter() - start)  # fmt: skip
+    shapes = Shapes(row.model, max_batch=max_batch, trim=trim, strict=strict)
+    return Pi0Policy(row, model, shapes, PromptTokenizer(file, row.model.max_tokens), stats, metadata)
+
+
+def _choose(backend: BackendName, layout: str) -> Literal["jax", "torch"]:
+    if backend != "auto":
+        return backend
+    preferred, other = ("torch", "jax") if layout == "safetensors" else ("jax", "torch")
+    has_other_only = importlib.util.find_spec(preferred) is None and importlib.util.find_spec(other) is not None
+    return other if has_other_only else preferred

@@ -1,0 +1,61 @@
+"""Tiny checkpoints whose weights are made from names and shapes alone, as those of the golden values were."""
+
+import functools
+import json
+import pathlib
+import re
+import zlib
+
+import numpy as np
+
+import golden
+from pirig.checkpoints import write
+from pirig.models import weights
+from pirig.models.config import PI0, PI05
+from pirig.policies.recipes import RECIPES
+
+TOKENIZER = golden.ROOT / "tokenizer/standin_sentencepiece.model"
+NORM_STATS = golden.ROOT / "transforms/norm_stats_8_7/norm_stats.json"
+CONFIGS = {"pi05": PI05.tiny(), "pi0": PI0.tiny()}
+_RULES = (  # path -> mean, standard deviation; the first that matches (golden/deterministic_weights.py)
+    (r".*llm/.*norm_1/Dense_0/bias", 0.0, lambda s: 0.5),
+    (r".*llm/.*norm_1/Dense_0/kernel", 0.0, lambda s: s[-2] ** -0.5),
+    (r".*llm/.*/scale", 0.0, lambda s: 0.1),
+    (r".*input_embedding|.*pos_embedding", 0.0, lambda s: s[-1] ** -0.5),
+    (r".*attn_vec_einsum(_1)?/w|.*img/.*/out/kernel", 0.0, lambda s: (s[-3] * s[-2]) ** -0.5),
+    (r".*(q|kv)_einsum(_1)?/w|.*(gating_einsum|linear)", 0.0, lambda s: s[-2] ** -0.5),
+    (r".*img/.*/scale", 1.0, lambda s: 0.1),
+    (r".*img/embedding/kernel", 0.0, lambda s: (s[0] * s[1] * s[2]) ** -0.5),
+    (r".*img/.*/(query|key|value)/kernel", 0.0, lambda s: s[-3] ** -0.5),
+    (r".*/bias", 0.0, lambda s: 0.02),
+    (r".*/kernel", 0.0, lambda s: s[-2] ** -0.5),
+)
+
+
+def array(path, shape):
+    """float32 values of the array at `path` in the JAX tree."""
+    mean, deviation = next((m, d(shape)) for rule, m, d in _RULES if re.fullmatch(rule, path))
+    values = np.random.default_rng(zlib.crc32(path.encode())).standard_normal(shape, dtype=np.float32)
+    values *= np.float32(deviation)
+    return values + np.float32(mean) if mean else values
+
+
+@functools.cache
+def tree(config):
+    """The whole JAX tree."""
+    return {path: array(path, shape) for path, shape in weights.jax_shapes(config).items()}
+
+
+def checkpoint(folder: pathlib.Path, recipe: str, layout: str = "orbax", dtype: str = "float32") -> pathlib.Path:
+    """Writes one with norm stats; returns `folder`."""
+    config = RECIPES[recipe].model
+    if layout == "orbax":
+        parts = ((path, (), values) for path, values in tree(config).items())
+        write.write_orbax(folder, parts, weights.jax_shapes(config), dtype)
+    else:
+        parts = ((name, (), values) for name, values in weights.as_torch(tree(config), config))
+        write.write_safetensors(folder, parts, weights.torch_shapes(config), dtype)
+    stats = folder / "assets" / RECIPES[recipe].asset_id / "norm_stats.json"
+    stats.parent.mkdir(parents=True)
+    stats.write_text(json.dumps(json.loads(NORM_STATS.read_text())))
+    return folder

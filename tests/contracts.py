@@ -10,6 +10,8 @@ from pirig.types import EpisodeSpec
 class PolicyLaws:
     """Provide fixtures `policy` and `observation` (one that the policy can read)."""
 
+    BATCH_TOLERANCE = 1e-12
+
     def test_the_answer_depends_on_the_observation_alone(self, policy, observation):
         first = policy.infer(copy.deepcopy(observation))["actions"]
         policy.infer({**copy.deepcopy(observation), "noise_key": "another"})
@@ -27,6 +29,14 @@ class PolicyLaws:
         actions = policy.infer(observation)["actions"]
         assert actions.dtype == np.float64 and actions.ndim == 2 and actions.shape[1] == 7
         assert len(actions) >= 1 and np.isfinite(actions).all()
+
+    def test_a_batch_is_answered_row_by_row(self, policy, observation):
+        others = [{**copy.deepcopy(observation), "noise_key": key} for key in ("first", "second", "third")]
+        together = policy.infer_batch(others)
+        assert len(together) == 3
+        for obs, answer in zip(others, together, strict=True):
+            alone = policy.infer(obs)["actions"]
+            assert np.abs(answer["actions"] - alone).max() < self.BATCH_TOLERANCE
 
 
 class EnvironmentLaws:

@@ -10,10 +10,11 @@ import numpy as np
 import websockets
 import websockets.asyncio.server as ws
 
+from pirig.policies.wrappers import OneByOne
 from pirig.wire import codec
 
 
-class EchoPolicy:
+class EchoPolicy(OneByOne):
     """Answers with the sum of the observation's `x`; sleeps or fails when asked to."""
 
     metadata = {"name": "echo", "reset_pose": [0, -1.5]}

@@ -37,8 +37,12 @@ HEAVY = {  # package -> where the modules are that may import it; what is not li
     "tyro": ("cli/",),
     "rich": ("cli/",),
     "scipy": ("results/",),
-    "jax": ("models/", "quantization/", "policies/", "checkpoints/"),
-    "torch": ("models/", "quantization/", "policies/", "checkpoints/"),
+    "jax": ("models/", "quantization/", "policies/"),
+    "torch": ("models/", "quantization/", "policies/"),
+    "ml_dtypes": ("checkpoints/",),
+    "safetensors": ("checkpoints/",),
+    "tensorstore": ("checkpoints/",),
+    "obstore": ("checkpoints/",),
     "docker": ("stack/",),
 }
 LIGHT = {"numpy", "pirig"} | sys.stdlib_module_names
@@ -112,6 +116,19 @@ def test_the_coordinator_loads_no_heavy_package(package):
     code = f"import sys, {', '.join(modules)}; print([name for name in {FREE_OF} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert found.stdout == "[]\n", found.stdout + found.stderr
+
+
+@pytest.mark.parametrize(("backend", "other"), [("jax", "torch"), ("torch", "jax")])
+def test_a_backend_does_without_the_other(backend, other):
+    """Each model, and the policy around it, loads in a process that cannot import the other package."""
+    code = (
+        f"import sys; sys.modules['{other}'] = None\n"
+        f"import pirig.models.pi0_{backend}, pirig.policies.backend_{backend}, pirig.policies.factory\n"
+        f"import pirig.checkpoints.read, pirig.checkpoints.assets\n"
+        f"print('{backend}' in sys.modules)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert found.stdout == "True\n", found.stderr
 
 
 @pytest.mark.parametrize("place", [p for p in MODULES if p != "envvars.py"])

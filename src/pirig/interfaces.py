@@ -23,6 +23,10 @@ class Policy(Protocol):
         """Returns at least `actions`: float64[T, A], the first one due now."""
         ...
 
+    def infer_batch(self, observations: Sequence[Observation]) -> list[dict[str, Any]]:
+        """Row i is what `infer(observations[i])` returns."""
+        ...
+
 
 class Environment(Protocol):
     """One simulated scene. Owned by one process, used by one thread.

@@ -9,6 +9,7 @@ with little more memory than it needs itself.
 
 import dataclasses
 import json
+import math
 import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
@@ -23,6 +24,7 @@ from pirig.errors import ConfigError
 Layout = Literal["orbax", "safetensors"]
 DTYPES = {"bfloat16": np.dtype(ml_dtypes.bfloat16), "float32": np.dtype(np.float32)}
 """What a model computes in, by name."""
+_SAFETENSORS_DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
 class Arrays(Mapping[str, np.ndarray]):
@@ -71,20 +73,39 @@ def _what_is_there(directory: pathlib.Path) -> str:
 
 
 class _SafetensorsArrays(Arrays):
+    """Reads tensors where they stand in the file. The library, which checks the file, would map all of it: pages that
+    count as this process's memory, beside the model."""
+
     def __init__(self, file: pathlib.Path, dtype: np.dtype | None):
         try:
-            self._open = safetensors.safe_open(file, "numpy")
-            slices = {name: self._open.get_slice(name) for name in self._open.keys()}  # noqa: SIM118 (it is no dict)
+            with safetensors.safe_open(file, "numpy"):
+                head = _head(file)
+            self.dtypes = {name: _SAFETENSORS_DTYPES[entry["dtype"]] for name, entry in head.items()}
         except (safetensors.SafetensorError, OSError) as e:
             raise ConfigError(f"{file} cannot be read: {e}; fetch or copy it again") from e
-        names = {"F32": "float32", "BF16": "bfloat16", "F16": "float16", "F64": "float64"}
-        self.shapes = {name: tuple(part.get_shape()) for name, part in slices.items()}
-        self.dtypes = {name: names.get(part.get_dtype(), part.get_dtype()) for name, part in slices.items()}
-        self._dtype = dtype
+        except KeyError as e:
+            raise ConfigError(
+                f"{file} holds values of type {e}; expected one of {', '.join(_SAFETENSORS_DTYPES)}"
+            ) from e
+        self.shapes = {name: tuple(entry["shape"]) for name, entry in head.items()}
+        self._starts = {name: entry["data_offsets"][0] for name, entry in head.items()}
+        self._file, self._dtype = file, dtype
 
     def __getitem__(self, name: str) -> np.ndarray:
-        array = self._open.get_tensor(name)
+        stored, shape = np.dtype(self.dtypes[name]), self.shapes[name]
+        array = np.fromfile(self._file, stored, math.prod(shape), offset=self._starts[name]).reshape(shape)
         return array if self._dtype is None else array.astype(self._dtype, copy=False)
+
+
+def _head(file: pathlib.Path) -> dict[str, dict[str, Any]]:
+    """Type, shape and place in the file of each tensor: a length, then JSON, then the tensors."""
+    with open(file, "rb") as opened:
+        size = int.from_bytes(opened.read(8), "little")
+        document = json.loads(opened.read(size))
+    document.pop("__metadata__", None)
+    for entry in document.values():
+        entry["data_offsets"] = [8 + size + offset for offset in entry["data_offsets"]]
+    return document
 
 
 class _OrbaxArrays(Arrays):

@@ -1,5 +1,6 @@
 """`pirig eval`: LIBERO episodes with a policy, results on disk, success rates with intervals."""
 
+import dataclasses
 import importlib.metadata
 import json
 import logging
@@ -41,7 +42,11 @@ def run(argv: Sequence[str]) -> int:
     names = suites.STANDARD_SUITES if flags.task_suite_name == "all" else (flags.task_suite_name,)
     planned = {suite: _plan(suite, flags) for suite in names}
     simulator = _simulator()
-    complete = [_run_suite(suite, specs, simulator, flags) for suite, specs in planned.items()]
+    workers = _workers(flags, max(map(len, planned.values())))
+    in_process = workers == 0 and simulator.gl != "egl"  # CUDA and EGL must not share a process
+    with _source(flags, workers).started(in_process=in_process) as (policy, metadata):
+        run = _Run(simulator, policy, metadata, flags)
+        complete = [_run_suite(suite, specs, run) for suite, specs in planned.items()]
     return 0 if all(complete) else _INCOMPLETE
 
 
@@ -64,11 +69,21 @@ def _simulator() -> boot.Settings:
     return boot.Settings(choice.backend, folder, envvars.cache_dir())
 
 
-def _run_suite(suite: str, specs: list[EpisodeSpec], simulator: boot.Settings, flags: EvalArgs) -> bool:
+@dataclasses.dataclass(frozen=True)
+class _Run:
+    """What the suites of one call share."""
+
+    simulator: boot.Settings
+    policy: source.PolicySource
+    metadata: Metadata
+    flags: EvalArgs
+
+
+def _run_suite(suite: str, specs: list[EpisodeSpec], run: _Run) -> bool:
     """Returns whether every planned episode is scored."""
-    policy, metadata = _policy(flags)
-    rules = _rules(suite, metadata, flags)
-    configuration = _configuration(suite, policy, metadata, rules, simulator, flags)
+    flags = run.flags
+    rules = _rules(suite, run.metadata, flags)
+    configuration = _configuration(suite, rules, run)
     name = flags.run or run_id(configuration)
     if flags.run and flags.task_suite_name == "all":
         name += f"-{suite}"
@@ -79,10 +94,10 @@ def _run_suite(suite: str, specs: list[EpisodeSpec], simulator: boot.Settings, f
     with RunStore.open(directory, configuration, fresh=flags.fresh) as store:
         _log.info("run %s: %d episodes, results in %s", name, len(specs), directory)
         factory = LiberoWorkerFactory(
-            simulator=simulator,
+            simulator=run.simulator,
             seeding=flags.seeding,
             resize=flags.resize_size,
-            policy=policy,
+            policy=run.policy,
             rules={suite: rules},
             first=specs[0],
             video=flags.video,
@@ -92,24 +107,24 @@ def _run_suite(suite: str, specs: list[EpisodeSpec], simulator: boot.Settings, f
             _run_remaining(suite, specs, store, factory, flags)
         except Interrupted as signal_:
             _log.warning("%s: stopped; what was finished is kept", signal_)
-            _report(suite, specs, store, policy, flags)
+            _report(suite, specs, store, run.policy, flags)
             raise
-        return _report(suite, specs, store, policy, flags)
+        return _report(suite, specs, store, run.policy, flags)
 
 
-def _policy(flags: EvalArgs) -> tuple[source.PolicySource, Metadata]:
-    """Opens the policy once here, so that what is wrong with it is known before a simulator starts."""
+def _source(flags: EvalArgs, workers: int) -> source.PolicySource:
     name = source.choose(
         flags.policy, headless=flags.headless, policy_config=flags.policy_config, host=flags.host, port=flags.port
     )
-    policy = source.PolicySource(name, flags.results_out_path / "runs", flags.connect_timeout_s)
+    model = None
+    if source.is_model(name):
+        auto = flags.max_batch == "auto"
+        most = max(1, workers) if flags.max_batch == "auto" else flags.max_batch
+        model = source.model_source(name, flags.policy_dir, flags.model, max_batch=most, auto=auto)
+    policy = source.PolicySource(name, flags.results_out_path / "runs", flags.connect_timeout_s, model)
     if policy.headless:
         _log.info("Running in HEADLESS mode - no WebSocket connection")
-    opened = policy.open()
-    metadata = dict(opened.metadata)
-    if close := getattr(opened, "close", None):
-        close()
-    return policy, metadata
+    return policy
 
 
 def _rules(suite: str, metadata: Metadata, flags: EvalArgs) -> Rules:
@@ -119,20 +134,14 @@ def _rules(suite: str, metadata: Metadata, flags: EvalArgs) -> Rules:
     return suites.rules(suite, replan_steps=replan_steps, settle_steps=flags.num_steps_wait)
 
 
-def _configuration(
-    suite: str,
-    policy: source.PolicySource,
-    metadata: Metadata,
-    rules: Rules,
-    simulator: boot.Settings,
-    flags: EvalArgs,
-) -> dict[str, Any]:
+def _configuration(suite: str, rules: Rules, run: _Run) -> dict[str, Any]:
     """Everything that can change what an episode is, and nothing else."""
+    policy, flags = run.policy, run.flags
     versions = {name: importlib.metadata.version(name) for name in ("mujoco", "robosuite", "hf-libero", "numba")}
     configuration = {
         "suite": suite,
         "policy": policy.name,
-        "policy_metadata": metadata,
+        "policy_metadata": run.metadata,
         "headless": policy.headless,
         "seed": flags.seed,
         "seeding": flags.seeding,
@@ -140,7 +149,7 @@ def _configuration(
         "settle_steps": rules.settle_steps,
         "replan_steps": rules.replan_steps,
         "resize_size": flags.resize_size,
-        "gl": simulator.gl,
+        "gl": run.simulator.gl,
         "versions": versions,
     }
     return json.loads(json.dumps(configuration, default=lambda x: x.tolist() if hasattr(x, "tolist") else str(x)))

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from pirig.cli.model_args import ModelArgs
 from pirig.evaluation.worker import VideoChoice
 from pirig.types import Seeding
 
@@ -17,7 +18,7 @@ class EvalArgs:
     task_suite_name: Annotated[str, tyro.conf.arg(aliases=["--suite"])] = "libero_spatial"
     """libero_spatial, libero_object, libero_goal, libero_10, libero_90, or all (the first four)"""
     policy: str = ""
-    """scripted, zero, random, replay:RUN or ws://HOST:PORT; default: the server at --host and --port"""
+    """scripted, zero, random, replay:RUN, a recipe or ws://HOST:PORT; default: the server at --host and --port"""
     num_trials_per_task: int = 50
     """trials 0 to N-1 of each task"""
     task_ids: tuple[int, ...] = ()
@@ -40,10 +41,13 @@ class EvalArgs:
     connect_timeout_s: float = 600.0
     """how long to wait for the policy server [s]"""
     headless: bool = False
-    """run the policy of --policy-config in this process, without a socket"""
+    """run the policy of --policy-config and --policy-dir here, without a socket"""
     policy_config: str = "pi05_libero"
     policy_dir: str = ""
-    """checkpoint directory, for --headless"""
+    """checkpoint of --policy-config: a directory or an address; default: the published one"""
+    max_batch: int | Literal["auto"] = "auto"
+    """most observations that are computed together, in headless mode; auto: as many as there are workers"""
+    model: tyro.conf.OmitArgPrefixes[ModelArgs] = dataclasses.field(default_factory=ModelArgs)
     run: str = ""
     """name of the run; default: made from its configuration"""
     fresh: bool = False

@@ -6,9 +6,12 @@ import pathlib
 from collections.abc import Sequence
 from typing import Literal
 
+import tyro
+
 from pirig import envvars
 from pirig.cli import args, console, source
-from pirig.errors import ConfigError
+from pirig.cli.model_args import ModelArgs
+from pirig.interfaces import Policy
 from pirig.policies.wrappers import DefaultPrompt
 from pirig.serving.server import PolicyServer
 
@@ -23,7 +26,7 @@ class Checkpoint:
     config: str
     """recipe (openpi: train config), e.g. pi05_libero"""
     dir: str
-    """directory of the checkpoint"""
+    """directory of the checkpoint, or its address: gs://, hf://, https://"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +54,9 @@ class ServeArgs:
     """prompt for requests that have none"""
     runs: pathlib.Path = pathlib.Path("results/libero/runs")
     """where replay:RUN is looked up"""
+    max_batch: int | Literal["auto"] = "auto"
+    """most requests that are computed together; auto: 8 on an accelerator, 1 on a CPU"""
+    model: tyro.conf.OmitArgPrefixes[ModelArgs] = dataclasses.field(default_factory=ModelArgs)
     policy: Checkpoint | Default | Baseline = dataclasses.field(default_factory=Default)
 
 
@@ -58,12 +64,21 @@ def run(argv: Sequence[str]) -> int:
     """Serves until SIGINT or SIGTERM. Raises PirigError."""
     console.log_to_stderr()
     flags = args.parse(ServeArgs, argv, prog="pirig serve", description=__doc__ or "")
-    if not isinstance(flags.policy, Baseline):
-        wanted = flags.policy.config if isinstance(flags.policy, Checkpoint) else _DEFAULT_RECIPE[flags.env]
-        raise ConfigError(source.no_backend(wanted))
-    policy = source.PolicySource(flags.policy.name, flags.runs).open()
+    policy = _policy(flags)
     if flags.default_prompt is not None:
         policy = DefaultPrompt(policy, flags.default_prompt)
-    server = PolicyServer(policy, host=flags.host, port=flags.port, api_key=envvars.get("PIRIG_API_KEY"))
+    key = envvars.get("PIRIG_API_KEY")
+    server = PolicyServer(policy, host=flags.host, port=flags.port, api_key=key)
     server.run(lambda port: _log.info("serving policy %s on ws://%s:%d", policy.metadata["name"], flags.host, port))
     return 0
+
+
+def _policy(flags: ServeArgs) -> Policy:
+    most, auto = (8, True) if flags.max_batch == "auto" else (flags.max_batch, False)
+    match flags.policy:
+        case Baseline(name):
+            return source.PolicySource(name, flags.runs).open()
+        case Checkpoint(config, directory):
+            return source.model_source(config, directory, flags.model, max_batch=most, auto=auto)()
+        case Default():
+            return source.model_source(_DEFAULT_RECIPE[flags.env], "", flags.model, max_batch=most, auto=auto)()

@@ -1,29 +1,67 @@
 """Where a policy comes from, as a value that travels to worker processes."""
 
+import contextlib
 import dataclasses
+import logging
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 
 import numpy as np
 
 from pirig import envvars
+from pirig.cli.model_args import ModelArgs
 from pirig.errors import ConfigError
 from pirig.interfaces import Policy
 from pirig.policies import baselines
+from pirig.policies.recipes import RECIPES, recipe
 from pirig.results.store import RunStore
 from pirig.serving.client import RemotePolicy, address
-from pirig.types import EpisodeSpec
+from pirig.serving.host import HostPolicy, host
+from pirig.types import EpisodeSpec, Metadata
 
-_RECIPES = ("pi05_libero", "pi0_libero")
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelSource:
+    """A checkpoint and how it is computed. Calling it loads it and warms it up, in the process that does."""
+
+    recipe: str
+    directory: pathlib.Path
+    flags: ModelArgs
+    max_batch: int
+    auto_batch: bool  # one at a time on a CPU, where a batch gains nothing, and bits then depend on no company
+
+    def __call__(self) -> Policy:
+        from pirig.policies import create_policy
+
+        flags = self.flags
+        policy = create_policy(
+            self.recipe,
+            self.directory,
+            backend=flags.backend,
+            dtype=flags.dtype,
+            device=flags.device or None,
+            trim=flags.trim,
+            strict=flags.strict,
+            compile=flags.compile,
+            max_batch=self.max_batch,
+            batch_on_cpu=not self.auto_batch,
+        )
+        _log.info("warmed up in %.1f s", policy.warm_up())
+        return policy
 
 
 @dataclasses.dataclass(frozen=True)
 class PolicySource:
-    """`name`: a ws:// address (a policy server) or the name of a policy that runs in the worker itself."""
+    """`name`: a ws:// address (a policy server), a recipe, or a policy without a model, run by the workers."""
 
     name: str
     runs: pathlib.Path  # where replay:RUN is looked up
     connect_timeout_s: float = 600.0
+    model: ModelSource | None = None
+    host: tuple[str, Metadata] | None = None  # where the model is: address of the host, metadata of the policy
+    opened: Policy | None = None  # in this process
 
     @property
     def headless(self) -> bool:
@@ -35,20 +73,63 @@ class PolicySource:
         if not self.headless:
             key = envvars.get("PIRIG_API_KEY")
             return RemotePolicy(self.name, None, api_key=key, connect_timeout_s=self.connect_timeout_s)
-        if self.name in _RECIPES:
-            raise ConfigError(no_backend(self.name))
+        if self.opened:
+            return self.opened
+        if self.host:
+            return HostPolicy(*self.host)
+        if self.model:
+            return self.model()
         return baselines.make(self.name, self._recorded)
+
+    @contextlib.contextmanager
+    def started(self, *, in_process: bool) -> "Generator[tuple[PolicySource, Metadata]]":
+        """Has what workers open, and the policy's metadata, while the block runs: a policy host where there is a model.
+
+        `in_process`: the only worker will load the model itself. Raises what is wrong with the policy.
+        """
+        if self.model and not in_process:
+            with host(self.model) as (where, metadata):
+                yield dataclasses.replace(self, host=(where, metadata)), metadata
+            return
+        opened = self.open()
+        if self.model:
+            yield dataclasses.replace(self, opened=opened), opened.metadata
+            return
+        metadata = dict(opened.metadata)
+        if close := getattr(opened, "close", None):
+            close()
+        yield self, metadata
 
     def _recorded(self, run: str) -> Mapping[EpisodeSpec, np.ndarray]:
         folder = pathlib.Path(run) if pathlib.Path(run).is_dir() else self.runs / run
         return {r.spec: r.actions for r in RunStore.read(folder).results() if r.status != "error"}
 
 
-def no_backend(recipe: str) -> str:
-    return (
-        f"policy {recipe!r} needs a model backend (jax or torch), which this version of pirig does not have yet; "
-        f"there are: {', '.join(baselines.NAMES)}, and ws://HOST:PORT for any openpi policy server"
-    )
+def model_source(name: str, directory: str, flags: ModelArgs, *, max_batch: int, auto: bool) -> ModelSource:
+    """Finds the checkpoint of a recipe: `directory`, or the published one, fetched where it is not there yet.
+
+    `auto`: nobody asked for this `max_batch`.
+    Raises ConfigError for an unknown recipe, and for one that nobody has published a checkpoint of.
+    """
+    row = recipe(name)
+    if max_batch < 1:
+        raise ConfigError(f"--max-batch is {max_batch}; at least 1 is needed")
+    if not directory and not row.checkpoint:
+        raise ConfigError(
+            f"nobody has published a checkpoint of {name}; name a directory, or make one: "
+            f"pirig checkpoint random {name} DIRECTORY"
+        )
+    return ModelSource(name, fetched(directory or row.checkpoint), flags, max_batch, auto)
+
+
+def fetched(place: str) -> pathlib.Path:
+    """The directory of a checkpoint, downloaded where `place` is a URL. Raises ConfigError where there is nothing."""
+    path = pathlib.Path(place).expanduser()
+    if "://" in place:
+        raise ConfigError(f"{place} is not here; this version of pirig reads checkpoints from local directories only")
+    if not path.is_dir():
+        raise ConfigError(f"there is no checkpoint at {path}: no such directory")
+    return path
 
 
 def choose(policy: str, *, headless: bool, policy_config: str, host: str, port: int) -> str:
@@ -56,3 +137,7 @@ def choose(policy: str, *, headless: bool, policy_config: str, host: str, port: 
     if policy:
         return address(policy, None) if "://" in policy else policy
     return policy_config if headless else address(host, port)
+
+
+def is_model(name: str) -> bool:
+    return name in RECIPES

@@ -12,6 +12,7 @@ from pirig import seeding
 from pirig.errors import ConfigError, PolicyError
 from pirig.interfaces import Policy
 from pirig.policies.scripted import ScriptedPolicy
+from pirig.policies.wrappers import OneByOne
 from pirig.types import EpisodeSpec, Metadata, Observation
 
 _HORIZON, _ACTION_SIZE = 10, 7  # of pi05_libero and of LIBERO
@@ -29,7 +30,7 @@ def make(name: str, recorded: Recorded) -> Policy:
     return _BASELINES[name]()
 
 
-class ZeroPolicy:
+class ZeroPolicy(OneByOne):
     """Holds still with an open gripper."""
 
     metadata: Metadata = {"name": "zero", "observations": []}
@@ -40,7 +41,7 @@ class ZeroPolicy:
         return {"actions": actions}
 
 
-class RandomPolicy:
+class RandomPolicy(OneByOne):
     """Standard normal actions, decided by the observation's noise key."""
 
     metadata: Metadata = {"name": "random", "observations": []}
@@ -49,7 +50,7 @@ class RandomPolicy:
         return {"actions": seeding.noise(obs.get("noise_key", ""), (_HORIZON, _ACTION_SIZE)).astype(np.float64)}
 
 
-class ReplayPolicy:
+class ReplayPolicy(OneByOne):
     """Does what was done in an earlier run. Raises PolicyError for an episode that the run does not have."""
 
     def __init__(self, name: str, actions: Mapping[EpisodeSpec, np.ndarray]):

@@ -27,6 +27,7 @@ def create_policy(
     trim: bool = True,
     strict: bool = False,
     max_batch: int = 1,
+    batch_on_cpu: bool = True,
     compile: bool = False,
     tokenizer: str | pathlib.Path | None = None,
 ) -> Pi0Policy:
@@ -38,6 +39,7 @@ def create_policy(
         trim: leave out what cannot change the actions; False computes all that the reference does.
         strict: batches of one size, so that a row's bits do not depend on its neighbours.
         max_batch: the most observations that are computed together.
+        batch_on_cpu: False takes one at a time where the device turns out to be the CPU.
         compile: torch only: through torch.compile.
         tokenizer: PaliGemma's SentencePiece model; default: below OPENPI_DATA_HOME.
 
@@ -52,6 +54,7 @@ def create_policy(
     from pirig.transforms.prompt import PromptTokenizer
 
     checkpoint = read.open_checkpoint(directory, dtype)
+    content = assets.fingerprint(read.open_checkpoint(directory), envvars.cache_dir())  # before memory is full
     name = _choose(backend, checkpoint.layout)
     stats = parse_norm_stats(assets.norm_stats(directory, row.asset_id))
     file = pathlib.Path(tokenizer) if tokenizer else assets.tokenizer_file(envvars.data_home())
@@ -76,13 +79,14 @@ def create_policy(
         "backend": name,
         "dtype": dtype,
         "device": model.device,
-        "checkpoint": assets.fingerprint(read.open_checkpoint(directory), envvars.cache_dir()),
+        "checkpoint": content,
         "action_horizon": row.model.action_horizon,
         "trimming": trim,
         "strict": strict,
     }
     _log.info("%s from %s loaded into %s on %s in %.1f s", recipe, directory, name, model.device,
               time.perf_counter() - start)  # fmt: skip
+    max_batch = max_batch if batch_on_cpu or model.device != "cpu" else 1
     shapes = Shapes(row.model, max_batch=max_batch, trim=trim, strict=strict)
     return Pi0Policy(row, model, shapes, PromptTokenizer(file, row.model.max_tokens), stats, metadata)
 

@@ -41,6 +41,7 @@ class Pi0Policy:
         self._inputs = inputs_for(recipe, tokenizer, stats)
         self._outputs = outputs_for(recipe, stats)
         self.metadata: Metadata = metadata
+        self.max_batch = shapes.max_batch
 
     def infer(self, obs: Observation, *, noise: np.ndarray | None = None) -> dict[str, Any]:
         """`actions` float64[T, 7] and `policy_timing`. `noise`: float32[T, A], instead of the observation's own.

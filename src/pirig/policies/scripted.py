@@ -18,6 +18,7 @@ import numpy as np
 
 from pirig.errors import PolicyError
 from pirig.policies.grasping import Scene, plan_grasp
+from pirig.policies.wrappers import OneByOne
 from pirig.types import Metadata, Observation
 
 _OPEN, _CLOSED = -1.0, 1.0
@@ -42,7 +43,7 @@ class Memory:
     height: float  # of the object when it was lifted
 
 
-class ScriptedPolicy:
+class ScriptedPolicy(OneByOne):
     """Answers with one action a request: it must see what each of them did."""
 
     metadata: Metadata = {"name": "scripted", "observations": ["privileged"], "replan_steps": 1}

@@ -1,9 +1,17 @@
 """Policies around policies."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from pirig.interfaces import Policy
 from pirig.types import Metadata, Observation
+
+
+class OneByOne:
+    """For policies that gain nothing from a batch."""
+
+    def infer_batch(self: Policy, observations: Sequence[Observation]) -> list[dict[str, Any]]:
+        return [self.infer(obs) for obs in observations]
 
 
 class DefaultPrompt:
@@ -16,5 +24,15 @@ class DefaultPrompt:
     def metadata(self) -> Metadata:
         return self._policy.metadata
 
+    @property
+    def max_batch(self) -> int:
+        return getattr(self._policy, "max_batch", 1)
+
     def infer(self, obs: Observation) -> dict[str, Any]:
-        return self._policy.infer(obs if "prompt" in obs else {**obs, "prompt": self._prompt})
+        return self._policy.infer(self._with_prompt(obs))
+
+    def infer_batch(self, observations: Sequence[Observation]) -> list[dict[str, Any]]:
+        return self._policy.infer_batch([self._with_prompt(obs) for obs in observations])
+
+    def _with_prompt(self, obs: Observation) -> Observation:
+        return obs if "prompt" in obs else {**obs, "prompt": self._prompt}

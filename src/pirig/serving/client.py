@@ -9,6 +9,7 @@ import contextlib
 import logging
 import time
 import urllib.parse
+from collections.abc import Sequence
 from typing import Any
 
 import websockets
@@ -63,6 +64,10 @@ class RemotePolicy:
             f"{self.uri} closed the connection in each of {_REPEATS + 1} tries of one request ({problem}); "
             "its log may say why"
         ) from problem
+
+    def infer_batch(self, observations: Sequence[Observation]) -> list[dict[str, Any]]:
+        """One after another: a connection carries one request at a time."""
+        return [self.infer(obs) for obs in observations]
 
     def close(self) -> None:
         self._connection = None

@@ -25,7 +25,7 @@ import websockets.asyncio.server as ws
 
 from pirig.errors import ProtocolError, StartError
 from pirig.interfaces import Policy
-from pirig.types import Observation
+from pirig.serving.batching import Batcher
 from pirig.wire import codec, protocol
 
 _log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ _PONG_WITHIN_S = 600  # a client may be busy rendering; one that is gone is noti
 
 
 class PolicyServer:
-    """One policy, any number of clients; one inference at a time, in a thread of its own."""
+    """One policy, any number of clients; one batch at a time, in a thread of its own."""
 
     def __init__(
         self,
@@ -46,10 +46,10 @@ class PolicyServer:
         max_bytes: int = codec.MAX_BYTES,
     ):
         """`port` 0 takes a free one. `api_key`: refuse clients that do not send it."""
-        self._policy, self._host, self._port = policy, host, port
+        self._host, self._port = host, port
         self._api_key, self._max_bytes = api_key, max_bytes
         self._greeting = protocol.greeting(policy.metadata)
-        self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="inference")
+        self._batcher = Batcher(policy)
         self._stopped: concurrent.futures.Future[None] = concurrent.futures.Future()
 
     def run(self, on_ready: Callable[[int], object] = lambda port: None) -> None:
@@ -57,7 +57,7 @@ class PolicyServer:
         try:
             asyncio.run(self._run(on_ready))
         finally:
-            self._thread.shutdown(wait=False, cancel_futures=True)
+            self._batcher.close(wait=False)
 
     def stop(self) -> None:
         """From any thread, at any time, for good. Clients see close code 1001; a running inference ends unheard."""
@@ -114,14 +114,9 @@ class PolicyServer:
         except ProtocolError as e:
             _log.warning("bad request: %s", e)
             return protocol.error(e)
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._infer, obs, prev_total_ms)
-
-    def _infer(self, obs: Observation, prev_total_ms: float | None) -> bytes | str:
-        """Raises nothing: a future cannot carry StopIteration, and whoever awaits it would wait for ever."""
-        start = time.perf_counter()
         try:
-            output = self._policy.infer(obs)
-            return protocol.answer(output, infer_ms=1e3 * (time.perf_counter() - start), prev_total_ms=prev_total_ms)
+            output, infer_ms = await asyncio.wrap_future(self._batcher.submit(obs))
+            return protocol.answer(output, infer_ms=infer_ms, prev_total_ms=prev_total_ms)
         except Exception as e:
             _log.exception("the policy failed")
             return protocol.error(e)

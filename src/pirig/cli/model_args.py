@@ -1,0 +1,19 @@
+"""How a model is computed: flags that `pirig eval`, `pirig serve` and `pirig checkpoint` share."""
+
+import dataclasses
+from typing import Literal
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelArgs:
+    backend: Literal["auto", "jax", "torch"] = "auto"
+    """auto: torch for a checkpoint with model.safetensors, else jax, as the reference does"""
+    dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    device: str = ""
+    """cpu, cuda, cuda:1; default: the first accelerator, else the CPU"""
+    trim: bool = True
+    """leave out what cannot change the actions: the masked camera, prompt padding, unread layers"""
+    strict: bool = False
+    """batches of one size, so that the bits of an answer do not depend on what was computed beside it"""
+    compile: bool = False
+    """torch only: through torch.compile"""

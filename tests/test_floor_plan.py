@@ -40,6 +40,7 @@ HEAVY = {  # package -> where the modules are that may import it; what is not li
     "jax": ("models/", "quantization/", "policies/", "checkpoints/"),
     "torch": ("models/", "quantization/", "policies/", "checkpoints/"),
     "docker": ("stack/",),
+    "obstore": ("checkpoints/",),
 }
 LIGHT = {"numpy", "pirig"} | sys.stdlib_module_names
 BY_NAME = ("import_module", "require", "__import__")

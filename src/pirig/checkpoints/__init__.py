@@ -1,0 +1,1 @@
+"""Checkpoints: how they get onto this machine."""

@@ -93,13 +93,13 @@ class DownloadProgress:
         self._next_line_s = time.monotonic() + _LINE_EVERY_S
 
     def __enter__(self) -> "DownloadProgress":
-        self._progress.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
     def show(self, state: download.Progress) -> None:
+        self._progress.start()  # not before: what is here already shows no bar
         files, pace = f"{state.files_done}/{state.files_total} files", download_pace(state)
         self._progress.update(
             self._task,

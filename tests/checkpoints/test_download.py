@@ -407,6 +407,11 @@ def test_a_folder_of_which_a_part_was_fetched_is_not_taken_as_whole(server, tmp_
     assert names(server) == {"params/manifest", "params/ocdbt/d/weights"}
 
 
+def test_an_empty_folder_in_its_place_is_not_taken_as_whole(server, tmp_path):
+    (tmp_path / FOLDER / "params").mkdir(parents=True)
+    assert contents(get(URL, tmp_path)) == FILES
+
+
 def test_offline_uses_the_cache_or_says_how_to_get_there(server, tmp_path):
     with pytest.raises(
         StartError, match=rf"{URL} is not in the cache.*looked for {tmp_path / FOLDER}; run .pirig check"

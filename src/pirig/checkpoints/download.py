@@ -79,7 +79,7 @@ def fetch(
 def _whole(target: pathlib.Path, contents: bool) -> bool:
     record = records.read(target)
     if record is None:
-        if not target.exists() or contents or _holds_downloads(target):
+        if not target.exists() or contents or _is_only_a_parent(target):
             return False
         _log.info("%s was not fetched by pirig (no %s): taken as it is", target, records.SUFFIX)
         return True
@@ -91,9 +91,12 @@ def _whole(target: pathlib.Path, contents: bool) -> bool:
     return not bad and bool(record.files)
 
 
-def _holds_downloads(target: pathlib.Path) -> bool:
+def _is_only_a_parent(target: pathlib.Path) -> bool:
     """Whether `target` is there only because something below it was fetched, by pirig or by openpi."""
-    return target.is_dir() and any(path.suffix == ".lock" or ".pirig." in path.name for path in target.rglob("*"))
+    if not target.is_dir():
+        return False
+    below = [path for path in target.rglob("*") if not path.is_dir() or ".pirig." in path.name]
+    return not below or any(path.suffix == ".lock" or ".pirig." in path.name for path in below)
 
 
 def _download(

@@ -204,4 +204,4 @@ def _first_line(error: Exception) -> str:
 
 
 def _plain(tag: str | None) -> str:
-    return (tag or "").strip('"')
+    return (tag or "").removeprefix("W/").strip('"')  # weak or not, it names the same content

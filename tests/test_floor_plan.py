@@ -44,6 +44,7 @@ HEAVY = {  # package -> where the modules are that may import it; what is not li
     "tensorstore": ("checkpoints/",),
     "obstore": ("checkpoints/",),
     "docker": ("stack/",),
+    "obstore": ("checkpoints/",),
 }
 LIGHT = {"numpy", "pirig"} | sys.stdlib_module_names
 BY_NAME = ("import_module", "require", "__import__")

@@ -2,18 +2,29 @@
 
 import logging
 import sys
+import time
 from collections.abc import Mapping
 
 from rich.console import Console
 from rich.logging import RichHandler
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
+from pirig.checkpoints import download
 from pirig.results.statistics import Tally
 from pirig.types import EpisodeResult
 
 _log = logging.getLogger("pirig")
 _err = Console(stderr=True)
+_LINE_EVERY_S = 15.0  # where there is no terminal for a bar
 
 
 def log_to_stderr() -> None:
@@ -64,6 +75,52 @@ class EpisodeProgress:
 
     def _rate(self) -> str:
         return f"{self._successes / self._scored:.1%} success" if self._scored else ""
+
+
+class DownloadProgress:
+    """Bytes, rate and time left of one download: a bar on a terminal, a line now and then elsewhere."""
+
+    def __init__(self):
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(binary_units=True),
+            TextColumn("{task.fields[pace]}"),
+            console=_err,
+            disable=not _err.is_terminal,
+        )
+        self._task = self._progress.add_task("", total=None, pace="")
+        self._next_line_s = time.monotonic() + _LINE_EVERY_S
+
+    def __enter__(self) -> "DownloadProgress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def show(self, state: download.Progress) -> None:
+        self._progress.start()  # not before: what is here already shows no bar
+        files, pace = f"{state.files_done}/{state.files_total} files", download_pace(state)
+        self._progress.update(
+            self._task,
+            description=files,
+            total=state.bytes_total,
+            completed=state.bytes_done,
+            pace=pace,
+        )
+        if not _err.is_terminal and time.monotonic() >= self._next_line_s:
+            self._next_line_s = time.monotonic() + _LINE_EVERY_S
+            share = state.bytes_done / max(1, state.bytes_total)
+            _log.info("%s, %.0f %% of %.2f GiB, %s", files, 100 * share, state.bytes_total / 2**30, pace)
+
+
+def download_pace(state: download.Progress) -> str:
+    """E.g. `85.3 MiB/s, 2 min 10 s left`."""
+    if not state.rate:
+        return "waiting" if state.bytes_done < state.bytes_total else "checking"
+    minutes, seconds = divmod(round(state.eta_s), 60)
+    left = f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+    return f"{state.rate / 2**20:.1f} MiB/s, {left} left"
 
 
 def episode_line(result: EpisodeResult) -> str:

@@ -10,6 +10,7 @@ from pirig.errors import Interrupted, PirigError
 COMMANDS = {
     "eval": "run LIBERO episodes with a policy and report success rates",
     "serve": "serve a policy over a WebSocket",
+    "checkpoint": "download checkpoints",
 }
 
 
@@ -35,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def usage() -> str:
-    rows = "\n".join(f"  {name:<8} {what}" for name, what in COMMANDS.items())
+    rows = "\n".join(f"  {name:<10} {what}" for name, what in COMMANDS.items())
     return f"usage: pirig COMMAND [FLAGS]\n\n{rows}\n\n`pirig COMMAND --help` lists the flags of a command."
 
 

@@ -1,0 +1,79 @@
+"""What a URL names, and where its copy lies. Text only: nothing here opens a socket or a file.
+
+    gs://BUCKET/PATH                 HOME/BUCKET/PATH, the layout of openpi's cache
+    https://HOST/PATH                HOME/HOST/PATH; a folder where the URL ends in "/"
+    hf://ORG/REPO[@REV][/PATH]       HOME/huggingface/ORG/REPO@REV/PATH; REV is main where it is not given
+
+Law: a path that comes from outside stays inside its folder. What is absolute, empty or has `..` in it is refused.
+"""
+
+import dataclasses
+import pathlib
+import urllib.parse
+
+from pirig.errors import ConfigError
+
+_EXPECTED = "gs://BUCKET/PATH, https://HOST/PATH, http://HOST/PATH, hf://ORG/REPO[@REVISION][/PATH], or a local path"
+
+
+@dataclasses.dataclass(frozen=True)
+class Address:
+    """A URL, taken apart."""
+
+    url: str
+    scheme: str  # gs, https, http, hf
+    root: str  # bucket, host[:port], or ORG/REPO
+    path: str  # inside root, without slashes around it; "" is root itself (hf only)
+    revision: str = ""  # hf only
+    folder: bool = False  # the URL ends in "/"
+
+    def place(self, home: pathlib.Path) -> pathlib.Path:
+        """Where the copy lies."""
+        top = home / "huggingface" / f"{self.root}@{self.revision}" if self.scheme == "hf" else home / self.root
+        return top / self.path
+
+
+def local_path(url: str) -> pathlib.Path | None:
+    """The path that a URL without a scheme, or with file://, names; None for any other."""
+    if "://" not in url:
+        return pathlib.Path(url)
+    if not url.startswith("file://"):
+        return None
+    host, slash, path = url.removeprefix("file://").partition("/")
+    if host not in ("", "localhost") or not slash:
+        raise ConfigError(f"{url!r} names the host {host!r}; expected file:///PATH; give the path itself")
+    return pathlib.Path("/" + urllib.parse.unquote(path))
+
+
+def parse(url: str) -> Address:
+    """Raises ConfigError for what no copy can be made of."""
+    scheme, _, rest = url.partition("://")
+    if scheme not in ("gs", "https", "http", "hf"):
+        raise ConfigError(f"{url!r} has the scheme {scheme!r}; expected {_EXPECTED}")
+    if "?" in rest or "#" in rest:
+        raise ConfigError(f"{url!r} has a query or a fragment; expected a plain path; download it by hand")
+    words = [word for word in rest.split("/") if word]
+    at = 2 if scheme == "hf" else 1
+    if len(words) < at + (scheme != "hf") or rest.startswith("/"):
+        raise ConfigError(f"{url!r} names no file and no folder; expected {_EXPECTED}")
+    root, path, revision = "/".join(words[:at]), "/".join(words[at:]), ""
+    if scheme == "hf":
+        root, _, revision = root.partition("@")
+        revision = revision or "main"
+    elif "@" in root:
+        raise ConfigError(f"{scheme}://…@{root.rpartition('@')[2]} has a user or a password in it; expected none")
+    if scheme in ("http", "https"):
+        path = urllib.parse.unquote(path)
+    for part in filter(None, (root, path, revision)):
+        inside(part, of=url)
+    return Address(url, scheme, root, path, revision, url.endswith("/"))
+
+
+def inside(name: str, *, of: str) -> str:
+    """`name` again. Raises ConfigError where it leads out of its folder, or is no plain path."""
+    if not name or "\0" in name or "\\" in name or any(word in ("", ".", "..") for word in name.split("/")):
+        raise ConfigError(
+            f"{of} has the path {name!r}; expected a path inside its folder, without '..'; "
+            "nothing was fetched; do not trust this source"
+        )
+    return name

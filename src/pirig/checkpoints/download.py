@@ -1,0 +1,213 @@
+"""The cache of downloads: a URL in, a path on this machine out.
+
+    TARGET                   the download; appears when it is complete (address.py says where)
+    TARGET.pirig.json        what it consists of (record.py)
+    TARGET.pirig.partial/    what of it has arrived (journal.py); gone when it is complete
+    TARGET.lock              openpi's name and kind of lock, so that its downloads and ours wait for each other
+
+Law 1: TARGET is never half there. Law 2: what is whole is not fetched again and needs no network; what is damaged is
+fetched again, and nothing else is. Law 3: a TARGET without a record is somebody else's (openpi's) and taken as it is.
+Law 4: the remote is asked only when something is missing, so a cache does not follow changes there.
+"""
+
+import contextlib
+import errno
+import fcntl
+import logging
+import os
+import pathlib
+import shutil
+from collections.abc import Callable, Generator, Mapping
+
+from pirig import imports
+from pirig.checkpoints import address as addresses
+from pirig.checkpoints import record as records
+from pirig.checkpoints import transfer
+from pirig.checkpoints.journal import Journal, RemoteFile
+from pirig.checkpoints.record import Entry, Record, verify
+from pirig.checkpoints.transfer import Pace, Progress
+from pirig.errors import ConfigError, StartError
+
+__all__ = ["Pace", "Progress", "fetch", "verify"]
+
+_log = logging.getLogger(__name__)
+
+
+def fetch(
+    url: str,
+    home: pathlib.Path,
+    *,
+    offline: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+    streams: int = 8,
+    check_contents: bool = False,
+    pace: Pace = Pace(),  # noqa: B008  a frozen value
+) -> pathlib.Path:
+    """Local path of the file or folder that `url` names; complete when this returns.
+
+    `check_contents` reads all files of a cached copy, not just their sizes, and compares a copy without a record with
+    its source. Raises ConfigError for a URL that names nothing that can be fetched, StartError where fetching failed.
+    """
+    path = addresses.local_path(url)
+    if path is not None:
+        if not path.exists():
+            raise ConfigError(f"there is no file or folder {path}; expected one, or a URL such as gs://BUCKET/PATH")
+        return path
+    address = addresses.parse(url)
+    target = address.place(home)
+    try:
+        if _whole(target, check_contents):
+            return target
+        if not offline:
+            imports.require("obstore", extra="checkpoints")
+            with _lock(target):
+                if not _whole(target, check_contents):  # another process may have done it meanwhile
+                    _download(address, target, progress, streams, pace)
+            return target
+    except OSError as error:
+        remedy = "free some space there" if error.errno == errno.ENOSPC else "check who may write there"
+        raise StartError(
+            f"cannot use {error.filename or target}: {error.strerror or error}; {remedy}, or choose another folder "
+            "with OPENPI_DATA_HOME"
+        ) from error
+    raise StartError(
+        f"{url} is not in the cache, or not whole, and this is offline; looked for {target}; run "
+        f"`pirig checkpoint fetch {url}` where there is a network, and copy {home} here or name it in OPENPI_DATA_HOME"
+    )
+
+
+def _whole(target: pathlib.Path, contents: bool) -> bool:
+    record = records.read(target)
+    if record is None:
+        if not target.exists() or contents or _is_only_a_parent(target):
+            return False
+        _log.info("%s was not fetched by pirig (no %s): taken as it is", target, records.SUFFIX)
+        return True
+    bad = records.damaged(target, record, contents=contents or not record.complete)
+    if bad:
+        _log.warning("%s: %d of %d files missing or damaged: %s", target, len(bad), len(record.files), _some(bad))
+    elif record.files and not record.complete:
+        records.write(target, Record(record.url, record.files, True))
+    return not bad and bool(record.files)
+
+
+def _is_only_a_parent(target: pathlib.Path) -> bool:
+    """Whether `target` is there only because something below it was fetched, by pirig or by openpi."""
+    if not target.is_dir():
+        return False
+    below = [path for path in target.rglob("*") if not path.is_dir() or ".pirig." in path.name]
+    return not below or any(path.suffix == ".lock" or ".pirig." in path.name for path in below)
+
+
+def _download(
+    address: addresses.Address,
+    target: pathlib.Path,
+    progress: Callable[[Progress], None] | None,
+    streams: int,
+    pace: Pace,
+) -> None:
+    from pirig.checkpoints import remote  # needs obstore, which a whole cache does not
+
+    source = remote.open_remote(address, pace, streams)
+    kept = _kept(target, source.files)
+    wanted = [file for file in source.files if file.name not in kept]
+    journal = Journal(target.with_name(target.name + ".pirig.partial"), pace.part_bytes)
+    done = sum(journal.finished_bytes(file) for file in wanted)
+    _announce(address.url, target, wanted, done, len(kept))
+    _refuse_small_disk(journal.folder, sum(file.size for file in wanted) - done)
+    hashes = transfer.run(source.read, wanted, journal, pace, streams, progress)
+    entries = {file.name: Entry(file.size, file.tag, file.checksum, hashes[file.name]) for file in wanted}
+    files = {file.name: kept.get(file.name) or entries[file.name] for file in source.files}
+    _install(target, journal, wanted, Record(address.url, files, False))
+
+
+def _kept(target: pathlib.Path, files: tuple[RemoteFile, ...]) -> Mapping[str, Entry]:
+    """What need not be fetched: files that are as recorded, and as the remote has them today.
+
+    Where there is no record, files that have the remote's checksum.
+    """
+    record, kept = records.read(target), {}
+    for file in files:
+        entry = record.files.get(file.name) if record else None
+        path = target / file.name
+        if entry is not None:
+            sha256 = transfer.digests(path, "")[0] if path.is_file() else ""
+            if sha256 == entry.sha256 and entry == Entry(file.size, file.tag, file.checksum, sha256):
+                kept[file.name] = entry
+        elif file.checksum and path.is_file() and path.stat().st_size == file.size:
+            sha256, checksum = transfer.digests(path, file.checksum)
+            if checksum == file.checksum:
+                kept[file.name] = Entry(file.size, file.tag, file.checksum, sha256)
+    return kept
+
+
+def _announce(url: str, target: pathlib.Path, wanted: list[RemoteFile], done: int, kept: int) -> None:
+    size, already = sum(file.size for file in wanted), f", {_gib(done)} of it are here already" if done else ""
+    others = f", {kept} others are whole" if kept else ""
+    _log.info("fetching %s to %s: %d files, %s%s%s", url, target, len(wanted), _gib(size), already, others)
+    unsure = [file.name for file in wanted if not file.checksum]
+    if unsure:
+        _log.info(
+            "the server gives no checksum for %d files; only their sizes are checked: %s", len(unsure), _some(unsure)
+        )
+
+
+def _refuse_small_disk(folder: pathlib.Path, needed: int) -> None:
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise StartError(
+            f"the disk of {folder} has {_gib(free)} free; {_gib(needed)} are needed; free some space, or choose a "
+            "folder on another disk with OPENPI_DATA_HOME"
+        )
+
+
+def _install(target: pathlib.Path, journal: Journal, wanted: list[RemoteFile], record: Record) -> None:
+    """A new download is renamed as a whole; into one that is there, files are renamed one by one."""
+    old = records.read(target)
+    records.write(target, record)
+    data = journal.folder / "data"
+    for folder in {journal.place(file).parent for file in wanted}:
+        records.sync(folder)
+    if not target.exists():
+        data.rename(target)
+    else:
+        for file in wanted:
+            place = target / file.name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            journal.place(file).replace(place)
+            records.sync(place.parent)
+        for name in (old.files.keys() if old else set()) - record.files.keys():
+            (target / name).unlink(missing_ok=True)  # ours, and no longer part of it
+    records.sync(target.parent)
+    records.write(target, Record(record.url, record.files, True))
+    shutil.rmtree(journal.folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _lock(target: pathlib.Path) -> Generator[None]:
+    """One process at a time; freed by the kernel when its holder dies."""
+    path = target.with_suffix(".lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                _log.info("another process fetches %s; waiting for its lock %s", target, path)
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):  # else its last holder removed it
+                yield
+                return
+        finally:
+            os.close(descriptor)
+
+
+def _some(names: tuple[str, ...] | list[str]) -> str:
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.2f} GiB" if size >= 2**27 else f"{size / 2**20:.2f} MiB"

@@ -2,6 +2,7 @@
 SUITE   ?= libero_spatial
 POLICY  ?= pi05_libero
 TRIALS  ?= 50
+CKPT    ?=
 MODE    ?= local
 ARGS    ?=
 PYTHON  ?= python3
@@ -9,13 +10,15 @@ VENV    ?= .venv
 UV      ?= uv
 
 STAMP := $(VENV)/.installed-$(shell cat locks/*.txt pyproject.toml | cksum | tr -d ' ')
+MODELS := $(VENV)/.models-$(lastword $(subst -, ,$(STAMP)))
+NEEDED := $(if $(filter pi0%,$(POLICY)),$(MODELS),$(STAMP))
 PYTEST := $(VENV)/bin/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup eval eval-all serve test test-slow test-full lint format lock clean
+.PHONY: help setup setup-models eval eval-all serve test test-slow test-full lint format lock clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 	@echo "  variables: SUITE=$(SUITE) POLICY=$(POLICY) TRIALS=$(TRIALS) MODE=$(MODE) ARGS='$(ARGS)'"
 
 setup: $(STAMP) ## install everything into .venv, from the lock files; safe to run twice
@@ -24,25 +27,31 @@ $(STAMP):
 	@scripts/setup.sh "$(PYTHON)" "$(VENV)"
 	@touch $@
 
-eval: mode-$(MODE) $(STAMP) ## evaluate a policy on one suite: SUITE, POLICY, TRIALS, MODE=local, ARGS
-	$(VENV)/bin/pirig eval --suite $(SUITE) --policy $(POLICY) --num-trials-per-task $(TRIALS) $(ARGS)
+setup-models: $(MODELS) ## the same with JAX and PyTorch, for pi05_libero and pi0_libero
 
-eval-all: mode-$(MODE) $(STAMP) ## evaluate a policy on the four standard suites
-	$(VENV)/bin/pirig eval --suite all --policy $(POLICY) --num-trials-per-task $(TRIALS) $(ARGS)
+$(MODELS): $(STAMP)
+	@scripts/setup.sh "$(PYTHON)" "$(VENV)" models
+	@touch $@
 
-serve: $(STAMP) ## serve a baseline policy on port 8000: POLICY=scripted
-	$(VENV)/bin/pirig serve $(ARGS) policy:baseline --policy.name $(POLICY)
+eval: mode-$(MODE) $(NEEDED) ## evaluate a policy on one suite: SUITE, POLICY, CKPT, TRIALS, MODE=local, ARGS
+	$(VENV)/bin/pirig eval --suite $(SUITE) --policy $(POLICY) --policy-dir "$(CKPT)" --num-trials-per-task $(TRIALS) $(ARGS)
 
-test: $(STAMP) ## all tests but the slow and full ones
+eval-all: mode-$(MODE) $(NEEDED) ## evaluate a policy on the four standard suites
+	$(VENV)/bin/pirig eval --suite all --policy $(POLICY) --policy-dir "$(CKPT)" --num-trials-per-task $(TRIALS) $(ARGS)
+
+serve: $(NEEDED) ## serve a policy on port 8000: POLICY=pi05_libero (the published checkpoint, or CKPT=) or a baseline
+	$(VENV)/bin/pirig serve $(ARGS) $(if $(filter pi0%,$(POLICY)),policy:checkpoint --policy.config $(POLICY) --policy.dir "$(CKPT)",policy:baseline --policy.name $(POLICY))
+
+test: $(MODELS) ## all tests but the slow and full ones
 	$(PYTEST) -m "not slow and not full" -n 2 --dist loadfile $(ARGS)
 
-test-slow: $(STAMP) ## the tests that wait for minutes
+test-slow: $(MODELS) ## the tests that wait for minutes
 	$(PYTEST) -m slow $(ARGS)
 
-test-full: $(STAMP) ## the known answers of 150 episodes, against a plain LIBERO loop
+test-full: $(MODELS) ## the known answers of 150 episodes, against a plain LIBERO loop
 	$(PYTEST) -m full -s $(ARGS)
 
-lint: $(STAMP) ## style, format and types
+lint: $(MODELS) ## style, format and types
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ty check
@@ -52,7 +61,7 @@ format: $(STAMP) ## mend style and format
 	$(VENV)/bin/ruff format .
 
 lock: ## make the lock files again from locks/*.in (needs uv: UV=path)
-	@for name in build libero dev openpi-client; do \
+	@for name in build libero dev openpi-client checkpoints jax torch; do \
 	    $(UV) pip compile --no-deps --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	        --no-header --no-annotate locks/$$name.in -o locks/$$name.txt || exit 1; done
 

@@ -42,7 +42,6 @@ HEAVY = {  # package -> where the modules are that may import it; what is not li
     "ml_dtypes": ("checkpoints/",),
     "safetensors": ("checkpoints/",),
     "tensorstore": ("checkpoints/",),
-    "obstore": ("checkpoints/",),
     "docker": ("stack/",),
     "obstore": ("checkpoints/",),
 }

@@ -49,13 +49,11 @@ def tree(config):
 def checkpoint(folder: pathlib.Path, recipe: str, layout: str = "orbax", dtype: str = "float32") -> pathlib.Path:
     """Writes one with norm stats; returns `folder`."""
     config = RECIPES[recipe].model
+    documents = {f"assets/{RECIPES[recipe].asset_id}/norm_stats.json": json.loads(NORM_STATS.read_text())}
     if layout == "orbax":
         parts = ((path, (), values) for path, values in tree(config).items())
-        write.write_orbax(folder, parts, weights.jax_shapes(config), dtype)
+        write.write_orbax(folder, parts, weights.jax_shapes(config), dtype, documents)
     else:
         parts = ((name, (), values) for name, values in weights.as_torch(tree(config), config))
-        write.write_safetensors(folder, parts, weights.torch_shapes(config), dtype)
-    stats = folder / "assets" / RECIPES[recipe].asset_id / "norm_stats.json"
-    stats.parent.mkdir(parents=True)
-    stats.write_text(json.dumps(json.loads(NORM_STATS.read_text())))
+        write.write_safetensors(folder, parts, weights.torch_shapes(config), dtype, documents)
     return folder

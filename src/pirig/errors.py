@@ -31,7 +31,8 @@ class MissingExtra(PirigError):
 
     def __init__(self, package: str, extra: str):
         lock = f"locks/{extra}.txt"  # exact versions; a resolver refuses what LIBERO's packages declare
-        super().__init__(f"{package} is not installed; get it with: make setup, or pip install --no-deps -r {lock}")
+        target = "setup" if extra in ("libero", "dev") else "setup-models"
+        super().__init__(f"{package} is not installed; get it with: make {target}, or pip install --no-deps -r {lock}")
 
 
 class StartError(PirigError):

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,12 @@ def norm_stats(directory: pathlib.Path, asset_id: str) -> dict[str, Any]:
         return json.loads(file.read_text())
     except (OSError, ValueError) as e:
         raise ConfigError(f"{file} cannot be read: {e}; fetch or copy the checkpoint again") from e
+
+
+def neutral_norm_stats(sizes: Mapping[str, int]) -> dict[str, Any]:
+    """A document that normalizes nothing. `sizes`: of each array, as {"state": 8, "actions": 7}."""
+    rows = {"mean": 0.0, "std": 1.0, "q01": -1.0, "q99": 1.0}
+    return {"norm_stats": {name: {key: [x] * n for key, x in rows.items()} for name, n in sizes.items()}}
 
 
 def tokenizer_file(home: pathlib.Path) -> pathlib.Path:

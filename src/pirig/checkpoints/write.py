@@ -3,11 +3,13 @@
 What is written appears under its name when it is complete; a folder that was begun has the suffix `.partial`.
 """
 
+import contextlib
 import json
 import math
 import pathlib
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -22,9 +24,15 @@ _SAFETENSORS_NAMES = {np.dtype(ml_dtypes.bfloat16): "BF16", np.dtype(np.float32)
 
 
 def write_safetensors(
-    directory: pathlib.Path, parts: Iterable[Part], shapes: Mapping[str, tuple[int, ...]], dtype: str
+    directory: pathlib.Path,
+    parts: Iterable[Part],
+    shapes: Mapping[str, tuple[int, ...]],
+    dtype: str,
+    documents: Mapping[str, Any],
 ) -> None:
-    """`model.safetensors` in a new `directory`. Raises ConfigError where it exists.
+    """`model.safetensors` in a new `directory`, and JSON `documents` by their path in it.
+
+    Raises ConfigError where the directory exists or the disk is too small.
 
     The file's head, its length before it, then the tensors: the safetensors library itself wants them all at once.
     """
@@ -36,7 +44,7 @@ def write_safetensors(
         head[name] = {"dtype": kind, "shape": list(shape), "data_offsets": [offsets[name], end]}
     encoded = json.dumps(head, separators=(",", ":")).encode()
     encoded += b" " * (-len(encoded) % 8)
-    with _new(directory) as folder, open(folder / "model.safetensors", "wb") as file:
+    with _new(directory, end, documents) as folder, open(folder / "model.safetensors", "wb") as file:
         file.write(len(encoded).to_bytes(8, "little") + encoded)
         for name, index, values in parts:
             assert not index, "a tensor is written whole"
@@ -46,10 +54,15 @@ def write_safetensors(
 
 
 def write_orbax(
-    directory: pathlib.Path, parts: Iterable[Part], shapes: Mapping[str, tuple[int, ...]], dtype: str
+    directory: pathlib.Path,
+    parts: Iterable[Part],
+    shapes: Mapping[str, tuple[int, ...]],
+    dtype: str,
+    documents: Mapping[str, Any],
 ) -> None:
-    """`params/` in a new `directory`, as orbax writes it, one chunk for each part's place on the first axis."""
-    with _new(directory) as folder:
+    """`params/` in a new `directory`, as orbax writes it, one chunk for each part; otherwise as above."""
+    size = sum(map(math.prod, shapes.values())) * DTYPES[dtype].itemsize
+    with _new(directory, size, documents) as folder:
         base = (folder / "params").absolute()
         base.mkdir()
         context = tensorstore.Context({"cache_pool": {"total_bytes_limit": 0}})
@@ -89,19 +102,23 @@ def _key(name: str) -> str:
     return ".".join(("params", *name.split("/")))
 
 
-class _new:
-    """A folder that gets its name when all is written."""
-
-    def __init__(self, directory: pathlib.Path):
-        self._directory, self._partial = directory, directory.with_name(directory.name + ".partial")
-
-    def __enter__(self) -> pathlib.Path:
-        if self._directory.exists():
-            raise ConfigError(f"{self._directory} exists; name another folder, or remove it")
-        shutil.rmtree(self._partial, ignore_errors=True)
-        self._partial.mkdir(parents=True)
-        return self._partial
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        if kind is None:
-            self._partial.rename(self._directory)
+@contextlib.contextmanager
+def _new(directory: pathlib.Path, size: int, documents: Mapping[str, Any]) -> Generator[pathlib.Path]:
+    """A folder for `size` bytes that gets its name when all is written."""
+    if directory.exists():
+        raise ConfigError(f"{directory} exists; name another folder, or remove it")
+    partial = directory.with_name(directory.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    free = shutil.disk_usage(partial).free
+    if size > free:
+        partial.rmdir()
+        raise ConfigError(
+            f"{directory} needs {size / 2**30:.1f} GiB; its disk has {free / 2**30:.1f} GiB free; choose another disk"
+        )
+    yield partial
+    for name, document in documents.items():
+        file = partial / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(document))
+    partial.rename(directory)

@@ -3,21 +3,28 @@
 A row of ACTIONS is an action: what it does, its flags, and the function that does it.
 """
 
+import collections
 import dataclasses
 import logging
+import math
 import pathlib
 import signal
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
+import numpy as np
 import tyro
 
 from pirig import envvars
-from pirig.checkpoints import download
 from pirig.cli import args, console
+from pirig.cli.fetching import bring
 from pirig.errors import ConfigError, Interrupted
+from pirig.models import random_weights, weights
+from pirig.policies.factory import require_readers
+from pirig.policies.recipes import RECIPES, Recipe, recipe
 
 _log = logging.getLogger(__name__)
+_NORM_STATS = "assets/**/norm_stats.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,20 +41,81 @@ class FetchArgs:
 
 def fetch(flags: FetchArgs) -> int:
     """Prints the local path on stdout; all else goes to stderr."""
-    home = (flags.data_home or envvars.data_home()).expanduser().absolute()
     try:
-        with console.DownloadProgress() as progress:
-            path = download.fetch(
-                flags.url,
-                home,
-                offline=flags.offline or offline(),
-                progress=progress.show,
-                check_contents=flags.verify,
-            )
+        path = bring(flags.url, home=flags.data_home, offline=flags.offline, check_contents=flags.verify)
     except Interrupted as signal_:
         _log.warning("%s: stopped; what was fetched is kept, and the same command goes on from there", signal_)
         raise
     print(path)
+    return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class InspectArgs:
+    directory: tyro.conf.Positional[str]
+    """directory of a checkpoint, or its address"""
+
+
+def inspect(flags: InspectArgs) -> int:
+    """Prints what is in a checkpoint, and which recipes it fits."""
+    from pirig.checkpoints import assets, read
+
+    require_readers()
+    checkpoint = read.open_checkpoint(bring(flags.directory))
+    arrays = checkpoint.arrays
+    sizes = {name: math.prod(shape) for name, shape in arrays.shapes.items()}
+    types = collections.Counter[str]()
+    for name, size in sizes.items():
+        types[arrays.dtypes[name]] += size
+    print(f"layout       {checkpoint.layout}, {len(sizes)} arrays")
+    print(f"parameters   {sum(sizes.values()):,} ({', '.join(f'{n:,} {kind}' for kind, n in types.items())})")
+    problems = {row.name: _misfit(arrays, row) for row in RECIPES.values()}
+    fitting = [name for name, problem in problems.items() if not problem]
+    print(f"recipes      {', '.join(fitting) or 'none fits'}")
+    for name, problem in problems.items() if not fitting else ():
+        print(f"             {name}: {problem}")
+    found = sorted(str(f.parent.relative_to(checkpoint.directory / "assets")) for f in checkpoint.directory.glob(_NORM_STATS))
+    print(f"norm stats   {', '.join(found) or 'none'}")
+    print(f"fingerprint  {assets.fingerprint(checkpoint, envvars.cache_dir())}")
+    return 0
+
+
+def _misfit(arrays: Mapping[str, np.ndarray], row: Recipe) -> str:
+    try:
+        weights.check(arrays, row.model)
+        return ""
+    except ConfigError as e:
+        return str(e)
+
+
+@dataclasses.dataclass(frozen=True)
+class RandomArgs:
+    recipe: tyro.conf.Positional[str]
+    """the model, e.g. pi05_libero_tiny"""
+    directory: tyro.conf.Positional[pathlib.Path]
+    """a new directory"""
+    layout: Literal["orbax", "safetensors"] = "orbax"
+    """orbax: as JAX training writes it; safetensors: as PyTorch does"""
+    dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    seed: int = 0
+
+
+def random(flags: RandomArgs) -> int:
+    """Writes a checkpoint with random weights: the stack can be tried with it, and no success be expected."""
+    from pirig.checkpoints import assets, write
+
+    require_readers()
+    row = recipe(flags.recipe)
+    parts = random_weights.parts(row.model, flags.seed)
+    shapes = weights.jax_shapes(row.model)
+    if flags.layout == "safetensors":
+        parts = ((name, (), x) for path, i, whole in parts for name, x in weights.split(path, i, whole, row.model))
+        shapes = weights.torch_shapes(row.model)
+    writer = write.write_orbax if flags.layout == "orbax" else write.write_safetensors
+    documents = {f"assets/{row.asset_id}/norm_stats.json": assets.neutral_norm_stats({"state": 8, "actions": 7})}
+    writer(flags.directory, parts, shapes, flags.dtype, documents)
+    _log.info("%s parameters, seed %d", f"{sum(map(math.prod, shapes.values())):,}", flags.seed)
+    print(flags.directory)
     return 0
 
 
@@ -60,6 +128,8 @@ class Action:
 
 ACTIONS = {
     "fetch": Action("bring a checkpoint, or any file or folder, to this machine", FetchArgs, fetch),
+    "inspect": Action("say what is in a checkpoint, and which recipes it fits", InspectArgs, inspect),
+    "random": Action("write a checkpoint with random weights, to try the stack with", RandomArgs, random),
 }
 
 
@@ -81,12 +151,6 @@ def run(argv: Sequence[str]) -> int:
 def usage() -> str:
     rows = "\n".join(f"  {name:<10} {action.meaning}" for name, action in ACTIONS.items())
     return f"usage: pirig checkpoint ACTION [FLAGS]\n\n{rows}\n\n`pirig checkpoint ACTION --help` lists its flags."
-
-
-def offline() -> bool:
-    """Whether a variable forbids downloads."""
-    words = {envvars.get(name).lower() for name in ("PIRIG_OFFLINE", "HF_HUB_OFFLINE")}
-    return bool(words & {"1", "true", "yes", "on"})
 
 
 def _interrupt(number: int, _: object) -> None:

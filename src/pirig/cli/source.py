@@ -9,10 +9,12 @@ from collections.abc import Generator, Mapping
 import numpy as np
 
 from pirig import envvars
+from pirig.cli.fetching import bring
 from pirig.cli.model_args import ModelArgs
-from pirig.errors import ConfigError
+from pirig.errors import ConfigError, PirigError, StartError
 from pirig.interfaces import Policy
 from pirig.policies import baselines
+from pirig.policies.factory import require_readers
 from pirig.policies.recipes import RECIPES, recipe
 from pirig.results.store import RunStore
 from pirig.serving.client import RemotePolicy, address
@@ -111,6 +113,9 @@ def model_source(name: str, directory: str, flags: ModelArgs, *, max_batch: int,
     `auto`: nobody asked for this `max_batch`.
     Raises ConfigError for an unknown recipe, and for one that nobody has published a checkpoint of.
     """
+    from pirig.checkpoints import assets
+
+    require_readers()
     row = recipe(name)
     if max_batch < 1:
         raise ConfigError(f"--max-batch is {max_batch}; at least 1 is needed")
@@ -119,17 +124,14 @@ def model_source(name: str, directory: str, flags: ModelArgs, *, max_batch: int,
             f"nobody has published a checkpoint of {name}; name a directory, or make one: "
             f"pirig checkpoint random {name} DIRECTORY"
         )
-    return ModelSource(name, fetched(directory or row.checkpoint), flags, max_batch, auto)
-
-
-def fetched(place: str) -> pathlib.Path:
-    """The directory of a checkpoint, downloaded where `place` is a URL. Raises ConfigError where there is nothing."""
-    path = pathlib.Path(place).expanduser()
-    if "://" in place:
-        raise ConfigError(f"{place} is not here; this version of pirig reads checkpoints from local directories only")
-    if not path.is_dir():
-        raise ConfigError(f"there is no checkpoint at {path}: no such directory")
-    return path
+    found = bring(directory or row.checkpoint)
+    file = assets.tokenizer_file(envvars.data_home())
+    try:
+        if not file.is_file():
+            bring(assets.TOKENIZER)
+    except PirigError as e:
+        raise StartError(f"there is no tokenizer at {file}, and it cannot be fetched: {e}; copy it there") from e
+    return ModelSource(name, found, flags, max_batch, auto)
 
 
 def choose(policy: str, *, headless: bool, policy_config: str, host: str, port: int) -> str:

@@ -47,8 +47,7 @@ def create_policy(
     """
     start = time.perf_counter()
     row, directory = find_recipe(recipe), pathlib.Path(checkpoint_dir)
-    for package in ("ml_dtypes", "tensorstore", "safetensors"):
-        imports.require(package, extra="jax" if backend != "torch" else "torch")
+    require_readers()
     from pirig.checkpoints import assets, read
     from pirig.transforms.normalize import parse_norm_stats
     from pirig.transforms.prompt import PromptTokenizer
@@ -89,6 +88,12 @@ def create_policy(
     max_batch = max_batch if batch_on_cpu or model.device != "cpu" else 1
     shapes = Shapes(row.model, max_batch=max_batch, trim=trim, strict=strict)
     return Pi0Policy(row, model, shapes, PromptTokenizer(file, row.model.max_tokens), stats, metadata)
+
+
+def require_readers() -> None:
+    """Raises MissingExtra where checkpoints cannot be read."""
+    for package in ("ml_dtypes", "tensorstore", "safetensors"):
+        imports.require(package, extra="checkpoints")
 
 
 def _choose(backend: BackendName, layout: str) -> Literal["jax", "torch"]:

@@ -1,0 +1,137 @@
+"""A policy in a process of its own."""
+
+import concurrent.futures
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import numpy as np
+import pytest
+
+from pirig.errors import ConfigError, MissingExtra, RemotePolicyError, StartError
+from pirig.policies.wrappers import OneByOne
+from pirig.serving.host import HostPolicy, host
+
+OBS = {"n": 1.5, "image": np.arange(12, dtype=np.uint8).reshape(2, 2, 3)}
+
+
+class Doubling(OneByOne):
+    metadata = {"name": "doubling", "observations": []}
+
+    def infer(self, obs):
+        if obs["n"] < 0:
+            raise ValueError("not for others' eyes")
+        return {"actions": np.full((1, 7), 2 * obs["n"]), "pid": os.getpid(), "image": obs.get("image")}
+
+
+def doubling():
+    return Doubling()
+
+
+def no_checkpoint():
+    raise ConfigError("there is no checkpoint")
+
+
+def no_jax():
+    raise MissingExtra("jax", "jax")
+
+
+def bug():
+    raise ZeroDivisionError("in the loader")
+
+
+def killed():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_it_answers_from_another_process():
+    with host(doubling) as (address, metadata):
+        assert metadata == Doubling.metadata
+        policy = HostPolicy(address, metadata)
+        answer = policy.infer(OBS)
+        assert answer["actions"][0, 0] == 3.0 and answer["pid"] != os.getpid()
+        assert np.array_equal(answer["image"], OBS["image"])
+        assert [a["actions"][0, 0] for a in policy.infer_batch([{"n": 1.0}, {"n": 2.0}])] == [2.0, 4.0]
+        policy.close()
+
+
+def test_several_clients_at_once():
+    with host(doubling) as (address, metadata):
+
+        def ask(n):
+            policy = HostPolicy(address, metadata)
+            return [policy.infer({"n": float(n + i)})["actions"][0, 0] for i in range(20)]
+
+        with concurrent.futures.ThreadPoolExecutor(8) as threads:
+            found = list(threads.map(ask, range(8)))
+    assert found == [[2.0 * (n + i) for i in range(20)] for n in range(8)]
+
+
+def test_what_the_policy_raises_reaches_the_caller_and_costs_nothing_else():
+    with host(doubling) as (address, metadata):
+        policy = HostPolicy(address, metadata)
+        with pytest.raises(RemotePolicyError, match="ValueError: the policy failed") as error:
+            policy.infer({"n": -1.0})
+        assert "eyes" not in str(error.value)
+        assert policy.infer({"n": 1.0})["actions"][0, 0] == 2.0
+
+
+@pytest.mark.parametrize(
+    ("make", "kind", "message"),
+    [
+        (no_checkpoint, ConfigError, "there is no checkpoint"),
+        (no_jax, ConfigError, r"jax is not installed; get it with: make setup-models"),
+        (bug, StartError, "the policy could not be loaded:\n(.|\n)*ZeroDivisionError: in the loader"),
+        (killed, StartError, "died with signal SIGKILL while it loaded the policy; SIGKILL often means"),
+    ],
+)
+def test_a_policy_that_cannot_be_loaded_stops_with_its_reason(make, kind, message):
+    with pytest.raises(kind, match=message), host(make):
+        pass
+
+
+def test_a_host_that_dies_is_an_error_of_the_request():
+    with host(doubling) as (address, metadata):
+        policy = HostPolicy(address, metadata)
+        os.kill(policy.infer({"n": 0.0})["pid"], signal.SIGKILL)
+        with pytest.raises(RemotePolicyError, match="the policy host is gone"):
+            policy.infer({"n": 0.0})
+    with pytest.raises(StartError, match="no policy host at"):
+        HostPolicy(address, metadata)
+
+
+def test_it_ends_with_whoever_started_it(tmp_path):
+    """Even where that process is killed."""
+    script = tmp_path / "starter.py"
+    script.write_text(
+        textwrap.dedent(
+            f"""
+            import sys, time
+            sys.path.insert(0, {os.path.dirname(__file__)!r})
+            from test_host import HostPolicy, doubling, host
+            if __name__ == "__main__":
+                with host(doubling) as (address, metadata):
+                    print(HostPolicy(address, metadata).infer({{"n": 0.0}})["pid"], flush=True)
+                    time.sleep(60)
+            """
+        )
+    )
+    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as starter:
+        pid = int(starter.stdout.readline())
+        os.kill(pid, 0)
+        starter.kill()
+    deadline = time.monotonic() + 20
+    while _lives(pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not _lives(pid)
+
+
+def _lives(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

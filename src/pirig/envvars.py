@@ -40,6 +40,11 @@ def get(name: str, default: str = "") -> str:
     return os.environ.get(name) or default
 
 
+def starting_with(prefix: str) -> dict[str, str]:
+    """Variables of a family that is too large for TABLE, as `OPENPI_DUQUANT_`; empty ones count as unset."""
+    return {name: value for name, value in os.environ.items() if name.startswith(prefix) and value}
+
+
 def export(values: Mapping[str, str], *, override: bool = True) -> None:
     """Sets variables for libraries that read them at import (MUJOCO_GL, OMP_NUM_THREADS, …), in this process."""
     for name, value in values.items():

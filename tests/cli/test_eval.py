@@ -30,8 +30,11 @@ EPISODES = [
 ]
 
 
-def pirig(folder, *words):
-    return subprocess.run([*PIRIG, *words], cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+def pirig(folder, *words, **variables):
+    env = {**os.environ, "PIRIG_OFFLINE": "1", "OPENPI_DATA_HOME": str(folder / "home"), **variables}
+    return subprocess.run(
+        [*PIRIG, *words], cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL, env=env
+    )
 
 
 BAD = {
@@ -40,7 +43,10 @@ BAD = {
     "trial": ("--num-trials-per-task 51", 2, "has no trial 50; it has 50 initial states (0 to 49)"),
     "no trials": ("--num-trials-per-task 0", 2, "at least 1 is needed"),
     "policy": ("--policy scirpted", 2, "unknown policy 'scirpted'; there are: scripted, zero, random, replay:RUN"),
-    "model": ("--headless", 2, "'pi05_libero' needs a model backend"),
+    "no checkpoint": ("--headless", 4, "gs://openpi-assets/checkpoints/pi05_libero is not in the cache"),
+    "directory": ("--headless --policy-dir nowhere", 2, "there is no file or folder"),
+    "recipe": ("--policy pi05_libero_tiny", 2, "nobody has published a checkpoint of pi05_libero_tiny"),
+    "batch": ("--policy pi05_libero_tiny --policy-dir . --max-batch 0", 2, "--max-batch is 0; at least 1 is needed"),
     "run": ("--policy replay:yesterday", 2, "no run in results/libero/runs/yesterday"),
     "server": ("--port 1 --connect-timeout-s 1", 4, "no policy server at ws://127.0.0.1:1 after 1 s"),
     "replan": ("--policy zero --replan-steps 0", 2, "--replan-steps must be at least 1"),

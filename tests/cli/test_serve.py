@@ -39,14 +39,18 @@ def test_it_serves_until_a_signal_and_leaves_with_zero(number):
     "words",
     [
         "--env LIBERO",
-        "policy:checkpoint --policy.config pi05_libero --policy.dir ./ckpt",
-        "--env LIBERO policy:checkpoint --policy.config pi05_libero --policy.dir ./ckpt",
+        "policy:checkpoint --policy.config pi05_libero --policy.dir gs://openpi-assets/checkpoints/pi05_libero",
+        "--env LIBERO policy:checkpoint --policy.config pi05_libero --policy.dir gs://openpi-assets/checkpoints/pi05_libero",
         "--default-prompt wait policy:default",
     ],
 )
-def test_the_references_command_lines_are_understood(words):
-    found = subprocess.run([*SERVE, *words.split()], capture_output=True, text=True)
-    assert found.returncode == 2 and "policy 'pi05_libero' needs a model backend" in found.stderr
+def test_the_references_command_lines_mean_the_published_checkpoint(words, tmp_path):
+    """Which is not on this machine."""
+    env = {**os.environ, "PIRIG_OFFLINE": "1", "OPENPI_DATA_HOME": str(tmp_path)}
+    found = subprocess.run([*SERVE, *words.split()], capture_output=True, text=True, env=env)
+    assert found.returncode == 4 and "Traceback" not in found.stderr
+    assert "gs://openpi-assets/checkpoints/pi05_libero is not in the cache" in found.stderr
+    assert f"looked for {tmp_path}/openpi-assets/checkpoints/pi05_libero" in found.stderr
 
 
 def test_a_port_in_use_is_a_clear_error():

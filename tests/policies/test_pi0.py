@@ -15,6 +15,13 @@ from pirig.policies.recipes import RECIPES, recipe
 
 BACKENDS = ["jax", "torch"]
 GOLDEN = np.load(golden.ROOT / "checkpoints/end_to_end_policy.npz")
+PROMPTS = (
+    "open it",
+    "put the black bowl on the plate",
+    "turn on the stove",
+    "put the black bowl in the bottom drawer of the wooden cabinet and close it, then put the other bowl on the plate",
+    "push the plate to the front of the stove and then to the left of the wine bottle",
+)
 READ = ("observation/image", "observation/wrist_image", "observation/state", "prompt")
 
 
@@ -49,31 +56,12 @@ def observation():
 
 def observations(count):
     """Of different pictures, and prompts of different lengths."""
-    words = [
-        "put",
-        "the",
-        "black",
-        "bowl",
-        "on",
-        "top",
-        "of",
-        "the",
-        "wooden",
-        "cabinet",
-        "and",
-        "close",
-        "the",
-        "drawer",
-        "behind",
-        "it",
-        "slowly",
-    ]
     return [
         {
             **observation(),
             "observation/image": np.roll(GOLDEN["in/observation/image"], 9 * i, axis=0),
             "observation/state": GOLDEN["in/observation/state"] + 0.01 * i,
-            "prompt": " ".join(words[: 3 + 5 * i % len(words)]),
+            "prompt": PROMPTS[i],
             "noise_key": f"libero_goal/task00/trial{i:03d}/seed7/call0",
         }
         for i in range(count)

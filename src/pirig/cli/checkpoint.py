@@ -74,7 +74,9 @@ def inspect(flags: InspectArgs) -> int:
     print(f"recipes      {', '.join(fitting) or 'none fits'}")
     for name, problem in problems.items() if not fitting else ():
         print(f"             {name}: {problem}")
-    found = sorted(str(f.parent.relative_to(checkpoint.directory / "assets")) for f in checkpoint.directory.glob(_NORM_STATS))
+    found = sorted(
+        str(f.parent.relative_to(checkpoint.directory / "assets")) for f in checkpoint.directory.glob(_NORM_STATS)
+    )
     print(f"norm stats   {', '.join(found) or 'none'}")
     print(f"fingerprint  {assets.fingerprint(checkpoint, envvars.cache_dir())}")
     return 0

@@ -115,6 +115,8 @@ def model_source(name: str, directory: str, flags: ModelArgs, *, max_batch: int,
     """
     from pirig.checkpoints import assets
 
+    if quantization := sorted(envvars.starting_with("OPENPI_DUQUANT_")):
+        raise ConfigError(f"{', '.join(quantization)} ask for quantization, which pirig does not have yet; unset them")
     require_readers()
     row = recipe(name)
     if max_batch < 1:

@@ -40,7 +40,8 @@ def test_lock_files_have_versions_and_hashes_and_no_address():
 
 def test_the_lock_files_hold_all_that_pirig_itself_needs():
     """What LIBERO's packages declare is left out on purpose; what ours need must be there."""
-    seen, todo = set(), ["pirig", "pytest", "hypothesis", "pytest-xdist"]
+    models = ["jax", "torch", "ml_dtypes", "tensorstore", "safetensors", "obstore"]
+    seen, todo = set(), ["pirig", "pytest", "hypothesis", "pytest-xdist", *models]
     while todo:
         name = todo.pop()
         if name in seen:

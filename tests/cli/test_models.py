@@ -87,7 +87,6 @@ def test_headless_and_over_a_websocket_the_same_bits(folder, backend):
     said = manifest["configuration"]["policy_metadata"]
     assert (said["backend"], said["dtype"], said["recipe"]) == (backend, "bfloat16", NAME) and said["checkpoint"]
     if backend == "torch":
-        assert alone != results(folder, "headless-jax")
         everything_here = [*headless, "--workers", "0", "--args.task-ids", "3"]
         found = run(folder, *PIRIG, "eval", *EPISODES, *everything_here, "--run", "here")
         assert found.returncode == 0, found.stderr

@@ -128,12 +128,20 @@ def sample(inputs: Inputs, w: Weights, tables: Tables | None, config: ModelConfi
 
     With `tables` what nobody reads is left out; without, all is computed as the reference does.
     """
-    trim = tables is not None
     x, _ = embed_prefix(inputs, w, config)
+    cache = fill_cache(x, inputs, w, config, trim=tables is not None)
+    return denoise(inputs, cache, w, tables if tables is not None else tabulate(w, config), config)
+
+
+def fill_cache(x: Array, inputs: Inputs, w: Weights, config: ModelConfig, *, trim: bool) -> Cache:
+    """From `embed_prefix`."""
     attention, ffw, _ = w.llm_norms
     turn = gemma.rotation(inputs.positions, config.llm.head_dim)
-    _, cache = gemma.prefix(x, inputs.mask, turn, w.llm, attention, ffw, config.llm, trim=trim)
-    tables = tables if tables is not None else tabulate(w, config)
+    return gemma.prefix(x, inputs.mask, turn, w.llm, attention, ffw, config.llm, trim=trim)[1]
+
+
+def denoise(inputs: Inputs, cache: Cache, w: Weights, tables: Tables, config: ModelConfig) -> Array:
+    """float32[B, T, A]: Euler steps from the noise at time 1 to the actions at time 0."""
     see = suffix_sight(inputs.mask, config)
     turn = gemma.rotation(inputs.suffix_positions, config.expert.head_dim)
 

@@ -140,13 +140,21 @@ def sample(inputs: Inputs, w: Pi0, tables: Tables | None, config: ModelConfig) -
 
     With `tables` what nobody reads is left out; without, all is computed as the reference does.
     """
-    trim = tables is not None
     x, _ = embed_prefix(inputs, w, config)
+    cache = fill_cache(x, inputs, w, config, trim=tables is not None)
+    return denoise(inputs, cache, w, tables if tables is not None else tabulate(w, config), config)
+
+
+def fill_cache(x: Tensor, inputs: Inputs, w: Pi0, config: ModelConfig, *, trim: bool) -> Cache:
+    """From `embed_prefix`."""
     assert w.llm.fixed_norms is not None
     attention, ffw, _ = w.llm.fixed_norms
     turn = gemma.rotation(inputs.positions, config.llm.head_dim)
-    _, cache = gemma.prefix(x, inputs.mask, turn, w.llm, attention, ffw, config.llm, trim=trim)
-    tables = tables if tables is not None else tabulate(w, config)
+    return gemma.prefix(x, inputs.mask, turn, w.llm, attention, ffw, config.llm, trim=trim)[1]
+
+
+def denoise(inputs: Inputs, cache: Cache, w: Pi0, tables: Tables, config: ModelConfig) -> Tensor:
+    """float32[B, T, A]: Euler steps from the noise at time 1 to the actions at time 0."""
     see = suffix_sight(inputs.mask, config)
     turn = gemma.rotation(inputs.suffix_positions, config.expert.head_dim)
     x = inputs.noise

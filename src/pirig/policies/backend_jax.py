@@ -2,7 +2,7 @@
 
 import concurrent.futures
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import jax
 import numpy as np
@@ -21,30 +21,47 @@ class JaxBackend:
 
     name = "jax"
 
-    def __init__(self, arrays: Mapping[str, np.ndarray], config: ModelConfig, *, device: str | None, trim: bool):
+    def __init__(self, arrays: Mapping[str, np.ndarray], config: ModelConfig, *, device: str | None = None):
         """`arrays`: a state dict or tree in the model's dtype. `device`: cpu, cuda, cuda:1; default: JAX's."""
         self._config = config
         self._device = _find(device)
         put = functools.partial(jax.device_put, device=self._device)
         with jax.default_device(self._device):
             self._weights = pi0_jax.weights(weights.as_jax(arrays, config), config, put)
-            self._tables = jax.jit(pi0_jax.tabulate, static_argnums=1)(self._weights, config) if trim else None
+            self._tables = jax.jit(pi0_jax.tabulate, static_argnums=1)(self._weights, config)
         self.device = self._device.device_kind if self._device.platform != "cpu" else "cpu"
         self._jitted = jax.jit(functools.partial(pi0_jax.sample, config=config))
+        self._vision = jax.jit(functools.partial(pi0_jax.embed_prefix, config=config))
+        self._prefix = jax.jit(functools.partial(pi0_jax.fill_cache, config=config, trim=True))
+        self._denoise = jax.jit(functools.partial(pi0_jax.denoise, config=config))
         self._compiled: dict[tuple[int, ...], jax.stages.Compiled] = {}
 
-    def compile(self, batches: Sequence[Batch]) -> None:
+    def compile(self, batches: Sequence[Batch], *, trim: bool) -> None:
         with concurrent.futures.ThreadPoolExecutor(4) as threads:
-            list(threads.map(self._executable, batches))
+            list(threads.map(functools.partial(self._executable, trim=trim), batches))
 
-    def sample(self, batch: Batch) -> np.ndarray:
-        run = self._executable(batch)
-        return np.asarray(run(self._inputs(batch), self._weights, self._tables))
+    def sample(self, batch: Batch, *, trim: bool) -> np.ndarray:
+        run = self._executable(batch, trim)
+        return np.asarray(run(self._inputs(batch), self._weights, self._tables if trim else None))
 
-    def _executable(self, batch: Batch) -> jax.stages.Compiled:
-        key = (*batch.images.shape[:2], batch.tokens.shape[1])
+    def parts(self, batch: Batch) -> Iterator[tuple[str, Callable[[], object]]]:
+        """Vision, prefix and denoising as calls that end when the device is done; each needs those before it."""
+        inputs, w, made = self._inputs(batch), self._weights, {}
+
+        def timed(name: str, work: Callable[[], object]) -> tuple[str, Callable[[], object]]:
+            def run() -> None:
+                made[name] = jax.block_until_ready(work())
+
+            return name, run
+
+        yield timed("vision", lambda: self._vision(inputs, w)[0])
+        yield timed("prefix", lambda: self._prefix(made["vision"], inputs, w))
+        yield timed("denoising", lambda: self._denoise(inputs, made["prefix"], w, self._tables))
+
+    def _executable(self, batch: Batch, trim: bool) -> jax.stages.Compiled:
+        key = (*batch.images.shape[:2], batch.tokens.shape[1], trim)
         if key not in self._compiled:
-            lowered = self._jitted.lower(self._inputs(batch), self._weights, self._tables)
+            lowered = self._jitted.lower(self._inputs(batch), self._weights, self._tables if trim else None)
             options = _CPU_OPTIONS if self._device.platform == "cpu" else None
             self._compiled[key] = lowered.compile(options)
         return self._compiled[key]

@@ -1,6 +1,7 @@
 """The model in PyTorch; on CUDA the whole pipeline is one CUDA graph for each shape."""
 
-from collections.abc import Callable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -24,8 +25,7 @@ class TorchBackend:
         config: ModelConfig,
         *,
         dtype: str,
-        device: str | None,
-        trim: bool,
+        device: str | None = None,
         compile: bool = False,
     ):
         """`arrays`: a state dict or tree. `device`: cpu, cuda, cuda:1; default: cuda where there is one.
@@ -42,7 +42,8 @@ class TorchBackend:
         tensors = ((name, _tensor(array)) for name, array in weights.as_torch(arrays, config))
         with torch.inference_mode():
             self._model = pi0_torch.model(tensors, config, getattr(torch, dtype), self._device)
-            self._tables = pi0_torch.tabulate(self._model, config) if trim else None
+            self._tables = pi0_torch.tabulate(self._model, config)
+        self._compiles = compile
         self._sample = torch.compile(pi0_torch.sample, fullgraph=True) if compile else pi0_torch.sample
         self._graphs: dict[tuple[int, ...], _Graph] = {}
 
@@ -50,23 +51,51 @@ class TorchBackend:
     def model(self) -> pi0_torch.Pi0:
         return self._model
 
-    def compile(self, batches: Sequence[Batch]) -> None:
+    def compile(self, batches: Sequence[Batch], *, trim: bool) -> None:
         """On a CPU there is nothing to compile: the cheapest shape alone wakes the libraries."""
-        for batch in batches if self._device.type == "cuda" else batches[:1]:
-            self.sample(batch)
+        for batch in batches if self._device.type == "cuda" or self._compiles else batches[:1]:
+            self.sample(batch, trim=trim)
 
     @torch.inference_mode()
-    def sample(self, batch: Batch) -> np.ndarray:
+    def sample(self, batch: Batch, *, trim: bool) -> np.ndarray:
         inputs = self._inputs(batch)
         if self._device.type != "cuda":
-            return self._run(inputs).numpy()
-        key = (*batch.images.shape[:2], batch.tokens.shape[1])
+            return self._run(inputs, trim).numpy()
+        key = (*batch.images.shape[:2], batch.tokens.shape[1], trim)
         if key not in self._graphs:
-            self._graphs[key] = _Graph(self._run, pi0_torch.Inputs(*(x.to(self._device) for x in inputs)))
+            run = functools.partial(self._run, trim=trim)
+            self._graphs[key] = _Graph(run, pi0_torch.Inputs(*(x.to(self._device) for x in inputs)))
         return self._graphs[key].replay(inputs).cpu().numpy()
 
-    def _run(self, inputs: pi0_torch.Inputs) -> torch.Tensor:
-        return self._sample(inputs, self._model, self._tables, self._config)
+    @torch.inference_mode()
+    def parts(self, batch: Batch) -> Iterator[tuple[str, Callable[[], object]]]:
+        """Vision, prefix and denoising as calls that end when the device is done; each needs those before it."""
+        inputs = pi0_torch.Inputs(*(x.to(self._device) for x in self._inputs(batch)))
+        w, config, made = self._model, self._config, {}
+
+        def timed(work: Callable[[], object]) -> Callable[[], object]:
+            def run() -> None:
+                with torch.inference_mode():
+                    made[work] = work()
+                if self._device.type == "cuda":
+                    torch.cuda.synchronize(self._device)
+
+            return run
+
+        def vision() -> torch.Tensor:
+            return pi0_torch.embed_prefix(inputs, w, config)[0]
+
+        def prefix() -> pi0_torch.Cache:
+            return pi0_torch.fill_cache(made[vision], inputs, w, config, trim=True)
+
+        def denoising() -> torch.Tensor:
+            return pi0_torch.denoise(inputs, made[prefix], w, self._tables, config)
+
+        for work in (vision, prefix, denoising):
+            yield work.__name__, timed(work)
+
+    def _run(self, inputs: pi0_torch.Inputs, trim: bool) -> torch.Tensor:
+        return self._sample(inputs, self._model, self._tables if trim else None, self._config)
 
     def _inputs(self, batch: Batch) -> pi0_torch.Inputs:
         mask, positions = prefix_layout(batch, self._config.vision.tokens)

@@ -5,7 +5,7 @@ at least: each row is then computed in a batch of one size, in the shape that it
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -20,12 +20,16 @@ class Backend(Protocol):
     name: str  # jax or torch
     device: str  # e.g. "cpu", "NVIDIA H100 80GB HBM3"
 
-    def compile(self, batches: Sequence[Batch]) -> None:
+    def compile(self, batches: Sequence[Batch], *, trim: bool) -> None:
         """Makes ready for batches of these shapes."""
         ...
 
-    def sample(self, batch: Batch) -> np.ndarray:
-        """float32[B, T, A], normalized actions."""
+    def sample(self, batch: Batch, *, trim: bool) -> np.ndarray:
+        """float32[B, T, A], normalized actions. `trim`: leave out what nobody reads."""
+        ...
+
+    def parts(self, batch: Batch) -> Iterator[tuple[str, Callable[[], object]]]:
+        """Vision, prefix and denoising as calls that end when the device is done; each needs those before it."""
         ...
 
 
@@ -72,7 +76,7 @@ def sample(backend: Backend, shapes: Shapes, batch: Batch) -> np.ndarray:
     """float32[B, T, A] for a batch of any size."""
     actions = np.empty(batch.noise.shape, np.float32)
     for rows, part in shapes.groups(batch):
-        actions[rows] = backend.sample(part)[: len(rows)]
+        actions[rows] = backend.sample(part, trim=shapes.trim)[: len(rows)]
     return actions
 
 

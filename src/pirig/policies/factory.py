@@ -67,11 +67,11 @@ def create_policy(
     if name == "jax":
         from pirig.policies.backend_jax import JaxBackend
 
-        model = JaxBackend(checkpoint.arrays, row.model, device=device, trim=trim)
+        model = JaxBackend(checkpoint.arrays, row.model, device=device)
     else:
         from pirig.policies.backend_torch import TorchBackend
 
-        model = TorchBackend(checkpoint.arrays, row.model, dtype=dtype, device=device, trim=trim, compile=compile)
+        model = TorchBackend(checkpoint.arrays, row.model, dtype=dtype, device=device, compile=compile)
     metadata = {
         "name": recipe,
         "recipe": recipe,

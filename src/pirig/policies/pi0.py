@@ -72,7 +72,7 @@ class Pi0Policy:
     def warm_up(self) -> float:
         """Compiles every shape. Returns the time it took [s]."""
         start = time.perf_counter()
-        self._backend.compile(self._shapes.all(_CAMERAS))
+        self._backend.compile(self._shapes.all(_CAMERAS), trim=self._shapes.trim)
         return time.perf_counter() - start
 
 

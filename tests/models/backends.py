@@ -51,6 +51,12 @@ class Jax:
     def array(self, x):
         return self.np.asarray(x)
 
+    def turn(self, positions, head_dim):
+        return self.gemma.rotation(positions, sampling.rope_frequencies(head_dim))
+
+    def see(self, mask):
+        return self.pi0.suffix_sight(mask, self.config)
+
     def images(self, images, blocks):
         """SigLIP's embedding, each block's attention and output, and the end."""
         w, size, jnp = self.weights.vision, self.config.vision, self.np
@@ -73,7 +79,7 @@ class Jax:
 
     def prefix(self, x, inputs, trim):
         attention, ffw, _ = self.weights.llm_norms
-        turn = self.gemma.rotation(inputs.positions, self.config.llm.head_dim)
+        turn = self.turn(inputs.positions, self.config.llm.head_dim)
         return self.gemma.prefix(x, inputs.mask, turn, self.weights.llm, attention, ffw, self.config.llm, trim=trim)
 
     def final(self, x):
@@ -112,6 +118,12 @@ class Torch:
     def array(self, x):
         return self.torch.from_numpy(np.ascontiguousarray(x))
 
+    def turn(self, positions, head_dim):
+        return self.gemma.rotation(positions, self.array(sampling.rope_frequencies(head_dim)))
+
+    def see(self, mask):
+        return self.pi0.suffix_sight(mask, self.weights, self.config)
+
     def images(self, images, blocks):
         w, size = self.weights.vision, self.config.vision
         x = self.siglip.embed(images, w, size)
@@ -131,7 +143,7 @@ class Torch:
 
     def prefix(self, x, inputs, trim):
         attention, ffw, _ = self.weights.llm.fixed_norms
-        turn = self.gemma.rotation(inputs.positions, self.config.llm.head_dim)
+        turn = self.turn(inputs.positions, self.config.llm.head_dim)
         return self.gemma.prefix(x, inputs.mask, turn, self.weights.llm, attention, ffw, self.config.llm, trim=trim)
 
     def final(self, x):
@@ -178,8 +190,8 @@ def trace(backend, given):
     for name, layer in (("layer0", 0), ("last", -1)):
         found[f"prefix/k_{name}"] = backend.numbers(cache.keys[layer])
         found[f"prefix/v_{name}"] = backend.numbers(cache.values[layer])
-    see = backend.pi0.suffix_sight(own.mask, config)
-    turn = backend.gemma.rotation(own.suffix_positions, config.expert.head_dim)
+    see = backend.see(own.mask)
+    turn = backend.turn(own.suffix_positions, config.expert.head_dim)
     found["suffix0/positions"] = np.asarray(own.suffix_positions)
     times = sampling.times(config.steps)
     found["steps/time"], found["steps/posemb"] = times, sampling.time_embedding(times, config.expert.width)

@@ -209,6 +209,14 @@ def test_what_cannot_be_loaded_is_named(checkpoints, tmp_path):
         create_policy("pi0_libero_tiny", tmp_path / "nowhere")
 
 
+@pytest.mark.slow
+def test_torch_compile_changes_nothing(make):
+    policy, asked = make(backend="torch", compile=True), observations(2)
+    for obs in asked:
+        plain = make(backend="torch").infer(obs)["actions"]
+        assert np.abs(policy.infer(obs)["actions"] - plain).max() < 1e-5
+
+
 def test_the_backend_follows_the_layout(make):
     assert make(layout="orbax").metadata["backend"] == "jax"
     assert make(layout="safetensors").metadata["backend"] == "torch"

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pirig.models.config import GemmaSize
-from pirig.models.sampling import MASKED, rope_frequencies
+from pirig.models.sampling import MASKED
 
 Array = jax.Array
 Get = Callable[[str], np.ndarray]
@@ -149,9 +149,9 @@ def add(x: Array, y: Array, gate: Array | None) -> Array:
     return x + y if gate is None else x + y * gate
 
 
-def rotation(positions: Array, head_dim: int) -> Rotation:
-    """Of positions: int32[B, T]."""
-    angle = positions[..., None, None].astype(jnp.float32) * rope_frequencies(head_dim)
+def rotation(positions: Array, frequencies: np.ndarray) -> Rotation:
+    """Of positions int32[B, T], by `sampling.rope_frequencies`."""
+    angle = positions[..., None, None].astype(jnp.float32) * frequencies
     return Rotation(jnp.sin(angle), jnp.cos(angle))
 
 

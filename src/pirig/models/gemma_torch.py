@@ -6,7 +6,6 @@ softmax in float32, the rest in the dtype of the weights. (Its PyTorch model rou
 this one does not.) Module names are those of its state dict.
 """
 
-import functools
 from collections.abc import Sequence
 from typing import NamedTuple, cast
 
@@ -102,10 +101,13 @@ class Gemma(nn.Module):
         layers = nn.ModuleList(Layer(size, time_in_norm) for _ in range(size.depth))
         self.layers = cast("Sequence[Layer]", layers)
         self.norm: RMSNorm | AdaRMSNorm = (AdaRMSNorm if time_in_norm else RMSNorm)(size.width)
+        self._head_dim = size.head_dim
+        self.frequencies: Tensor | None = None
         self.fixed_norms: tuple[Norm, Norm, Norm] | None = None  # where they do not depend on the time
 
-    def join(self) -> None:
-        """Puts weights with the same input side by side. Call it once they are where they stay."""
+    def settle(self) -> None:
+        """Puts weights with the same input side by side, and makes constants. Call it once they are where they stay."""
+        self.frequencies = torch.from_numpy(rope_frequencies(self._head_dim)).to(_device(self))
         for layer in self.layers:
             attention, mlp = layer.self_attn, layer.mlp
             attention.qkv = join([attention.q_proj, attention.k_proj, attention.v_proj])
@@ -202,21 +204,20 @@ def add(x: Tensor, y: Tensor, gate: Tensor | None) -> Tensor:
     return x + y if gate is None else x + y * gate
 
 
-def rotation(positions: Tensor, head_dim: int) -> Rotation:
-    """Of positions: int32[B, T]."""
-    angle = positions[..., None, None].float() * _frequencies(head_dim, positions.device)
+def rotation(positions: Tensor, frequencies: Tensor) -> Rotation:
+    """Of positions int32[B, T], by `sampling.rope_frequencies`."""
+    angle = positions[..., None, None].float() * frequencies
     return Rotation(angle.sin(), angle.cos())
-
-
-@functools.cache  # nothing is copied from the host while a CUDA graph is recorded
-def _frequencies(head_dim: int, device: torch.device) -> Tensor:
-    return torch.from_numpy(rope_frequencies(head_dim)).to(device)
 
 
 def rope(x: Tensor, turn: Rotation) -> Tensor:
     """Rotates pairs (i, i + H/2) of x: [B, T, N, H], in float32 (Su et al., arXiv 2104.09864)."""
     a, b = x.float().chunk(2, dim=-1)
     return torch.cat([a * turn.cos - b * turn.sin, b * turn.cos + a * turn.sin], dim=-1).to(x.dtype)
+
+
+def _device(w: nn.Module) -> torch.device:
+    return next(w.parameters()).device
 
 
 def join(parts: Sequence[nn.Linear]) -> Joined:

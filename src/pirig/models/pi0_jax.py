@@ -19,7 +19,7 @@ from pirig.models import gemma_jax as gemma
 from pirig.models import siglip_jax as siglip
 from pirig.models.config import ModelConfig
 from pirig.models.gemma_jax import Array, Cache, Norm
-from pirig.models.sampling import suffix_mask, time_embedding, times
+from pirig.models.sampling import rope_frequencies, suffix_mask, time_embedding, times
 from pirig.models.siglip_jax import Affine
 
 
@@ -136,14 +136,14 @@ def sample(inputs: Inputs, w: Weights, tables: Tables | None, config: ModelConfi
 def fill_cache(x: Array, inputs: Inputs, w: Weights, config: ModelConfig, *, trim: bool) -> Cache:
     """From `embed_prefix`."""
     attention, ffw, _ = w.llm_norms
-    turn = gemma.rotation(inputs.positions, config.llm.head_dim)
+    turn = gemma.rotation(inputs.positions, rope_frequencies(config.llm.head_dim))
     return gemma.prefix(x, inputs.mask, turn, w.llm, attention, ffw, config.llm, trim=trim)[1]
 
 
 def denoise(inputs: Inputs, cache: Cache, w: Weights, tables: Tables, config: ModelConfig) -> Array:
     """float32[B, T, A]: Euler steps from the noise at time 1 to the actions at time 0."""
     see = suffix_sight(inputs.mask, config)
-    turn = gemma.rotation(inputs.suffix_positions, config.expert.head_dim)
+    turn = gemma.rotation(inputs.suffix_positions, rope_frequencies(config.expert.head_dim))
 
     def step(x: Array, own: Tables) -> tuple[Array, None]:
         v = velocity(x, inputs.state, cache, see, turn, w, own, config)

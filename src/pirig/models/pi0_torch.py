@@ -8,7 +8,6 @@
 Source: openpi `models/pi0.py` (commit 15a9616); module names are those of its PyTorch state dict.
 """
 
-import functools
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -75,6 +74,7 @@ class Pi0(nn.Module):
             self.state_proj = nn.Linear(config.action_size, width)
             self.action_time_mlp_in = nn.Linear(2 * width, width)
             self.action_time_mlp_out = nn.Linear(width, width)
+        self.suffix_mask: Tensor | None = None  # bool[T' or 1, T']: one row where all are the same
 
     @property
     def vision(self) -> siglip.Vision:
@@ -104,7 +104,9 @@ def model(arrays: Iterable[tuple[str, Tensor]], config: ModelConfig, dtype: torc
             value = value.float()
         setattr(w.get_submodule(owner), last, nn.Parameter(value, requires_grad=False))
     for part in (w.vision, w.llm, w.expert):
-        part.join()
+        part.settle()
+    rows = suffix_mask(config)
+    w.suffix_mask = torch.from_numpy(rows[:1] if rows.all() else rows).to(device)
     return w
 
 
@@ -147,16 +149,17 @@ def sample(inputs: Inputs, w: Pi0, tables: Tables | None, config: ModelConfig) -
 
 def fill_cache(x: Tensor, inputs: Inputs, w: Pi0, config: ModelConfig, *, trim: bool) -> Cache:
     """From `embed_prefix`."""
-    assert w.llm.fixed_norms is not None
+    assert w.llm.fixed_norms is not None and w.llm.frequencies is not None
     attention, ffw, _ = w.llm.fixed_norms
-    turn = gemma.rotation(inputs.positions, config.llm.head_dim)
+    turn = gemma.rotation(inputs.positions, w.llm.frequencies)
     return gemma.prefix(x, inputs.mask, turn, w.llm, attention, ffw, config.llm, trim=trim)[1]
 
 
 def denoise(inputs: Inputs, cache: Cache, w: Pi0, tables: Tables, config: ModelConfig) -> Tensor:
     """float32[B, T, A]: Euler steps from the noise at time 1 to the actions at time 0."""
-    see = suffix_sight(inputs.mask, config)
-    turn = gemma.rotation(inputs.suffix_positions, config.expert.head_dim)
+    assert w.expert.frequencies is not None
+    see = suffix_sight(inputs.mask, w, config)
+    turn = gemma.rotation(inputs.suffix_positions, w.expert.frequencies)
     x = inputs.noise
     for i in range(config.steps):
         v = velocity(x, inputs.state, cache, see, turn, w, row(tables, i), config)
@@ -183,19 +186,13 @@ def embed_prefix(inputs: Inputs, w: Pi0, config: ModelConfig) -> tuple[Tensor, T
     return torch.cat([seen, words], dim=1), seen
 
 
-def suffix_sight(mask: Tensor, config: ModelConfig) -> Tensor:
+def suffix_sight(mask: Tensor, w: Pi0, config: ModelConfig) -> Tensor:
     """`gemma.sight` of bool[B, T', S + T'], or of one row where all rows are the same."""
-    own = _suffix_mask(config, mask.device)
+    own = w.suffix_mask
+    assert own is not None
     rows = (mask.shape[0], *own.shape)
     see = torch.cat([mask[:, None].expand(*rows[:2], mask.shape[1]), own.expand(rows)], dim=2)
     return gemma.sight(see, config.expert)
-
-
-@functools.cache  # nothing is copied from the host while a CUDA graph is recorded
-def _suffix_mask(config: ModelConfig, device: torch.device) -> Tensor:
-    """bool[T' or 1, T']: one row where all are the same."""
-    rows = suffix_mask(config)
-    return torch.from_numpy(rows[:1] if rows.all() else rows).to(device)
 
 
 def velocity(

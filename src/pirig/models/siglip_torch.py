@@ -63,7 +63,7 @@ class Vision(nn.Module):
         self.encoder = Encoder(size)
         self.post_layernorm = nn.LayerNorm(size.width, eps=1e-6)
 
-    def join(self) -> None:
+    def settle(self) -> None:
         """Puts weights with the same input side by side. Call it once they are where they stay."""
         for layer in self.encoder.layers:
             own = layer.self_attn

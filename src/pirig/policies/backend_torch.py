@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from pirig.models import pi0_torch, weights
 from pirig.models.config import ModelConfig
 from pirig.models.sampling import Batch, prefix_layout, suffix_positions
 
+_MAX_SHAPES = 64  # that torch.compile makes code for
 _WARM_UP_RUNS = 3  # before a graph is recorded, so that libraries have chosen their kernels and workspaces
 
 
@@ -44,8 +46,10 @@ class TorchBackend:
             self._model = pi0_torch.model(tensors, config, getattr(torch, dtype), self._device)
             self._tables = pi0_torch.tabulate(self._model, config)
         self._compiles = compile
-        self._sample = torch.compile(pi0_torch.sample, fullgraph=True) if compile else pi0_torch.sample
+        torch._dynamo.config.recompile_limit = _MAX_SHAPES
+        self._sample = torch.compile(pi0_torch.sample, fullgraph=True, dynamic=False) if compile else pi0_torch.sample
         self._graphs: dict[tuple[int, ...], _Graph] = {}
+        self._pool = torch.cuda.graph_pool_handle() if self._device.type == "cuda" else None
 
     @property
     def model(self) -> pi0_torch.Pi0:
@@ -64,7 +68,7 @@ class TorchBackend:
         key = (*batch.images.shape[:2], batch.tokens.shape[1], trim)
         if key not in self._graphs:
             run = functools.partial(self._run, trim=trim)
-            self._graphs[key] = _Graph(run, pi0_torch.Inputs(*(x.to(self._device) for x in inputs)))
+            self._graphs[key] = _Graph(run, pi0_torch.Inputs(*(x.to(self._device) for x in inputs)), self._pool)
         return self._graphs[key].replay(inputs).cpu().numpy()
 
     @torch.inference_mode()
@@ -105,9 +109,12 @@ class TorchBackend:
 
 
 class _Graph:
-    """One recording of the whole pipeline, and the memory it reads and writes."""
+    """One recording of the whole pipeline, and the memory it reads and writes.
 
-    def __init__(self, run: Callable[[pi0_torch.Inputs], torch.Tensor], inputs: pi0_torch.Inputs):
+    Recordings share a pool: they are replayed one at a time, and an output is read before the next replay.
+    """
+
+    def __init__(self, run: Callable[[pi0_torch.Inputs], torch.Tensor], inputs: pi0_torch.Inputs, pool: Any):
         self._inputs = inputs
         side = torch.cuda.Stream(inputs.noise.device)
         side.wait_stream(torch.cuda.current_stream(inputs.noise.device))
@@ -116,7 +123,7 @@ class _Graph:
                 run(inputs)
         torch.cuda.current_stream(inputs.noise.device).wait_stream(side)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
+        with torch.cuda.graph(self._graph, pool=pool):
             self._output = run(inputs)
 
     def replay(self, inputs: pi0_torch.Inputs) -> torch.Tensor:

@@ -46,7 +46,8 @@ class TorchBackend:
             self._model = pi0_torch.model(tensors, config, getattr(torch, dtype), self._device)
             self._tables = pi0_torch.tabulate(self._model, config)
         self._compiles = compile
-        torch._dynamo.config.recompile_limit = _MAX_SHAPES
+        if compile:
+            torch._dynamo.config.recompile_limit = _MAX_SHAPES  # ty: ignore[invalid-assignment]
         self._sample = torch.compile(pi0_torch.sample, fullgraph=True, dynamic=False) if compile else pi0_torch.sample
         self._graphs: dict[tuple[int, ...], _Graph] = {}
         self._pool = torch.cuda.graph_pool_handle() if self._device.type == "cuda" else None

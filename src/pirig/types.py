@@ -103,4 +103,7 @@ class EpisodeResult:
 
 
 Metadata: TypeAlias = Mapping[str, Any]
-"""What a policy says of itself: `name`, and optionally `observations` (list of keys), `replan_steps`."""
+"""What a policy says of itself: `name`, and optionally `observations` (list of keys), `replan_steps`.
+
+A model also says what decides its bits: recipe, backend, dtype, device, checkpoint (fingerprint), trimming, strict.
+"""

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import os
 import pathlib
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ import numpy as np
 from pirig.checkpoints.read import Checkpoint
 from pirig.errors import ConfigError
 
+_log = logging.getLogger(__name__)
 TOKENIZER = "gs://big_vision/paligemma_tokenizer.model"
 _HASHED_AT_ONCE = 1 << 28  # [byte]
 
@@ -60,6 +62,7 @@ def fingerprint(checkpoint: Checkpoint, cache: pathlib.Path) -> str:
             return known["fingerprint"]
     except (OSError, ValueError, KeyError, TypeError):
         pass
+    _log.info("reading all of %s once, for its fingerprint", directory)
     found = _fingerprint(checkpoint)
     try:
         note.parent.mkdir(parents=True, exist_ok=True)

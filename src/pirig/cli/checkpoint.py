@@ -8,7 +8,6 @@ import dataclasses
 import logging
 import math
 import pathlib
-import signal
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -16,7 +15,7 @@ import numpy as np
 import tyro
 
 from pirig import envvars
-from pirig.cli import args, console
+from pirig.cli import args, console, signals
 from pirig.cli.fetching import bring
 from pirig.errors import ConfigError, Interrupted
 from pirig.models import random_weights, weights
@@ -143,8 +142,7 @@ def run(argv: Sequence[str]) -> int:
         return 0 if argv else 2
     if argv[0] not in ACTIONS:
         raise ConfigError(f"pirig checkpoint has no action {argv[0]!r}; there are: {', '.join(ACTIONS)}")
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+    signals.raise_interrupted()
     action = ACTIONS[argv[0]]
     flags = args.parse(action.flags, argv[1:], prog=f"pirig checkpoint {argv[0]}", description=action.meaning)
     return action.work(flags)
@@ -153,7 +151,3 @@ def run(argv: Sequence[str]) -> int:
 def usage() -> str:
     rows = "\n".join(f"  {name:<10} {action.meaning}" for name, action in ACTIONS.items())
     return f"usage: pirig checkpoint ACTION [FLAGS]\n\n{rows}\n\n`pirig checkpoint ACTION --help` lists its flags."
-
-
-def _interrupt(number: int, _: object) -> None:
-    raise Interrupted(number)

@@ -6,13 +6,12 @@ import json
 import logging
 import os
 import pathlib
-import signal
 import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pirig import envvars
-from pirig.cli import args, console, source
+from pirig.cli import args, console, signals, source
 from pirig.cli.eval_args import EvalArgs
 from pirig.cli.worker import LiberoWorkerFactory
 from pirig.errors import ConfigError, Interrupted
@@ -37,8 +36,7 @@ def run(argv: Sequence[str]) -> int:
     """
     console.log_to_stderr()
     flags = args.parse(EvalArgs, argv, prog="pirig eval", description=__doc__ or "")
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+    signals.raise_interrupted()
     names = suites.STANDARD_SUITES if flags.task_suite_name == "all" else (flags.task_suite_name,)
     planned = {suite: _plan(suite, flags) for suite in names}
     simulator = _simulator()
@@ -219,7 +217,3 @@ def _writable(folder: pathlib.Path) -> pathlib.Path:
             return folder
     except OSError as e:
         raise ConfigError(f"cannot write to {folder}: {e.strerror}; choose another folder") from e
-
-
-def _interrupt(number: int, _: object) -> None:
-    raise Interrupted(number)

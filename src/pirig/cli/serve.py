@@ -9,7 +9,7 @@ from typing import Literal
 import tyro
 
 from pirig import envvars
-from pirig.cli import args, console, source
+from pirig.cli import args, console, signals, source
 from pirig.cli.model_args import ModelArgs
 from pirig.interfaces import Policy
 from pirig.policies.wrappers import DefaultPrompt
@@ -64,6 +64,7 @@ def run(argv: Sequence[str]) -> int:
     """Serves until SIGINT or SIGTERM. Raises PirigError."""
     console.log_to_stderr()
     flags = args.parse(ServeArgs, argv, prog="pirig serve", description=__doc__ or "")
+    signals.raise_interrupted()  # while it loads; the server has handlers of its own
     policy = _policy(flags)
     if flags.default_prompt is not None:
         policy = DefaultPrompt(policy, flags.default_prompt)

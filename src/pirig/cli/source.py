@@ -22,6 +22,7 @@ from pirig.serving.host import HostPolicy, host
 from pirig.types import EpisodeSpec, Metadata
 
 _log = logging.getLogger(__name__)
+_QUANTIZES_NOTHING = {f"OPENPI_DUQUANT_{word}" for word in ("DEBUG", "PROFILE", "PROFILE_SYNC")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +116,7 @@ def model_source(name: str, directory: str, flags: ModelArgs, *, max_batch: int,
     """
     from pirig.checkpoints import assets
 
-    if quantization := sorted(envvars.starting_with("OPENPI_DUQUANT_")):
+    if quantization := sorted(envvars.starting_with("OPENPI_DUQUANT_").keys() - _QUANTIZES_NOTHING):
         raise ConfigError(f"{', '.join(quantization)} ask for quantization, which pirig does not have yet; unset them")
     require_readers()
     row = recipe(name)

@@ -8,6 +8,7 @@ from typing import Literal
 
 from pirig import envvars, imports
 from pirig.errors import ConfigError
+from pirig.models import weights
 from pirig.policies.backends import Backend, Shapes
 from pirig.policies.pi0 import Pi0Policy
 from pirig.policies.recipes import recipe as find_recipe
@@ -53,6 +54,7 @@ def create_policy(
     from pirig.transforms.prompt import PromptTokenizer
 
     checkpoint = read.open_checkpoint(directory, dtype)
+    weights.check(checkpoint.arrays, row.model)
     content = assets.fingerprint(read.open_checkpoint(directory), envvars.cache_dir())  # before memory is full
     name = _choose(backend, checkpoint.layout)
     stats = parse_norm_stats(assets.norm_stats(directory, row.asset_id))

@@ -74,14 +74,16 @@ def host(make_policy: MakePolicy) -> Generator[tuple[str, Metadata]]:
                                  name="pirig-policy-host")  # fmt: skip
         process.start()
         theirs.close()
+        patience_s = 0.0  # a process that still loads hears nothing
         try:
             kind, value = _first_message(ours, process)
+            patience_s = _STOPS_WITHIN_S
             if kind != "ready":
                 raise (ConfigError if kind == "ConfigError" else StartError)(value)
             yield address, value
         finally:
             ours.close()
-            process.join(_STOPS_WITHIN_S)
+            process.join(patience_s)
             process.kill()
             process.join()
 

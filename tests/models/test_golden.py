@@ -72,7 +72,7 @@ def test_every_value_of_the_tiny_models(path, kind):
 @pytest.mark.parametrize("kind", backends.BACKENDS)
 @pytest.mark.parametrize("path", files("dummy"), ids=lambda path: path.stem)
 def test_every_value_with_the_real_image_encoder(path, kind):
-    """412 M parameters of SigLIP, in both backends; needs the golden files beside the repository."""
+    """412 M parameters of SigLIP, in both backends."""
     check(path, backends.BACKENDS[kind])
 
 

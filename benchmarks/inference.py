@@ -54,7 +54,7 @@ class Args:
     parts: bool = False
     """also time vision, prefix and denoising apart"""
     output: pathlib.Path | None = None
-    """JSON file; default: benchmarks/results/inference-RECIPE-DEVICE.json"""
+    """JSON file; default: benchmarks/results/inference-RECIPE-DEVICE-BACKENDS.json"""
 
 
 class RandomTree(Mapping[str, np.ndarray]):
@@ -209,7 +209,7 @@ def _untrimmed(case: Case) -> Case:
 
 def save(flags: Args, device: str, cases: list[Case], models: list[dict[str, Any]]) -> None:
     word = "".join(c if c.isalnum() else "-" for c in device.lower())
-    file = flags.output or pathlib.Path(__file__).parent / f"results/inference-{flags.recipe}-{word}.json"
+    file = flags.output or pathlib.Path(__file__).parent / f"results/inference-{flags.recipe}-{word}-{"-".join(flags.backends)}.json"
     with open("/proc/meminfo") as lines:
         total_kib = int(next(line.split()[1] for line in lines if line.startswith("MemTotal")))
     document = {

@@ -208,8 +208,8 @@ def _untrimmed(case: Case) -> Case:
 
 
 def save(flags: Args, device: str, cases: list[Case], models: list[dict[str, Any]]) -> None:
-    word = "".join(c if c.isalnum() else "-" for c in device.lower())
-    file = flags.output or pathlib.Path(__file__).parent / f"results/inference-{flags.recipe}-{word}-{"-".join(flags.backends)}.json"
+    words = "-".join([flags.recipe, "".join(c if c.isalnum() else "-" for c in device.lower()), *flags.backends])
+    file = flags.output or pathlib.Path(__file__).parent / f"results/inference-{words}.json"
     with open("/proc/meminfo") as lines:
         total_kib = int(next(line.split()[1] for line in lines if line.startswith("MemTotal")))
     document = {

@@ -3,11 +3,13 @@ SUITE   ?= libero_spatial
 POLICY  ?= pi05_libero
 TRIALS  ?= 50
 CKPT    ?=
-MODE    ?= local
+MODE    ?=
 ARGS    ?=
 PYTHON  ?= python3
 VENV    ?= .venv
 UV      ?= uv
+
+export SUITE POLICY TRIALS CKPT
 
 STAMP := $(VENV)/.installed-$(shell cat locks/*.txt pyproject.toml | cksum | tr -d ' ')
 MODELS := $(VENV)/.models-$(lastword $(subst -, ,$(STAMP)))
@@ -15,7 +17,7 @@ NEEDED := $(if $(filter pi0%,$(POLICY)),$(MODELS),$(STAMP))
 PYTEST := $(VENV)/bin/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-models eval eval-all serve test test-slow test-full lint format lock clean
+.PHONY: help setup setup-models eval eval-local eval-split eval-headless eval-all headless build down test-docker bench serve test test-slow test-full lint lint-scripts format lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -33,11 +35,36 @@ $(MODELS): $(STAMP)
 	@scripts/setup.sh "$(PYTHON)" "$(VENV)" models
 	@touch $@
 
-eval: mode-$(MODE) $(NEEDED) ## evaluate a policy on one suite: SUITE, POLICY, CKPT, TRIALS, MODE=local, ARGS
+# MODE=split: server and simulator in two containers; headless: in one; local: no containers. Default: split where there
+# is a Docker engine, else local.
+eval: ## evaluate a policy on one suite: SUITE, POLICY, CKPT, TRIALS, MODE=split|headless|local, ARGS
+	@$(MAKE) --no-print-directory eval-$(or $(MODE),$(shell scripts/stack.sh mode))
+
+eval-local: $(NEEDED) ## the same without containers
 	$(VENV)/bin/pirig eval --suite $(SUITE) --policy $(POLICY) --policy-dir "$(CKPT)" --num-trials-per-task $(TRIALS) $(ARGS)
 
-eval-all: mode-$(MODE) $(NEEDED) ## evaluate a policy on the four standard suites
-	$(VENV)/bin/pirig eval --suite all --policy $(POLICY) --policy-dir "$(CKPT)" --num-trials-per-task $(TRIALS) $(ARGS)
+eval-split: ## the same in two containers, policy server and simulator
+	CLIENT_ARGS='$(ARGS)' scripts/stack.sh split
+
+eval-headless: ## the same in one container, without a socket
+	CLIENT_ARGS='$(ARGS)' scripts/stack.sh headless
+
+eval-all: ## evaluate a policy on the four standard suites
+	@$(MAKE) --no-print-directory eval SUITE=all
+
+headless: eval-headless ## another name of it
+
+build: ## build the container images
+	scripts/stack.sh build
+
+down: ## remove the stack's containers and network
+	scripts/stack.sh down
+
+test-docker: ## build the images and run the stack for real, on a CPU; as root it installs an engine where there is none
+	scripts/ci/stack.sh
+
+bench: $(MODELS) ## time inference, in both backends
+	$(VENV)/bin/python benchmarks/inference.py $(ARGS)
 
 serve: $(NEEDED) ## serve a policy on port 8000: POLICY=pi05_libero (the published checkpoint, or CKPT=) or a baseline
 	$(VENV)/bin/pirig serve $(ARGS) $(if $(filter pi0%,$(POLICY)),policy:checkpoint --policy.config $(POLICY) --policy.dir "$(CKPT)",policy:baseline --policy.name $(POLICY))
@@ -56,19 +83,20 @@ lint: $(MODELS) ## style, format and types
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ty check
 
+lint-scripts: $(STAMP) ## the same for shell scripts and the Dockerfile
+	$(VENV)/bin/shellcheck scripts/*.sh scripts/ci/*.sh docker/*.sh examples/libero/*.sh .ci/run
+	$(VENV)/bin/hadolint docker/Dockerfile
+
 format: $(STAMP) ## mend style and format
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
 lock: ## make the lock files again from locks/*.in (needs uv: UV=path)
-	@for name in build libero dev openpi-client checkpoints jax torch; do \
+	@for name in build libero dev openpi-client server checkpoints jax torch; do \
 	    $(UV) pip compile --no-deps --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	        --no-header --no-annotate locks/$$name.in -o locks/$$name.txt || exit 1; done
+	$(UV) pip compile --no-deps --python-platform x86_64-manylinux_2_28 --python-version 3.12 --generate-hashes \
+	    --no-emit-index-url --no-header --no-annotate locks/cuda.in -o locks/cuda.txt
 
 clean: ## remove the environments; results and videos stay
 	rm -rf $(VENV) .venv-openpi-client .pytest_cache .ruff_cache src/*.egg-info
-
-.PHONY: mode-local
-mode-local:
-mode-%:
-	@echo "MODE=$*: only MODE=local exists so far; the container modes come with the container stack" >&2; exit 2

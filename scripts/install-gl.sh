@@ -30,7 +30,7 @@ install() { # PACKAGE...
 lacking=$(missing)
 [ -n "$lacking" ] || exit 0
 if may_install; then
-    echo "installing OpenGL libraries, for want of:" $lacking
+    echo "installing OpenGL libraries, for want of:" "${lacking//$'\n'/ }"
     "${as_root[@]}" apt-get update -qq || true # old lists may do
     # apart, because a distribution may have dropped OSMesa
     install libegl1 libegl-mesa0 libgl1-mesa-dri || true

@@ -25,8 +25,8 @@ class Checkpoint:
 
     config: str
     """recipe (openpi: train config), e.g. pi05_libero"""
-    dir: str
-    """directory of the checkpoint, or its address: gs://, hf://, https://"""
+    dir: str = ""
+    """directory of the checkpoint, or its address: gs://, hf://, https://; default: the published one"""
 
 
 @dataclasses.dataclass(frozen=True)

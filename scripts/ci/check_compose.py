@@ -1,0 +1,40 @@
+"""Checks what compose makes of the committed files: services by profile, GPU requests, hardening. Starts nothing."""
+
+import json
+import os
+import subprocess
+from typing import Any
+
+EVERYTHING = ("--profile", "*")
+GPU, CPU = "compose.yml", "compose.yml:compose.cpu.yml"
+
+
+def config(files: str, *words: str) -> dict[str, Any]:
+    env = {**os.environ, "COMPOSE_FILE": files}
+    found = subprocess.run(
+        ["docker", "compose", *words, "config", "--format", "json"], env=env, check=True, capture_output=True, text=True
+    )
+    return json.loads(found.stdout)["services"]
+
+
+def gpus(service: dict[str, Any]) -> list[Any]:
+    return service.get("deploy", {}).get("resources", {}).get("reservations", {}).get("devices", [])
+
+
+for files in (GPU, CPU):
+    assert set(config(files)) == {"server", "runtime"}, "`docker compose up` starts something else"
+    assert set(config(files, "--profile", "headless")) == {"headless"}
+    for name, service in config(files, *EVERYTHING).items():
+        requested = [device["driver"] for device in gpus(service)]
+        assert requested == (["nvidia"] if files == GPU else []), (files, name, requested)
+        assert service["read_only"] and service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert not service.get("privileged") and service.get("network_mode") != "host", name
+        assert all(port["host_ip"] == "127.0.0.1" for port in service.get("ports", [])), name
+        assert not any("X11" in volume["source"] for volume in service["volumes"]), name
+    assert config(files, *EVERYTHING)["server"]["build"]["args"]["ACCELERATOR"] == ("cuda" if files == GPU else "cpu")
+assert config("examples/libero/compose.yml").keys() == {"server", "runtime"}
+os.environ["DISPLAY"] = ":0"
+screen = config(f"{CPU}:compose.x11.yml", *EVERYTHING)["runtime"]
+assert screen["environment"]["MUJOCO_GL"] == "glx" and any("X11" in v["source"] for v in screen["volumes"])
+print("profiles, GPU requests and hardening are as they should be")

@@ -1,0 +1,85 @@
+#!/usr/bin/env bash
+# Builds the images on a CPU and runs the stack for real, as an unprivileged user, from a copy of this checkout. As root
+# it makes the engine and the base image that it needs.
+#   scripts/ci/stack.sh            everything
+#   KEEP=1 scripts/ci/stack.sh     leaves the copy in place, and says where
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+exec </dev/null
+readonly uid=1000
+python=$PWD/.venv/bin/python
+
+step() { # NAME COMMAND...
+    local name=$1 start=$SECONDS
+    shift
+    echo "-- $name"
+    "$@" || { echo "-- $name: FAILED after $((SECONDS - start)) s"; return 1; }
+    echo "-- $name: $((SECONDS - start)) s"
+}
+
+SECONDS=0
+answered=$(docker info >/dev/null 2>&1 && echo yes || true)
+step "engine" scripts/ci/engine.sh
+export BASE_IMAGE=${BASE_IMAGE:-pirig-ci/base:bookworm}
+step "base image" scripts/ci/base_image.sh "$BASE_IMAGE"
+
+work=$(mktemp -d)
+export COMPOSE_PROJECT_NAME=pirig-ci PIRIG_TAG=ci SITE_CONTEXT=$work/site COMPOSE_ANSI=never BUILDKIT_PROGRESS=plain
+export COMPOSE_FILE=compose.yml:scripts/ci/compose.yml
+copy=$work/copy
+
+clean_up() {
+    (cd "$copy" && docker compose --profile '*' down --volumes --remove-orphans >/dev/null 2>&1) || true
+    if [ "${KEEP:-}" ]; then echo "-- the copy is in $copy"; else rm -rf "$work"; fi
+    [ "$answered" ] || kill "$(cat /var/run/docker.pid)" # the engine that this script started
+}
+trap clean_up EXIT
+
+scripts/ci/site.sh "$SITE_CONTEXT"
+chmod 755 "$work"
+mkdir "$copy"
+git ls-files -z | tar --null -T - -c | tar -C "$copy" -x
+"$python" -m pirig.cli.main checkpoint random pi05_libero_tiny "$copy/ckpt" >/dev/null
+mkdir -p "$copy/home/big_vision"
+cp tests/data/tokenizer/standin_sentencepiece.model "$copy/home/big_vision/paligemma_tokenizer.model"
+chown -R "$uid:$uid" "$copy"
+group=$(stat -c %g /var/run/docker.sock)
+
+user() { (cd "$copy" && HOME=$copy setpriv --reuid "$uid" --regid "$uid" --groups "$group" "$@"); }
+
+step "build" user make build >"$work/build.log" 2>&1 || { tail -n 60 "$work/build.log"; exit 1; }
+tail -n 1 "$work/build.log"
+step "what the images are" "$python" scripts/ci/check_images.py
+step "what compose makes of the files" user "$python" scripts/ci/check_compose.py
+
+evaluate() { # NAME MODE WORDS...: keeps the CSV as NAME.csv
+    local name=$1 mode=$2
+    shift 2
+    user make --no-print-directory eval MODE="$mode" "$@" >"$work/$name.log" 2>&1 || { tail -n 40 "$work/$name.log"; return 1; }
+    grep -h "episodes succeeded" "$work/$name.log" | tail -n 1
+    cp "$copy"/results/libero/*_results.csv "$work/$name.csv"
+}
+
+same() { cmp "$work/$1.csv" "$work/$2.csv" && echo "$1 and $2: the same CSV, $(wc -l <"$work/$1.csv") lines"; }
+
+scripted=(SUITE=libero_object POLICY=scripted TRIALS=1)
+step "scripted, two containers" evaluate split split "${scripted[@]}"
+step "scripted, one container" evaluate headless headless "${scripted[@]}" ARGS="--video none"
+same split headless
+if [ -e "${LOCAL_CSV:-}" ]; then # of MODE=local, where the caller has it
+    cp "$LOCAL_CSV" "$work/local.csv"
+    same split local
+fi
+
+export OPENPI_DATA_HOME=$copy/home PIRIG_OFFLINE=1
+tiny=(SUITE=libero_spatial POLICY=pi05_libero_tiny TRIALS=1 CKPT=./ckpt "ARGS=--task-ids 0 1 --video none")
+rm -rf "$copy/results/libero"
+step "tiny π0.5, two containers" evaluate tiny-split split "${tiny[@]}"
+step "tiny π0.5, one container" evaluate tiny-headless headless "${tiny[@]}"
+same tiny-split tiny-headless
+"$python" scripts/ci/check_runs.py "$copy/results/libero/runs"
+
+step "faults" user "$python" scripts/ci/check_faults.py
+strangers=$(find "$copy" -not -user "$uid" | head -n 3)
+[ -z "$strangers" ] || { echo "not the caller's: $strangers"; exit 1; }
+echo "-- the stack: all passed, $SECONDS s"

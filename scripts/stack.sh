@@ -1,0 +1,97 @@
+#!/usr/bin/env bash
+# Evaluates in containers, as the calling user, and exits with the evaluation's code: 0 complete, 3 episodes missing, …
+#
+#   [SUITE=…] [POLICY=…] [TRIALS=…] [CKPT=DIR] [SERVER_ARGS=…] [CLIENT_ARGS=…] scripts/stack.sh split|headless
+#   scripts/stack.sh serve|build|down|mode
+#
+# `mode` prints split where containers can be used, else local.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+needed=2.24.4 # the first compose that knows !override
+
+say() { echo "pirig: $*" >&2; }
+fail() { say "error: $*"; exit 2; }
+
+what_is_missing() {
+    local version
+    command -v docker >/dev/null || { echo "there is no docker"; return; }
+    version=$(docker compose version --short 2>/dev/null | sed 's/^v//; s/[-+~].*//')
+    [ -n "$version" ] || { echo "docker has no compose plugin"; return; }
+    [ "$(printf '%s\n' "$needed" "$version" | sort -V | head -n 1)" = "$needed" ] ||
+        { echo "docker compose is $version, and $needed is needed"; return; }
+    docker info >/dev/null 2>&1 || echo "no Docker engine answers"
+}
+
+if [ "${1:-}" = mode ]; then
+    missing=$(what_is_missing)
+    if [ -z "$missing" ]; then say "running in containers (MODE=local runs without)"; echo split; else
+        say "running without containers: $missing"
+        echo local
+    fi
+    exit
+fi
+
+missing=$(what_is_missing)
+[ -z "$missing" ] || fail "$missing; MODE=local needs no containers"
+has_gpu=$(docker info --format '{{json .Runtimes}}' | grep -c '"nvidia' || true)
+export POLICY=${POLICY:-pi05_libero} SUITE=${SUITE:-libero_spatial} TRIALS=${TRIALS:-50} CKPT=${CKPT:-} CLIENT_ARGS=${CLIENT_ARGS:-}
+export COMPOSE_FILE=${COMPOSE_FILE:-compose.yml}
+if [ "$has_gpu" = 0 ] && [[ $COMPOSE_FILE != *compose.cpu.yml* ]]; then
+    say "the engine has no NVIDIA runtime: adding compose.cpu.yml"
+    COMPOSE_FILE=$COMPOSE_FILE:compose.cpu.yml
+fi
+export PIRIG_UID=${PIRIG_UID:-$(id -u)} PIRIG_GID=${PIRIG_GID:-$(id -g)}
+PIRIG_VERSION=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' src/pirig/__init__.py)
+PIRIG_REVISION=$(git rev-parse HEAD 2>/dev/null || echo unknown)
+export PIRIG_VERSION PIRIG_REVISION
+[ -z "$CKPT" ] || CKPT=$(realpath -e "$CKPT") || fail "CKPT: there is no such directory"
+
+server_args() {
+    case $POLICY in
+        pi0*) echo "policy:checkpoint --policy.config $POLICY ${CKPT:+--policy.dir /ckpt}" ;;
+        *) echo "policy:baseline --policy.name $POLICY" ;;
+    esac
+}
+
+refuse_large_models_on_a_cpu() {
+    if [ "$has_gpu" = 0 ] && [ -z "${ALLOW_CPU:-}" ] && { [ "$POLICY" = pi05_libero ] || [ "$POLICY" = pi0_libero ]; }; then
+        fail "POLICY=$POLICY takes seconds for each chunk of actions without a GPU, hours for a suite. Ways out:
+  POLICY=scripted            needs no model
+  POLICY=ws://HOST:PORT      a policy server on another machine
+  POLICY=${POLICY}_tiny      with CKPT=, for trying the stack (pirig checkpoint random)
+  ALLOW_CPU=1                do it all the same"
+    fi
+}
+
+# shellcheck disable=SC2329 # called by the trap
+clean_up() { docker compose --profile '*' down --remove-orphans >/dev/null 2>&1 || true; }
+
+case ${1:-} in
+    build) exec docker compose --profile '*' build ;;
+    down) exec docker compose --profile '*' down --remove-orphans ;;
+    serve)
+        refuse_large_models_on_a_cpu
+        export SERVER_ARGS=${SERVER_ARGS:-$(server_args)}
+        mkdir -p results data
+        exec docker compose --profile split up --build server
+        ;;
+    split | headless) ;;
+    *) fail "expected split, headless, serve, build, down or mode; found '${1:-}'" ;;
+esac
+
+mkdir -p results data
+[[ $POLICY = *://* ]] || refuse_large_models_on_a_cpu
+service=headless words=(--build)
+if [ "$1" = split ]; then
+    service=runtime
+    export SERVER_ARGS=${SERVER_ARGS:-$(server_args)}
+    if [[ $POLICY = *://* ]]; then
+        CLIENT_ARGS="--policy $POLICY $CLIENT_ARGS"
+        words+=(--no-deps "$service")
+    fi
+fi
+trap clean_up EXIT
+trap : INT TERM # compose gets the signal too, and stops its containers
+code=0
+docker compose --profile "$1" up "${words[@]}" --exit-code-from "$service" || code=$?
+exit "$code"

@@ -12,8 +12,8 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 # shellcheck disable=SC2016 # apt's own variable
 mirror=$(apt-get indextargets --format '$(REPO_URI)' | grep -v security | head -n 1)
-debootstrap --variant=minbase --include=ca-certificates bookworm "$work/root" "$mirror" >"$work/log" 2>&1 ||
+debootstrap --variant=minbase --include=ca-certificates bookworm "$work/system" "$mirror" >"$work/log" 2>&1 ||
     { tail -n 40 "$work/log" >&2; exit 1; }
-rm -rf "$work"/root/var/cache/apt/archives/*.deb "$work"/root/var/lib/apt/lists/* "$work"/root/var/log/*
-tar -C "$work/root" --numeric-owner -c . | docker import --change 'CMD ["bash"]' - "$tag" >/dev/null
+rm -rf "$work"/system/var/cache/apt/archives/*.deb "$work"/system/var/lib/apt/lists/* "$work"/system/var/log/*
+tar -C "$work/system" --numeric-owner -c . | docker import --change 'CMD ["bash"]' - "$tag" >/dev/null
 echo "base image: $tag" >&2

@@ -17,7 +17,7 @@ NEEDED := $(if $(filter pi0%,$(POLICY)),$(MODELS),$(STAMP))
 PYTEST := $(VENV)/bin/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-models eval eval-local eval-split eval-headless eval-all headless build down test-docker bench serve test test-slow test-full lint lint-scripts format lock clean
+.PHONY: help setup setup-models eval eval-local eval-split eval-headless eval-all headless doctor build down test-docker bench serve test test-slow test-full lint lint-scripts format lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -53,6 +53,9 @@ eval-all: ## evaluate a policy on the four standard suites
 	@$(MAKE) --no-print-directory eval SUITE=all
 
 headless: eval-headless ## another name of it
+
+doctor: $(STAMP) ## say what is wrong with this machine, and how to mend it
+	$(VENV)/bin/pirig doctor $(ARGS)
 
 build: ## build the container images
 	scripts/stack.sh build

@@ -10,6 +10,7 @@ from pirig.errors import Interrupted, PirigError
 COMMANDS = {
     "eval": "run LIBERO episodes with a policy and report success rates",
     "serve": "serve a policy over a WebSocket",
+    "doctor": "say what is wrong with this machine, and how to mend it",
     "checkpoint": "download checkpoints",
 }
 

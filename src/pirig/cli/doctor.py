@@ -1,0 +1,159 @@
+"""`pirig doctor`: what this machine has, what is wrong with it, and how to mend it. Changes nothing."""
+
+import dataclasses
+import importlib.metadata
+import json
+import pathlib
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
+
+from rich.console import Console
+from rich.markup import escape
+
+from pirig import envvars
+from pirig.checkpoints import address
+from pirig.cli import args
+from pirig.errors import PirigError
+from pirig.policies.recipes import RECIPES
+from pirig.sim import assets, gl
+from pirig.stack import engine, gpus, machine
+from pirig.stack.findings import Finding, output
+
+_NEEDED = {"mujoco": "3.2.3", "robosuite": "1.4.1", "hf-libero": "0.1.4", "bddl": "1.0.1", "numba": "0.68.1"}
+_BACKENDS = ("jax", "torch")
+_TOKENIZER = "big_vision/paligemma_tokenizer.model"
+_MARKS = {"ok": "[green]ok     [/]", "warning": "[yellow]warning[/]", "error": "[red]error  [/]"}
+_FAILED = 4  # exit code: something that a run needs would not start
+_RENDER = """
+import sys
+from pirig import envvars
+from pirig.sim import assets, boot
+from pirig.sim.libero import LiberoEnvironment
+from pirig.types import EpisodeSpec
+env = LiberoEnvironment(boot.Settings(sys.argv[1], assets.locate(sys.argv[2]), envvars.cache_dir()))
+picture = env.reset(EpisodeSpec("libero_spatial", 0, 0), ["observation/image"]).observation["observation/image"]
+print("RENDERER", env.describe()["gl_renderer"], "CONTRAST", int(picture.std()))
+env.close()
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class DoctorArgs:
+    json: bool = False
+    """print a list of findings as JSON"""
+    port: int = 8000
+    """of a policy server"""
+    policy: Literal["any", "model"] = "any"
+    """model: what only a checkpoint needs is an error too"""
+
+
+def run(argv: Sequence[str]) -> int:
+    """Returns 0, or 4 where something would stop an evaluation."""
+    flags = args.parse(DoctorArgs, argv, prog="pirig doctor", description=__doc__ or "")
+    found: list[Finding] = []
+    console = Console(highlight=False, soft_wrap=True)
+    for finding in findings(flags):
+        found.append(finding)
+        if not flags.json:
+            fix = f"\n        fix: {escape(finding.fix)}" if finding.fix else ""
+            console.print(f"{_MARKS[finding.status]} {escape(finding.check)}: {escape(finding.found)}{fix}")
+    errors = sum(finding.status == "error" for finding in found)
+    if flags.json:
+        print(json.dumps([dataclasses.asdict(finding) for finding in found], indent=1))
+    else:
+        warnings = sum(finding.status == "warning" for finding in found)
+        print(f"{len(found)} checks: {errors} errors, {warnings} warnings")
+    return _FAILED if errors else 0
+
+
+def findings(flags: DoctorArgs) -> Iterator[Finding]:
+    """One after another, the quick ones first."""
+    has_gpu = any(pathlib.Path("/dev").glob("nvidia[0-9]*"))
+    yield _versions()
+    yield from _backends(flags)
+    yield machine.memory()
+    home = envvars.data_home()
+    checkpoint = address.parse(RECIPES["pi05_libero"].checkpoint).place(home)
+    yield from machine.disks(pathlib.Path.cwd(), home, has_checkpoint=checkpoint.exists())
+    yield from _checkpoint(home, checkpoint, flags)
+    yield machine.port(flags.port)
+    yield from gpus.check(has_device_files=has_gpu)
+    yield from engine.check(has_gpu=has_gpu)
+    yield _stated(_assets, "assets")
+    yield _stated(_rendering, "rendering")
+
+
+def _stated(check: Callable[[], Finding], name: str) -> Finding:
+    """Errors that pirig raises say what was found and what to do."""
+    try:
+        return check()
+    except PirigError as e:
+        return Finding(name, "error", str(e))
+
+
+def _versions() -> Finding:
+    wrong = []
+    for name, needed in _NEEDED.items():
+        try:
+            found = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found = "missing"
+        if found != needed:
+            wrong.append(f"{name} is {found}, {needed} is needed")
+    python = ".".join(map(str, sys.version_info[:3]))
+    if wrong:
+        return Finding("versions", "error", f"{'; '.join(wrong)} (another version is another benchmark)", "make setup")
+    return Finding("versions", "ok", f"Python {python}, " + ", ".join(f"{n} {v}" for n, v in _NEEDED.items()))
+
+
+def _backends(flags: DoctorArgs) -> Iterator[Finding]:
+    found = {}
+    for name in _BACKENDS:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    if not found:
+        status = "error" if flags.policy == "model" else "warning"
+        yield Finding("model backends", status, "neither jax nor torch is installed", "make setup-models")
+        return
+    yield Finding("model backends", "ok", ", ".join(f"{name} {version}" for name, version in found.items()))
+
+
+def _checkpoint(home: pathlib.Path, checkpoint: pathlib.Path, flags: DoctorArgs) -> Iterator[Finding]:
+    status = "error" if flags.policy == "model" else "warning"
+    tokenizer = home / _TOKENIZER
+    if tokenizer.is_file():
+        yield Finding("tokenizer", "ok", str(tokenizer))
+    else:
+        yield Finding("tokenizer", status, f"not at {tokenizer}", f"pirig checkpoint fetch gs://{_TOKENIZER}")
+    if checkpoint.exists():
+        yield Finding("checkpoint", "ok", str(checkpoint))
+    else:
+        fix = f"pirig checkpoint fetch {RECIPES['pi05_libero'].checkpoint}, or --policy-dir"
+        yield Finding("checkpoint", "warning", f"pi05_libero is not at {checkpoint}", fix)
+
+
+def _assets() -> Finding:
+    folder = assets.locate(envvars.get("PIRIG_LIBERO_ASSETS"))
+    return Finding("assets", "ok", f"{folder}, as listed ({assets.verify(folder)[:12]})")
+
+
+def _rendering() -> Finding:
+    """Renders one frame, in a process of its own: a broken GL library may end it."""
+    choice = gl.choose(envvars.get("MUJOCO_GL"))
+    words = [sys.executable, "-c", _RENDER, choice.backend, envvars.get("PIRIG_LIBERO_ASSETS")]
+    code, said = output(words, timeout_s=180)
+    line = next((row for row in said.splitlines() if row.startswith("RENDERER ")), "")
+    if code or not line:
+        last = said.splitlines()[-1] if said else f"the process ended with {code}"
+        problem = f"{choice.backend} ({choice.reason}) cannot render: {last}"
+        return Finding("rendering", "error", problem, "another back end: MUJOCO_GL=osmesa, or egl")
+    renderer, _, contrast = line.removeprefix("RENDERER ").partition(" CONTRAST ")
+    if int(contrast) < 5:
+        return Finding("rendering", "error", f"{choice.backend} renders a blank picture on {renderer}")
+    if choice.reason == "NVIDIA GPU" and "llvmpipe" in renderer:
+        fix = "NVIDIA_DRIVER_CAPABILITIES must contain graphics; libEGL_nvidia.so.0 must be installed"
+        return Finding("rendering", "warning", f"there is an NVIDIA GPU, but EGL renders on {renderer}", fix)
+    return Finding("rendering", "ok", f"{choice.backend} ({choice.reason}) on {renderer}")

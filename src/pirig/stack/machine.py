@@ -1,0 +1,52 @@
+"""Disk, memory, ports: what a run needs of any machine."""
+
+import pathlib
+import shutil
+import socket
+
+from pirig.stack.findings import Finding
+
+_WORKER_GIB, _MODEL_GIB = 2.0, 7.1  # measured: one simulator, and π0.5 in bfloat16 on a CPU
+_CHECKPOINT_GIB = 11.6  # of pi05_libero, published
+_RESULTS_GIB = 2.0  # of 2000 episodes with videos
+
+
+def memory() -> Finding:
+    with open("/proc/meminfo") as file:
+        rows = dict(line.split(":") for line in file)
+    free_gib = int(rows["MemAvailable"].split()[0]) / 2**20
+    if free_gib < _WORKER_GIB:
+        fix = "end other programs; one simulator takes 2 GiB"
+        return Finding("memory", "error", f"{free_gib:.1f} GiB are free", fix)
+    simulators = int(free_gib / _WORKER_GIB)
+    with_model = f", {max(0, int((free_gib - _MODEL_GIB) / _WORKER_GIB))} beside a model on the CPU"
+    return Finding("memory", "ok", f"{free_gib:.1f} GiB free: room for {simulators} simulators{with_model}")
+
+
+def disk(folder: pathlib.Path, what: str, needed_gib: float) -> Finding:
+    """`needed_gib`: of free space, where `folder` is or will be."""
+    while not folder.exists():
+        folder = folder.parent
+    free_gib = shutil.disk_usage(folder).free / 2**30
+    found = f"{free_gib:.1f} GiB free in {folder}"
+    if free_gib < needed_gib:
+        problem = f"{found}; {needed_gib:g} are needed: No space left on device"
+        return Finding(f"disk for {what}", "warning", problem, "free some space, or choose a folder on another disk")
+    return Finding(f"disk for {what}", "ok", found)
+
+
+def disks(results: pathlib.Path, data_home: pathlib.Path, *, has_checkpoint: bool) -> list[Finding]:
+    download = 0.0 if has_checkpoint else _CHECKPOINT_GIB
+    return [disk(results, "results and videos", _RESULTS_GIB), disk(data_home, "checkpoints", download)]
+
+
+def port(number: int) -> Finding:
+    """Whether a policy server could listen."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("0.0.0.0", number))
+        except OSError as e:
+            problem = f"{number} is taken ({e.strerror}: bind: address already in use)"
+            return Finding("port", "warning", problem, f"ss -ltnp 'sport = :{number}' names who has it; or --port")
+    return Finding("port", "ok", f"{number} is free")

@@ -42,7 +42,7 @@ def _scale(path: str, shape: tuple[int, ...]) -> tuple[float, float]:
 
 def _inputs(path: str, shape: tuple[int, ...]) -> int:
     """How many products each output sums."""
-    if (path.endswith(("/out/kernel", "/w")) and "attn_vec" in path) or path.endswith("/out/kernel"):
+    if "attn_vec_einsum" in path or path.endswith("/out/kernel"):
         return shape[0] * shape[1]  # [N, H, D]
     if path.endswith(("query/kernel", "key/kernel", "value/kernel")):
         return shape[0]  # [D, N, H]

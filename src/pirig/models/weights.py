@@ -51,6 +51,11 @@ _EMBEDDING = f"{_LLM}embed_tokens.weight"
 _TIED = "paligemma_with_expert.paligemma.lm_head.weight"  # PaliGemma's output matrix is its embedding
 _UNUSED = frozenset({_TIED, "paligemma_with_expert.gemma_expert.lm_head.weight"})  # actions need no words
 
+_OTHER = {  # the other model and what only it has, by `time_in_norm` of the one that was asked for
+    True: ("π0", {"state_proj/kernel", "state_proj.weight"}),
+    False: ("π0.5", {"time_mlp_in/kernel", "time_mlp_in.weight"}),
+}
+
 
 def jax_shapes(config: ModelConfig) -> dict[str, Shape]:
     """Path of each array of the JAX tree and its shape."""
@@ -122,11 +127,10 @@ def check(arrays: Mapping[str, np.ndarray], config: ModelConfig) -> Mapping[str,
         ),
     ]
     if problems:
-        kind = "π0.5 (time in the norms)" if config.time_in_norm else "π0 (a state token)"
-        is_pi0 = any("state_proj" in name for name in found)
-        other = is_pi0 == config.time_in_norm and bool(found)
-        hint = f"; it looks like a checkpoint of {'π0' if is_pi0 else 'π0.5'}: choose another recipe" if other else ""
-        raise ConfigError(f"the checkpoint is not the model that was asked for, {kind}: {'; '.join(problems)}{hint}")
+        asked = "π0.5 (time in the norms)" if config.time_in_norm else "π0 (a state token)"
+        other, has = _OTHER[config.time_in_norm]
+        hint = f"; it looks like a checkpoint of {other}: choose another recipe" if found.keys() & has else ""
+        raise ConfigError(f"the checkpoint is not the model that was asked for, {asked}: {'; '.join(problems)}{hint}")
     return arrays
 
 

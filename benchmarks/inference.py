@@ -29,7 +29,7 @@ from rich.table import Table
 
 from pirig.models.config import CAMERA_SLOTS, ModelConfig
 from pirig.models.sampling import Batch
-from pirig.models.weights import jax_shapes
+from pirig.models.weight_table import jax_shapes
 from pirig.policies.backends import Backend, Shapes
 from pirig.policies.backends import sample as sample_in_shapes
 from pirig.policies.recipes import recipe

@@ -10,7 +10,7 @@ import numpy as np
 
 import golden
 from pirig.checkpoints import write
-from pirig.models import weights
+from pirig.models import weight_table, weights
 from pirig.models.config import PI0, PI05
 from pirig.policies.recipes import RECIPES
 
@@ -43,7 +43,7 @@ def array(path, shape):
 @functools.cache
 def tree(config):
     """The whole JAX tree."""
-    return {path: array(path, shape) for path, shape in weights.jax_shapes(config).items()}
+    return {path: array(path, shape) for path, shape in weight_table.jax_shapes(config).items()}
 
 
 def checkpoint(folder: pathlib.Path, recipe: str, layout: str = "orbax", dtype: str = "float32") -> pathlib.Path:
@@ -52,8 +52,8 @@ def checkpoint(folder: pathlib.Path, recipe: str, layout: str = "orbax", dtype: 
     documents = {f"assets/{RECIPES[recipe].asset_id}/norm_stats.json": json.loads(NORM_STATS.read_text())}
     if layout == "orbax":
         parts = ((path, (), values) for path, values in tree(config).items())
-        write.write_orbax(folder, parts, weights.jax_shapes(config), dtype, documents)
+        write.write_orbax(folder, parts, weight_table.jax_shapes(config), dtype, documents)
     else:
         parts = ((name, (), values) for name, values in weights.as_torch(tree(config), config))
-        write.write_safetensors(folder, parts, weights.torch_shapes(config), dtype, documents)
+        write.write_safetensors(folder, parts, weight_table.torch_shapes(config), dtype, documents)
     return folder

@@ -8,7 +8,7 @@ import pytest
 import golden
 import tiny
 from pirig.errors import ConfigError
-from pirig.models import random_weights, weights
+from pirig.models import random_weights, weight_table, weights
 from pirig.models.config import PI0, PI05, ModelConfig
 
 CONFIGS = {"pi05_libero": PI05, "pi0_libero": PI0, "pi05_tiny": PI05.tiny(), "pi0_tiny": PI0.tiny()}
@@ -24,10 +24,10 @@ def config(request) -> ModelConfig:
 def test_names_and_shapes_are_the_reference_s(name):
     jax = json.loads((PARAMS / f"{name}_jax_params.json").read_text())["params"]
     torch = json.loads((PARAMS / f"{name}_torch_state_dict.json").read_text())["params"]
-    assert weights.jax_shapes(CONFIGS[name]) == {path: tuple(one["shape"]) for path, one in jax.items()}
+    assert weight_table.jax_shapes(CONFIGS[name]) == {path: tuple(one["shape"]) for path, one in jax.items()}
     words = {name for name, one in torch.items() if one["jax"] is None}
     assert all(name.endswith("lm_head.weight") for name in words)
-    assert weights.torch_shapes(CONFIGS[name]) == {
+    assert weight_table.torch_shapes(CONFIGS[name]) == {
         name: tuple(one["shape"]) for name, one in torch.items() if name not in words
     }
 
@@ -35,7 +35,7 @@ def test_names_and_shapes_are_the_reference_s(name):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_each_tensor_is_taken_from_where_the_reference_takes_it(name):
     torch = json.loads((PARAMS / f"{name}_torch_state_dict.json").read_text())["params"]
-    pieces = [piece for pieces in weights._pieces(CONFIGS[name]).values() for piece in pieces]
+    pieces = [piece for pieces in weight_table.pieces(CONFIGS[name]).values() for piece in pieces]
     for piece in pieces:
         expected = torch[piece.name]
         assert (piece.path, list(piece.index)) == (expected["jax"], expected["index"] or [])
@@ -51,7 +51,7 @@ def test_the_weights_of_the_tests_are_those_of_the_golden_values(config):
 def test_there_and_back(config):
     tree = tiny.tree(config)
     state = dict(weights.as_torch(tree, config))
-    assert {name: array.shape for name, array in state.items()} == weights.torch_shapes(config)
+    assert {name: array.shape for name, array in state.items()} == weight_table.torch_shapes(config)
     back = weights.as_jax(state, config)
     assert back.keys() == tree.keys()
     assert all(np.array_equal(back[path], tree[path]) for path in tree)
@@ -90,11 +90,11 @@ def test_random_weights_are_the_whole_model_and_decided_by_the_seed(config):
     def made(seed):
         found = {}
         for path, index, values in random_weights.parts(config, seed):
-            found.setdefault(path, np.empty(weights.jax_shapes(config)[path], np.float32))[index] = values
+            found.setdefault(path, np.empty(weight_table.jax_shapes(config)[path], np.float32))[index] = values
         return found
 
     first, again, other = made(0), made(0), made(1)
-    assert {path: a.shape for path, a in first.items()} == weights.jax_shapes(config)
+    assert {path: a.shape for path, a in first.items()} == weight_table.jax_shapes(config)
     assert all(np.array_equal(first[path], again[path]) for path in first)
     assert not any(np.array_equal(first[path], other[path]) for path in first)
 
@@ -103,5 +103,5 @@ def test_random_weights_are_the_whole_model_and_decided_by_the_seed(config):
 def test_a_layout_is_undone(layout):
     shape = tuple(range(2, 2 + layout.index("-")))
     x = np.random.default_rng(0).normal(size=shape)
-    assert np.array_equal(weights._unmerge(weights._merge(x, layout), layout, shape), x)
-    assert weights._merge(x, layout).shape == weights._merged(layout, shape)
+    assert np.array_equal(weight_table.unmerge(weight_table.merge(x, layout), layout, shape), x)
+    assert weight_table.merge(x, layout).shape == weight_table.merged(layout, shape)

@@ -18,7 +18,7 @@ from pirig import envvars
 from pirig.cli import args, console, signals
 from pirig.cli.fetching import bring
 from pirig.errors import ConfigError, Interrupted
-from pirig.models import random_weights, weights
+from pirig.models import random_weights, weight_table, weights
 from pirig.policies.factory import require_readers
 from pirig.policies.recipes import RECIPES, Recipe, recipe
 
@@ -108,10 +108,10 @@ def random(flags: RandomArgs) -> int:
     require_readers()
     row = recipe(flags.recipe)
     parts = random_weights.parts(row.model, flags.seed)
-    shapes = weights.jax_shapes(row.model)
+    shapes = weight_table.jax_shapes(row.model)
     if flags.layout == "safetensors":
         parts = ((name, (), x) for path, i, whole in parts for name, x in weights.split(path, i, whole, row.model))
-        shapes = weights.torch_shapes(row.model)
+        shapes = weight_table.torch_shapes(row.model)
     writer = write.write_orbax if flags.layout == "orbax" else write.write_safetensors
     documents = {f"assets/{row.asset_id}/norm_stats.json": assets.neutral_norm_stats({"state": 8, "actions": 7})}
     writer(flags.directory, parts, shapes, flags.dtype, documents)

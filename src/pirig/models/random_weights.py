@@ -10,7 +10,7 @@ import numpy as np
 
 from pirig import seeding
 from pirig.models.config import ModelConfig
-from pirig.models.weights import jax_shapes
+from pirig.models.weight_table import jax_shapes
 
 Part = tuple[str, tuple[int, ...], np.ndarray]
 

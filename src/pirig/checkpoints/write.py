@@ -15,27 +15,35 @@ import ml_dtypes
 import numpy as np
 import tensorstore
 
-from pirig.checkpoints.read import DTYPES
+from pirig.checkpoints.read import DTYPES, Layout
 from pirig.errors import ConfigError
 
 Part = tuple[str, tuple[int, ...], np.ndarray]
 """Name of an array, index of the part that this is, values."""
+Shapes = Mapping[str, tuple[int, ...]]
 _SAFETENSORS_NAMES = {np.dtype(ml_dtypes.bfloat16): "BF16", np.dtype(np.float32): "F32"}
 
 
-def write_safetensors(
+def write(
     directory: pathlib.Path,
+    layout: Layout,
     parts: Iterable[Part],
-    shapes: Mapping[str, tuple[int, ...]],
+    shapes: Shapes,
     dtype: str,
     documents: Mapping[str, Any],
 ) -> None:
-    """`model.safetensors` in a new `directory`, and JSON `documents` by their path in it.
+    """A checkpoint in a new `directory`, with JSON `documents` by their path in it.
 
+    `parts`: for orbax each is a chunk of its array; for safetensors each is a whole tensor. `dtype`: see `read.DTYPES`.
     Raises ConfigError where the directory exists or the disk is too small.
-
-    The file's head, its length before it, then the tensors: the safetensors library itself wants them all at once.
     """
+    size = sum(map(math.prod, shapes.values())) * DTYPES[dtype].itemsize
+    with _new(directory, size, documents) as folder:
+        (_orbax if layout == "orbax" else _safetensors)(folder, parts, shapes, dtype)
+
+
+def _safetensors(folder: pathlib.Path, parts: Iterable[Part], shapes: Shapes, dtype: str) -> None:
+    """The file's head, its length before it, then the tensors: the library itself wants them all at once."""
     target, kind = DTYPES[dtype], _SAFETENSORS_NAMES[DTYPES[dtype]]
     head: dict[str, object] = {"__metadata__": {"format": "pt"}}
     offsets, end = {}, 0
@@ -44,7 +52,7 @@ def write_safetensors(
         head[name] = {"dtype": kind, "shape": list(shape), "data_offsets": [offsets[name], end]}
     encoded = json.dumps(head, separators=(",", ":")).encode()
     encoded += b" " * (-len(encoded) % 8)
-    with _new(directory, end, documents) as folder, open(folder / "model.safetensors", "wb") as file:
+    with open(folder / "model.safetensors", "wb") as file:
         file.write(len(encoded).to_bytes(8, "little") + encoded)
         for name, index, values in parts:
             assert not index, "a tensor is written whole"
@@ -53,39 +61,30 @@ def write_safetensors(
         file.truncate(8 + len(encoded) + end)
 
 
-def write_orbax(
-    directory: pathlib.Path,
-    parts: Iterable[Part],
-    shapes: Mapping[str, tuple[int, ...]],
-    dtype: str,
-    documents: Mapping[str, Any],
-) -> None:
-    """`params/` in a new `directory`, as orbax writes it, one chunk for each part; otherwise as above."""
-    size = sum(map(math.prod, shapes.values())) * DTYPES[dtype].itemsize
-    with _new(directory, size, documents) as folder:
-        base = (folder / "params").absolute()
-        base.mkdir()
-        context = tensorstore.Context({"cache_pool": {"total_bytes_limit": 0}})
-        stores = {}
-        for name, index, values in parts:
-            if name not in stores:
-                chunk = [1 if i < len(index) else size for i, size in enumerate(shapes[name])]
-                stores[name] = tensorstore.open(
-                    {
-                        "driver": "zarr",
-                        "kvstore": {"driver": "ocdbt", "base": f"file://{base}", "path": _key(name)},
-                        "metadata": {"compressor": {"id": "zstd", "level": 1}, "chunks": chunk},
-                    },
-                    create=True,
-                    dtype=DTYPES[dtype],
-                    shape=shapes[name],
-                    context=context,
-                ).result()
-            stores[name][index].write(values.astype(DTYPES[dtype])).result()
-        (base / "_METADATA").write_text(json.dumps(_tree(shapes)))
+def _orbax(folder: pathlib.Path, parts: Iterable[Part], shapes: Shapes, dtype: str) -> None:
+    base = (folder / "params").absolute()
+    base.mkdir()
+    context = tensorstore.Context({"cache_pool": {"total_bytes_limit": 0}})
+    stores = {}
+    for name, index, values in parts:
+        if name not in stores:
+            chunk = [1 if i < len(index) else size for i, size in enumerate(shapes[name])]
+            stores[name] = tensorstore.open(
+                {
+                    "driver": "zarr",
+                    "kvstore": {"driver": "ocdbt", "base": f"file://{base}", "path": _key(name)},
+                    "metadata": {"compressor": {"id": "zstd", "level": 1}, "chunks": chunk},
+                },
+                create=True,
+                dtype=DTYPES[dtype],
+                shape=shapes[name],
+                context=context,
+            ).result()
+        stores[name][index].write(values.astype(DTYPES[dtype])).result()
+    (base / "_METADATA").write_text(json.dumps(_tree(shapes)))
 
 
-def _tree(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, object]:
+def _tree(shapes: Shapes) -> dict[str, object]:
     """What orbax calls the tree's metadata: the keys on the way to each array."""
     paths = [("params", *name.split("/")) for name in shapes]
     entries = {

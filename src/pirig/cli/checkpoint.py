@@ -112,9 +112,8 @@ def random(flags: RandomArgs) -> int:
     if flags.layout == "safetensors":
         parts = ((name, (), x) for path, i, whole in parts for name, x in weights.split(path, i, whole, row.model))
         shapes = weight_table.torch_shapes(row.model)
-    writer = write.write_orbax if flags.layout == "orbax" else write.write_safetensors
     documents = {f"assets/{row.asset_id}/norm_stats.json": assets.neutral_norm_stats({"state": 8, "actions": 7})}
-    writer(flags.directory, parts, shapes, flags.dtype, documents)
+    write.write(flags.directory, flags.layout, parts, shapes, flags.dtype, documents)
     _log.info("%s parameters, seed %d", f"{sum(map(math.prod, shapes.values())):,}", flags.seed)
     print(flags.directory)
     return 0

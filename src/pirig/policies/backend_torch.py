@@ -52,10 +52,6 @@ class TorchBackend:
         self._graphs: dict[tuple[int, ...], _Graph] = {}
         self._pool = torch.cuda.graph_pool_handle() if self._device.type == "cuda" else None
 
-    @property
-    def model(self) -> pi0_torch.Pi0:
-        return self._model
-
     def compile(self, batches: Sequence[Batch], *, trim: bool) -> None:
         """On a CPU there is nothing to compile: the cheapest shape alone wakes the libraries."""
         for batch in batches if self._device.type == "cuda" or self._compiles else batches[:1]:

@@ -17,7 +17,7 @@ NEEDED := $(if $(filter pi0%,$(POLICY)),$(MODELS),$(STAMP))
 PYTEST := $(VENV)/bin/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-models eval eval-local eval-split eval-headless eval-all headless doctor build down test-docker bench serve test test-slow test-full lint lint-scripts format lock clean
+.PHONY: help setup setup-models eval eval-local eval-split eval-headless eval-all eval-stack headless report doctor build down test-docker bench serve serve-split serve-local test test-slow test-full lint lint-scripts format lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -49,10 +49,16 @@ eval-split: ## the same in two containers, policy server and simulator
 eval-headless: ## the same in one container, without a socket
 	CLIENT_ARGS='$(ARGS)' scripts/stack.sh headless
 
-eval-all: ## evaluate a policy on the four standard suites
-	@$(MAKE) --no-print-directory eval SUITE=all
+eval-all: ## evaluate a policy on the four standard suites, spread over the GPUs where there are several
+	@$(MAKE) --no-print-directory eval-$(or $(MODE),$(shell scripts/stack.sh mode all)) SUITE=all
+
+eval-stack: $(STAMP) ## the same in containers, a policy server on each GPU and a simulator container for each suite
+	$(VENV)/bin/pirig stack run --suite $(SUITE) --policy $(POLICY) --policy-dir "$(CKPT)" --num-trials-per-task $(TRIALS) --client-args='$(ARGS)'
 
 headless: eval-headless ## another name of it
+
+report: $(STAMP) ## the latest results of all suites, beside the published row
+	$(VENV)/bin/pirig report $(ARGS)
 
 doctor: $(STAMP) ## say what is wrong with this machine, and how to mend it
 	$(VENV)/bin/pirig doctor $(ARGS)
@@ -69,7 +75,13 @@ test-docker: ## build the images and run the stack for real, on a CPU; as root i
 bench: $(MODELS) ## time inference, in both backends
 	$(VENV)/bin/python benchmarks/inference.py $(ARGS)
 
-serve: $(NEEDED) ## serve a policy on port 8000: POLICY=pi05_libero (the published checkpoint, or CKPT=) or a baseline
+serve: ## serve a policy on port 8000: POLICY=pi05_libero (the published checkpoint, or CKPT=) or a baseline; MODE as for eval
+	@$(MAKE) --no-print-directory serve-$(or $(MODE),$(shell scripts/stack.sh mode))
+
+serve-split: ## the same in a container
+	scripts/stack.sh serve
+
+serve-local: $(NEEDED) ## the same without
 	$(VENV)/bin/pirig serve $(ARGS) $(if $(filter pi0%,$(POLICY)),policy:checkpoint --policy.config $(POLICY) --policy.dir "$(CKPT)",policy:baseline --policy.name $(POLICY))
 
 test: $(MODELS) ## all tests but the slow and full ones
@@ -95,7 +107,7 @@ format: $(STAMP) ## mend style and format
 	$(VENV)/bin/ruff format .
 
 lock: ## make the lock files again from locks/*.in (needs uv: UV=path)
-	@for name in build libero dev openpi-client server checkpoints jax torch; do \
+	@for name in build libero dev openpi-client server stack checkpoints jax torch; do \
 	    $(UV) pip compile --no-deps --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	        --no-header --no-annotate locks/$$name.in -o locks/$$name.txt || exit 1; done
 	$(UV) pip compile --no-deps --python-platform x86_64-manylinux_2_28 --python-version 3.12 --generate-hashes \

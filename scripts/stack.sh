@@ -2,9 +2,10 @@
 # Evaluates in containers, as the calling user, and exits with the evaluation's code: 0 complete, 3 episodes missing, …
 #
 #   [SUITE=…] [POLICY=…] [TRIALS=…] [CKPT=DIR] [SERVER_ARGS=…] [CLIENT_ARGS=…] scripts/stack.sh split|headless
-#   scripts/stack.sh serve|build|down|mode
-#
-# `mode` prints split where containers can be used, else local.
+#   scripts/stack.sh serve|build|down|check
+#   scripts/stack.sh compose WORDS...      docker compose, as the rest calls it; FANOUT=FILE is one more compose file
+#   scripts/stack.sh mode [all]            prints split where containers can be used, stack for all suites on several
+#                                          GPUs, else local
 set -euo pipefail
 cd "$(dirname "$0")/.."
 needed=2.24.4 # the first compose that knows !override
@@ -24,9 +25,15 @@ what_is_missing() {
 
 if [ "${1:-}" = mode ]; then
     missing=$(what_is_missing)
-    if [ -z "$missing" ]; then say "running in containers (MODE=local runs without)"; echo split; else
+    if [ "$missing" ]; then
         say "running without containers: $missing"
         echo local
+    elif [ "${2:-}" = all ] && [ "$(nvidia-smi --list-gpus 2>/dev/null | grep -c '^GPU')" -gt 1 ]; then
+        say "running in containers, on all GPUs (MODE=split uses one)"
+        echo stack
+    else
+        say "running in containers (MODE=local runs without)"
+        echo split
     fi
     exit
 fi
@@ -40,15 +47,22 @@ if [ "$has_gpu" = 0 ] && [[ $COMPOSE_FILE != *compose.cpu.yml* ]]; then
     say "the engine has no NVIDIA runtime: adding compose.cpu.yml"
     COMPOSE_FILE=$COMPOSE_FILE:compose.cpu.yml
 fi
+COMPOSE_FILE=$COMPOSE_FILE${FANOUT:+:$FANOUT}
 export PIRIG_UID=${PIRIG_UID:-$(id -u)} PIRIG_GID=${PIRIG_GID:-$(id -g)}
 PIRIG_VERSION=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' src/pirig/__init__.py)
 PIRIG_REVISION=$(git rev-parse HEAD 2>/dev/null || echo unknown)
 export PIRIG_VERSION PIRIG_REVISION
-[ -z "$CKPT" ] || CKPT=$(realpath -e "$CKPT") || fail "CKPT: there is no such directory"
+address= # of a checkpoint that is fetched; a directory is mounted as /ckpt
+if [[ $CKPT = *://* ]]; then address=$CKPT CKPT=; elif [ "$CKPT" ]; then
+    CKPT=$(realpath -e "$CKPT") || fail "CKPT: there is no such directory"
+fi
 
 server_args() {
     case $POLICY in
-        pi0*) echo "policy:checkpoint --policy.config $POLICY ${CKPT:+--policy.dir /ckpt}" ;;
+        pi0*)
+            local directory=${address:-${CKPT:+/ckpt}}
+            echo "policy:checkpoint --policy.config $POLICY ${directory:+--policy.dir $directory}"
+            ;;
         *) echo "policy:baseline --policy.name $POLICY" ;;
     esac
 }
@@ -75,13 +89,21 @@ case ${1:-} in
         mkdir -p results data
         exec docker compose --profile split up --build server
         ;;
+    check) refuse_large_models_on_a_cpu; exit ;;
+    compose)
+        mkdir -p results data
+        [[ $POLICY = *://* ]] || export SERVER_ARGS=${SERVER_ARGS:-$(server_args)}
+        shift
+        exec docker compose "$@"
+        ;;
     split | headless) ;;
-    *) fail "expected split, headless, serve, build, down or mode; found '${1:-}'" ;;
+    *) fail "expected split, headless, serve, build, down, check, compose or mode; found '${1:-}'" ;;
 esac
 
 mkdir -p results data
-[[ $POLICY = *://* ]] || refuse_large_models_on_a_cpu
+refuse_large_models_on_a_cpu
 service=headless words=(--build)
+if [ "$1" = headless ] && [ "$address" ]; then CLIENT_ARGS="--policy-dir $address $CLIENT_ARGS"; fi
 if [ "$1" = split ]; then
     service=runtime
     export SERVER_ARGS=${SERVER_ARGS:-$(server_args)}

@@ -43,6 +43,7 @@ HEAVY = {  # package -> where the modules are that may import it; what is not li
     "safetensors": ("checkpoints/",),
     "tensorstore": ("checkpoints/",),
     "docker": ("stack/",),
+    "requests": ("stack/",),
     "obstore": ("checkpoints/",),
 }
 LIGHT = {"numpy", "pirig"} | sys.stdlib_module_names

@@ -138,7 +138,7 @@ def _configuration(suite: str, rules: Rules, run: _Run) -> dict[str, Any]:
     versions = {name: importlib.metadata.version(name) for name in ("mujoco", "robosuite", "hf-libero", "numba")}
     configuration = {
         "suite": suite,
-        "policy": policy.name,
+        "policy": policy.identity(run.metadata),
         "policy_metadata": run.metadata,
         "headless": policy.headless,
         "seed": flags.seed,

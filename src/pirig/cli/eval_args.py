@@ -18,7 +18,8 @@ class EvalArgs:
     task_suite_name: Annotated[str, tyro.conf.arg(aliases=["--suite"])] = "libero_spatial"
     """libero_spatial, libero_object, libero_goal, libero_10, libero_90, or all (the first four)"""
     policy: str = ""
-    """scripted, zero, random, replay:RUN, a recipe or ws://HOST:PORT; default: the server at --host and --port"""
+    """scripted, zero, random, replay:RUN, a recipe or ws://HOST:PORT (several with commas: servers of one policy);
+    default: the server at --host and --port"""
     num_trials_per_task: int = 50
     """trials 0 to N-1 of each task"""
     task_ids: tuple[int, ...] = ()

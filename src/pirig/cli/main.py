@@ -10,6 +10,8 @@ from pirig.errors import Interrupted, PirigError
 COMMANDS = {
     "eval": "run LIBERO episodes with a policy and report success rates",
     "serve": "serve a policy over a WebSocket",
+    "report": "show the latest results of all suites, beside the published row",
+    "stack": "run servers and simulators in containers, on all GPUs",
     "doctor": "say what is wrong with this machine, and how to mend it",
     "checkpoint": "download checkpoints",
 }

@@ -57,7 +57,7 @@ class ModelSource:
 
 @dataclasses.dataclass(frozen=True)
 class PolicySource:
-    """`name`: a ws:// address (a policy server), a recipe, or a policy without a model, run by the workers."""
+    """`name`: ws:// addresses (policy servers), a recipe, or a policy without a model, run by the workers."""
 
     name: str
     runs: pathlib.Path  # where replay:RUN is looked up
@@ -71,11 +71,15 @@ class PolicySource:
         """No socket."""
         return "://" not in self.name
 
-    def open(self) -> Policy:
-        """Raises ConfigError for an unknown policy, StartError where no server answers."""
+    def open(self, index: int = 0) -> Policy:
+        """`index`: of the worker; workers are dealt out over several servers.
+
+        Raises ConfigError for an unknown policy, StartError where no server answers.
+        """
         if not self.headless:
-            key = envvars.get("PIRIG_API_KEY")
-            return RemotePolicy(self.name, None, api_key=key, connect_timeout_s=self.connect_timeout_s)
+            servers, key = self.name.split(","), envvars.get("PIRIG_API_KEY")
+            server = servers[index % len(servers)]
+            return RemotePolicy(server, None, api_key=key, connect_timeout_s=self.connect_timeout_s)
         if self.opened:
             return self.opened
         if self.host:
@@ -94,14 +98,27 @@ class PolicySource:
             with host(self.model) as (where, metadata):
                 yield dataclasses.replace(self, host=(where, metadata)), metadata
             return
-        opened = self.open()
         if self.model:
+            opened = self.open()
             yield dataclasses.replace(self, opened=opened), opened.metadata
             return
-        metadata = dict(opened.metadata)
-        if close := getattr(opened, "close", None):
-            close()
-        yield self, metadata
+        first, *others = [self._metadata(index) for index in range(self.name.count(",") + 1)]
+        if different := [metadata for metadata in others if metadata != first]:
+            raise ConfigError(f"{self.name} are not one policy: {first} and {different[0]}; name servers of one")
+        yield self, first
+
+    def _metadata(self, index: int) -> Metadata:
+        opened = self.open(index)
+        try:
+            return dict(opened.metadata)
+        finally:
+            if close := getattr(opened, "close", None):
+                close()
+
+    def identity(self, metadata: Metadata) -> str:
+        """Names the policy in a run's configuration. A server of ours says what it has, wherever it is."""
+        ours = "checkpoint" in metadata or metadata.get("name") in baselines.NAMES
+        return self.name if self.headless or not ours else str(metadata["name"])
 
     def _recorded(self, run: str) -> Mapping[EpisodeSpec, np.ndarray]:
         folder = pathlib.Path(run) if pathlib.Path(run).is_dir() else self.runs / run
@@ -140,7 +157,7 @@ def model_source(name: str, directory: str, flags: ModelArgs, *, max_batch: int,
 def choose(policy: str, *, headless: bool, policy_config: str, host: str, port: int) -> str:
     """The source's name: --policy where given, else the recipe in headless mode, else the server's address."""
     if policy:
-        return address(policy, None) if "://" in policy else policy
+        return ",".join(address(part, None) for part in policy.split(",")) if "://" in policy else policy
     return policy_config if headless else address(host, port)
 
 

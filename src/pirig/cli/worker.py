@@ -30,7 +30,7 @@ class LiberoWorkerFactory:
         env = LiberoEnvironment(self.simulator, seeding=self.seeding, resize=self.resize)
         return EpisodeWorker(
             env,
-            self.policy.open(),
+            self.policy.open(index),
             self.rules,
             self.first,
             video=self.video,

@@ -2,6 +2,7 @@
 
 import json
 
+from pirig.stack import compose
 from pirig.stack.findings import Finding, output
 
 COMPOSE_NEEDED = (2, 24, 4)  # the first that knows !override
@@ -29,9 +30,9 @@ def check(*, has_gpu: bool) -> list[Finding]:
 
 
 def _compose() -> Finding:
-    code, said = output(["docker", "compose", "version", "--short"])
+    said = compose.version()
     needed = ".".join(map(str, COMPOSE_NEEDED))
-    if code:
+    if not said:
         return Finding("compose", "warning", "docker has no compose plugin", f"install docker-compose-plugin {needed}")
     version = tuple(int(part) for part in said.lstrip("v").partition("+")[0].partition("-")[0].split("."))
     if version < COMPOSE_NEEDED:

@@ -12,15 +12,24 @@ _RESULTS_GIB = 2.0  # of 2000 episodes with videos
 
 
 def memory() -> Finding:
-    with open("/proc/meminfo") as file:
-        rows = dict(line.split(":") for line in file)
-    free_gib = int(rows["MemAvailable"].split()[0]) / 2**20
+    free_gib = _free_gib()
     if free_gib < _WORKER_GIB:
         fix = "end other programs; one simulator takes 2 GiB"
         return Finding("memory", "error", f"{free_gib:.1f} GiB are free", fix)
     simulators = int(free_gib / _WORKER_GIB)
     with_model = f", {max(0, int((free_gib - _MODEL_GIB) / _WORKER_GIB))} beside a model on the CPU"
     return Finding("memory", "ok", f"{free_gib:.1f} GiB free: room for {simulators} simulators{with_model}")
+
+
+def simulators() -> int:
+    """How many there is memory for now."""
+    return int(_free_gib() / _WORKER_GIB)
+
+
+def _free_gib() -> float:
+    with open("/proc/meminfo") as file:
+        rows = dict(line.split(":") for line in file)
+    return int(rows["MemAvailable"].split()[0]) / 2**20
 
 
 def disk(folder: pathlib.Path, what: str, needed_gib: float) -> Finding:

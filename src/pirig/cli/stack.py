@@ -1,0 +1,246 @@
+"""`pirig stack`: policy servers on all GPUs and the suites' simulators, in containers, watched and cleaned up.
+
+pirig stack run      evaluates suites: a policy server for each GPU, a simulator container for each suite
+pirig stack up       the policy servers alone, on 127.0.0.1, port 8000 and up; they go on when this command ends
+pirig stack status   what is there
+pirig stack logs     what it says: pirig stack logs [SERVICE]
+pirig stack down     removes the stack's containers and network; images, downloads and results stay
+"""
+
+import dataclasses
+import logging
+import os
+import pathlib
+import shlex
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from pirig import envvars
+from pirig.cli import args, console, report, signals
+from pirig.errors import ConfigError, MissingExtra, StartError
+from pirig.sim import suites as libero
+from pirig.stack import fanout, gpus, machine
+from pirig.stack.compose import Compose
+from pirig.stack.fanout import Fanout
+from pirig.stack.supervision import History, State, Step, next_step
+
+if TYPE_CHECKING:
+    from pirig.stack.containers import Containers
+
+_LOOK_EVERY_S, _LINES_EVERY_S = 1.0, 60.0
+_FILE = pathlib.Path("results/stack/fanout.yml")
+_WORDS = ("run", "up", "status", "logs", "down")
+_log = logging.getLogger(__name__)
+_err = Console(stderr=True, highlight=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class ServersArgs:
+    policy: str = "pi05_libero"
+    """a recipe, a baseline, or (for run) ws://HOST:PORT"""
+    policy_dir: str = ""
+    """checkpoint: a directory or an address; default: the published one"""
+    gpus: tuple[int, ...] = ()
+    """as nvidia-smi numbers them; default: all"""
+    servers: int | None = None
+    """policy servers; default: one for each GPU, or one on the CPU"""
+    port: int = 8000
+    """of the first server, on 127.0.0.1"""
+    checkout: pathlib.Path = pathlib.Path()
+    """folder with compose.yml"""
+
+
+@dataclasses.dataclass(frozen=True)
+class RunArgs(ServersArgs):
+    suite: str = "all"
+    """one, several with commas, or all"""
+    num_trials_per_task: int = 50
+    workers: int | Literal["auto"] = "auto"
+    """simulator processes of each suite; auto: the machine's cores, shared out"""
+    client_args: str = ""
+    """more flags of `pirig eval`, in one word: --client-args='--video none'"""
+
+
+def run(argv: Sequence[str]) -> int:
+    """Returns 0 where everything asked for is complete, else the first suite's exit code that is not 0."""
+    if not argv or argv[0] not in _WORDS:
+        print(__doc__)
+        return 0 if argv and argv[0] in ("-h", "--help") else 2
+    word, rest = argv[0], argv[1:]
+    console.log_to_stderr()
+    if word == "run":
+        return _run(args.parse(RunArgs, rest, prog="pirig stack run", description=__doc__ or ""))
+    if word == "up":
+        return _up(args.parse(ServersArgs, rest, prog="pirig stack up", description=__doc__ or ""))
+    compose = Compose(pathlib.Path.cwd())
+    if word == "down":
+        compose.down()
+        return 0
+    return _status(compose) if word == "status" else _logs(compose, rest)
+
+
+def _run(flags: RunArgs) -> int:
+    names = libero.STANDARD_SUITES if flags.suite == "all" else tuple(flags.suite.split(","))
+    for name in names:
+        libero.check_suite(name)
+    client_args = shlex.join(shlex.split(flags.client_args))
+    envvars.export({"TRIALS": str(flags.num_trials_per_task), "CLIENT_ARGS": client_args})
+    signals.raise_interrupted()
+    plan, containers, compose = _prepare(flags, names, flags.workers)
+    try:
+        compose.create()
+        last = _supervise(plan, containers)
+    finally:
+        compose.down()
+    for service, reason in last.reasons.items():
+        print(f"{service}: {reason}", file=sys.stderr)
+    report.show(flags.checkout / "results/libero", [name for name, code in last.codes.items() if code == 0])
+    return next((code for code in last.codes.values() if code), 0)
+
+
+def _up(flags: ServersArgs) -> int:
+    if "://" in flags.policy:
+        raise ConfigError(f"--policy {flags.policy} is a server already; nothing to start")
+    signals.raise_interrupted()
+    plan, containers, compose = _prepare(flags, (), 0)
+    try:
+        compose.create()
+        last = _supervise(plan, containers, until_ready=True)
+        if last.reasons:
+            service, reason = next(iter(last.reasons.items()))
+            raise StartError(f"{service}: {reason}\n{containers.tail(service, 20)}")
+    except BaseException:
+        compose.down()
+        raise
+    print("ready: " + ", ".join(f"ws://127.0.0.1:{server.port}" for server in plan.servers))
+    return 0
+
+
+def _prepare(
+    flags: ServersArgs, suites: Sequence[str], workers: int | Literal["auto"]
+) -> "tuple[Fanout, Containers, Compose]":
+    """Checks, plans, writes the compose file and builds the images. Raises where that cannot be done; runs nothing."""
+    checkout = flags.checkout.absolute()
+    envvars.export({"POLICY": flags.policy, "CKPT": flags.policy_dir})
+    compose = Compose(checkout)
+    compose.check()
+    containers = _containers(compose)
+    if running := [state.service for state in containers.look().values() if state.status == "running"]:
+        raise ConfigError(f"the stack is running already: {', '.join(running)}; wait for it, or pirig stack down")
+    plan, share = _plan(flags, suites, containers)
+    _write(checkout / _FILE, fanout.compose_file(plan, workers=share if workers == "auto" else workers))
+    compose = Compose(checkout, checkout / _FILE)
+    compose.build([*(["server"] if plan.servers else []), *(["runtime"] if plan.runtimes else [])])
+    return plan, containers, compose
+
+
+def _containers(compose: Compose) -> "Containers":
+    """Raises MissingExtra where the Docker SDK is not installed."""
+    try:
+        from pirig.stack.containers import Containers
+    except ModuleNotFoundError as e:
+        raise MissingExtra("docker", "stack") from e
+    return Containers(compose.project())
+
+
+def _plan(flags: ServersArgs, suites: Sequence[str], containers: "Containers") -> tuple[Fanout, int]:
+    """Who asks whom, and each suite's share of the simulator processes that this machine has room for."""
+    there = [gpu.index for gpu in gpus.gpus()] if containers.has_nvidia() else []
+    if missing := [gpu for gpu in flags.gpus if gpu not in there]:
+        raise ConfigError(f"--gpus {missing[0]}: there is no such GPU; there are: {there or 'none'}")
+    chosen = flags.gpus or there
+    if "://" in flags.policy:
+        plan = fanout.elsewhere(suites, flags.policy, chosen)
+    else:
+        plan = fanout.spread(suites, fanout.servers(chosen, flags.servers, flags.port))
+    return plan, max(1, min(os.cpu_count() or 1, machine.simulators()) // max(1, len(suites)))
+
+
+def _supervise(plan: Fanout, containers: "Containers", *, until_ready: bool = False) -> Step:
+    """Starts what is to be started, until there is nothing to wait for; shows what is there."""
+    history, view = History(), _View()
+    with view:
+        while True:
+            seen = containers.look()
+            step = next_step(plan, seen, history)
+            view.show(seen, history)
+            ready = until_ready and all(seen[s.name].health == "healthy" for s in plan.servers if s.name in seen)
+            if step.is_last(plan) or ready:
+                return step
+            for service in step.start:
+                if service in history.started:
+                    _log.warning("%s ended (%s); starting it again", service, seen[service].how)
+                containers.start(service)
+            history = history.after(seen, step.start)
+            time.sleep(_LOOK_EVERY_S)
+
+
+class _View:
+    """A live table on a terminal; elsewhere a line when something changes, and now and then how far each suite is."""
+
+    def __init__(self):
+        self._live = Live(console=_err, auto_refresh=False) if _err.is_terminal else None
+        self._known: dict[str, tuple[str, str]] = {}
+        self._next_lines_s = time.monotonic() + _LINES_EVERY_S
+
+    def __enter__(self) -> None:
+        if self._live:
+            self._live.start()
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    def show(self, seen: Mapping[str, State], history: History) -> None:
+        if self._live:
+            self._live.update(_table(seen, history), refresh=True)
+            return
+        is_time = time.monotonic() > self._next_lines_s
+        if is_time:
+            self._next_lines_s = time.monotonic() + _LINES_EVERY_S
+        for name, state in seen.items():
+            how, says = self._known.get(name, ("", ""))
+            if state.how != how or (is_time and state.says != says):
+                _log.info("%s: %s%s", name, state.how, f"; {state.says}" if state.says else "")
+                self._known[name] = state.how, state.says
+
+
+def _status(compose: Compose) -> int:
+    seen = _containers(compose).look()
+    if not seen:
+        print("nothing of the stack is there")
+    else:
+        Console(highlight=False).print(_table(seen, History()))
+    return 0
+
+
+def _logs(compose: Compose, names: Sequence[str]) -> int:
+    containers = _containers(compose)
+    for service in names or containers.look():
+        for line in containers.follow(service) if names else containers.tail(service, 1000).splitlines():
+            print(f"{service} | {line}", flush=True)
+    return 0
+
+
+def _table(seen: Mapping[str, State], history: History) -> Table:
+    table = Table(box=None, expand=True)
+    for column in ("service", "state", "restarts", "memory"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("says", no_wrap=True, overflow="ellipsis", ratio=1)
+    for state in seen.values():
+        memory = f"{state.memory_mib / 1024:.1f} GiB" if state.memory_mib else ""
+        says = Text(state.says, no_wrap=True, overflow="ellipsis")
+        table.add_row(state.service, state.how, str(history.restarts(state.service) or ""), memory, says)
+    return table
+
+
+def _write(path: pathlib.Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)

@@ -1,0 +1,66 @@
+"""All suites at a glance: the latest exports beside the published row."""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+
+from pirig.errors import ConfigError
+from pirig.results.statistics import wilson
+
+PUBLISHED: Mapping[str, float] = {  # openpi, examples/libero/README.md: π0.5 after 30k steps of fine-tuning, percent
+    "libero_spatial": 98.8,
+    "libero_object": 98.2,
+    "libero_goal": 98.0,
+    "libero_10": 92.4,
+}
+PUBLISHED_AVERAGE = 96.85
+
+
+@dataclasses.dataclass(frozen=True)
+class SuiteRow:
+    suite: str
+    successes: int
+    scored: int
+    complete: bool  # every planned episode is scored
+    run: str
+
+    @property
+    def rate(self) -> float:
+        return self.successes / self.scored
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Wilson, 95 %."""
+        return wilson(self.successes, self.scored)
+
+
+def latest(results: pathlib.Path, suites: Sequence[str]) -> list[SuiteRow]:
+    """Of those suites that have an export with scored episodes. Raises ConfigError for a damaged one."""
+    rows = []
+    for suite in suites:
+        path = results / f"{suite}_results.json"
+        if not path.exists():
+            continue
+        try:
+            found = json.loads(path.read_bytes())
+            row = SuiteRow(
+                suite,
+                int(found["total_successes"]),
+                int(found["total_episodes"]),
+                bool(found.get("complete", True)),  # files of other evaluators do not say
+                str(found.get("run", "")),
+            )
+        except (ValueError, KeyError, TypeError) as e:
+            raise ConfigError(f"{path} is no results file ({e}); run the suite again, its episodes are kept") from e
+        if row.scored:
+            rows.append(row)
+    return rows
+
+
+def average(rows: Sequence[SuiteRow]) -> float | None:
+    """Mean of the suites' success rates, as the published row has it; None unless all four are there and complete."""
+    by_suite = {row.suite: row for row in rows if row.complete}
+    if not PUBLISHED.keys() <= by_suite.keys():
+        return None
+    return sum(by_suite[suite].rate for suite in PUBLISHED) / len(PUBLISHED)

@@ -1,0 +1,94 @@
+"""The stack's containers, by the engine's own account. Looks at, starts and follows; makes none and removes none."""
+
+from collections.abc import Iterator
+
+import docker
+import docker.errors
+import requests
+
+from pirig.errors import ConfigError, StartError
+from pirig.stack.supervision import State
+
+_PROJECT, _SERVICE = "com.docker.compose.project", "com.docker.compose.service"
+_MIB = 2**20
+
+
+class Containers:
+    """Those that carry a project's label, by service."""
+
+    def __init__(self, project: str):
+        """Raises StartError where no engine answers."""
+        self._project = project
+        try:
+            self._client = docker.from_env()
+            self._client.ping()
+        except (docker.errors.DockerException, requests.RequestException) as e:
+            raise StartError(f"no Docker engine answers ({e}); pirig doctor says what to do") from e
+
+    def has_nvidia(self) -> bool:
+        """Whether the engine can hand a GPU to a container."""
+        return "nvidia" in (self._client.info().get("Runtimes") or {})
+
+    def look(self) -> dict[str, State]:
+        """By service, in the order of their names."""
+        found = sorted(self._all(), key=lambda container: container.name)
+        return {container.labels[_SERVICE]: _state(container) for container in found}
+
+    def start(self, service: str) -> None:
+        """One that was created or has ended. Raises StartError with the engine's reason."""
+        try:
+            self._one(service).start()
+        except docker.errors.APIError as e:
+            raise StartError(f"{service} does not start: {e.explanation}") from e
+
+    def tail(self, service: str, lines: int) -> str:
+        return self._one(service).logs(tail=lines).decode(errors="replace")
+
+    def follow(self, service: str) -> Iterator[str]:
+        """Lines from the beginning on, until the container ends."""
+        yield from _lines(self._one(service).logs(stream=True, follow=True))
+
+    def _all(self) -> list:
+        return self._client.containers.list(all=True, filters={"label": f"{_PROJECT}={self._project}"})
+
+    def _one(self, service: str):
+        by_service = {container.labels[_SERVICE]: container for container in self._all()}
+        if service not in by_service:
+            there = f"there are: {', '.join(sorted(by_service))}" if by_service else "nothing of it is there"
+            raise ConfigError(f"the stack has no {service}; {there}")
+        return by_service[service]
+
+
+def _state(container) -> State:
+    about = container.attrs["State"]
+    status = about["Status"]
+    try:
+        says = container.logs(tail=1).decode(errors="replace").strip() if status != "created" else ""
+        memory_mib = _memory_mib(container) if status == "running" else 0.0
+    except (docker.errors.APIError, KeyError):  # it ended between two questions
+        says, memory_mib = "", 0.0
+    return State(
+        service=container.labels[_SERVICE],
+        status=status,
+        health=about.get("Health", {}).get("Status", ""),
+        exit_code=about["ExitCode"] if status in ("exited", "dead") else None,
+        out_of_memory=bool(about.get("OOMKilled")),
+        memory_mib=memory_mib,
+        says=says.splitlines()[-1] if says else "",
+    )
+
+
+def _memory_mib(container) -> float:
+    """As `docker stats` counts it: without the page cache that can be given back."""
+    memory = container.stats(stream=False, one_shot=True)["memory_stats"]
+    return (memory["usage"] - memory.get("stats", {}).get("inactive_file", 0)) / _MIB
+
+
+def _lines(chunks: Iterator[bytes]) -> Iterator[str]:
+    rest = b""
+    for chunk in chunks:
+        *whole, rest = (rest + chunk).split(b"\n")
+        for line in whole:
+            yield line.decode(errors="replace").rstrip("\r")
+    if rest:
+        yield rest.decode(errors="replace")

@@ -14,10 +14,12 @@ export SUITE POLICY TRIALS CKPT
 STAMP := $(VENV)/.installed-$(shell cat locks/*.txt pyproject.toml | cksum | tr -d ' ')
 MODELS := $(VENV)/.models-$(lastword $(subst -, ,$(STAMP)))
 NEEDED := $(if $(filter pi0%,$(POLICY)),$(MODELS),$(STAMP))
+PINS := src/pirig/stack/pins.txt
+PINNED := libero checkpoints jax torch stack
 PYTEST := $(VENV)/bin/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-models eval eval-local eval-split eval-headless eval-all eval-stack headless report doctor build down test-docker bench serve serve-split serve-local test test-slow test-full lint lint-scripts format lock clean
+.PHONY: help setup setup-models eval eval-local eval-split eval-headless eval-all eval-stack headless report doctor build down test-docker bench serve serve-split serve-local test test-slow test-full lint lint-scripts format lock pin-base clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -112,6 +114,13 @@ lock: ## make the lock files again from locks/*.in (needs uv: UV=path)
 	        --no-header --no-annotate locks/$$name.in -o locks/$$name.txt || exit 1; done
 	$(UV) pip compile --no-deps --python-platform x86_64-manylinux_2_28 --python-version 3.12 --generate-hashes \
 	    --no-emit-index-url --no-header --no-annotate locks/cuda.in -o locks/cuda.txt
+	$(MAKE) --no-print-directory $(PINS)
+
+$(PINS): $(PINNED:%=locks/%.txt) # what doctor compares a machine with
+	@for name in $(PINNED); do sed -n "s/^\([A-Za-z0-9_.-]*==[^ ]*\) .*/$$name \1/p" locks/$$name.txt; done >$@
+
+pin-base: ## write the digest of the base image, as its registry has it, into .env
+	scripts/pin_base.sh
 
 clean: ## remove the environments; results and videos stay
 	rm -rf $(VENV) .venv-openpi-client .pytest_cache .ruff_cache src/*.egg-info

@@ -28,7 +28,9 @@ export COMPOSE_PROJECT_NAME=pirig-ci PIRIG_TAG=ci SITE_CONTEXT=$work/site COMPOS
 export COMPOSE_FILE=compose.yml:scripts/ci/compose.yml
 copy=$work/copy
 
+screen=
 clean_up() {
+    [ -z "$screen" ] || kill "$screen" 2>/dev/null || true
     (cd "$copy" && docker compose --profile '*' down --volumes --remove-orphans >/dev/null 2>&1) || true
     if [ "${KEEP:-}" ]; then echo "-- the copy is in $copy"; else rm -rf "$work"; fi
     [ "$answered" ] || kill "$(cat /var/run/docker.pid)" # the engine that this script started
@@ -78,6 +80,18 @@ step "tiny π0.5, two containers" evaluate tiny-split split "${tiny[@]}"
 step "tiny π0.5, one container" evaluate tiny-headless headless "${tiny[@]}"
 same tiny-split tiny-headless
 "$python" scripts/ci/check_runs.py "$copy/results/libero/runs"
+
+on_a_screen() { # MUJOCO_GL=glx, with a real X server
+    command -v Xvfb >/dev/null || apt-get install -y -qq --no-install-recommends xvfb >/dev/null
+    Xvfb -displayfd 3 -screen 0 640x480x24 -nolisten tcp 3>"$work/display" >"$work/xvfb.log" 2>&1 &
+    screen=$!
+    for _ in $(seq 100); do [ -s "$work/display" ] || sleep 0.1; done
+    DISPLAY=:$(cat "$work/display") COMPOSE_FILE=$COMPOSE_FILE:compose.x11.yml \
+        evaluate glx split SUITE=libero_object POLICY=random TRIALS=1 "ARGS=--task-ids 0 --video none --run glx" || return 1
+    grep '"gl_renderer"' "$copy/results/libero/runs/glx/manifest.json"
+    kill "$screen"
+}
+step "on an X server" on_a_screen
 
 rm -rf "$copy/results/libero"
 as_user=(setpriv --reuid "$uid" --regid "$uid" --groups "$group")

@@ -17,10 +17,9 @@ from pirig.cli import args
 from pirig.errors import PirigError
 from pirig.policies.recipes import RECIPES
 from pirig.sim import assets, gl
-from pirig.stack import engine, gpus, machine
+from pirig.stack import engine, gpus, machine, versions
 from pirig.stack.findings import Finding, output
 
-_NEEDED = {"mujoco": "3.2.3", "robosuite": "1.4.1", "hf-libero": "0.1.4", "bddl": "1.0.1", "numba": "0.68.1"}
 _BACKENDS = ("jax", "torch")
 _TOKENIZER = "big_vision/paligemma_tokenizer.model"
 _MARKS = {"ok": "[green]ok     [/]", "warning": "[yellow]warning[/]", "error": "[red]error  [/]"}
@@ -70,7 +69,7 @@ def run(argv: Sequence[str]) -> int:
 def findings(flags: DoctorArgs) -> Iterator[Finding]:
     """One after another, the quick ones first."""
     has_gpu = any(pathlib.Path("/dev").glob("nvidia[0-9]*"))
-    yield _versions()
+    yield versions.check()
     yield from _backends(flags)
     yield machine.memory()
     home = envvars.data_home()
@@ -90,21 +89,6 @@ def _stated(check: Callable[[], Finding], name: str) -> Finding:
         return check()
     except PirigError as e:
         return Finding(name, "error", str(e))
-
-
-def _versions() -> Finding:
-    wrong = []
-    for name, needed in _NEEDED.items():
-        try:
-            found = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found = "missing"
-        if found != needed:
-            wrong.append(f"{name} is {found}, {needed} is needed")
-    python = ".".join(map(str, sys.version_info[:3]))
-    if wrong:
-        return Finding("versions", "error", f"{'; '.join(wrong)} (another version is another benchmark)", "make setup")
-    return Finding("versions", "ok", f"Python {python}, " + ", ".join(f"{n} {v}" for n, v in _NEEDED.items()))
 
 
 def _backends(flags: DoctorArgs) -> Iterator[Finding]:

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from pirig.types import EpisodeResult, EpisodeSpec, Metadata, Observation, Step
+from pirig.types import EpisodeResult, EpisodeSpec, Film, Job, Metadata, Observation, Step
 
 
 class Policy(Protocol):
@@ -50,19 +50,32 @@ class Environment(Protocol):
     def close(self) -> None: ...
 
 
-Worker = Callable[[EpisodeSpec], EpisodeResult]
-"""Runs one episode. Never raises for what goes wrong inside it: that is a result with status `error`."""
+Worker = Callable[[Job], EpisodeResult | Film]
+"""Runs one episode, or makes one video. Never raises for what goes wrong inside: that is in what it returns."""
 
 WorkerFactory = Callable[[int], Worker]
 """Builds the worker with this index, in the process that will use it. Must pickle. What it raises stops the run."""
 
 
 class Executor(Protocol):
-    """Decides where and when episodes run; knows nothing of what they are."""
+    """Decides where and when work is done; knows nothing of what it is."""
 
-    def run(self, specs: Sequence[EpisodeSpec], make_worker: WorkerFactory) -> Iterator[EpisodeResult]:
-        """Yields one result per spec, in order of completion. Raises StartError when workers cannot start."""
+    def run(self, work: "Work", make_worker: WorkerFactory) -> Iterator[EpisodeResult | Film]:
+        """Yields one answer per job, in order of completion. The caller may add to `work` what follows from it.
+
+        Raises StartError when workers cannot start.
+        """
         ...
+
+
+class Work(Protocol):
+    """What is left to do."""
+
+    def take(self, last: EpisodeSpec | None, busy: Collection[EpisodeSpec]) -> Job | None:
+        """The next job of a worker that was at `last`, while others are at `busy`. None: nothing, for now."""
+        ...
+
+    def __len__(self) -> int: ...
 
 
 class ResultStore(Protocol):

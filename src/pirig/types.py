@@ -78,7 +78,6 @@ class Timings:
     reset_s: float = 0.0
     simulation_s: float = 0.0  # settle steps and policy steps, with the rendering they asked for
     inference_s: float = 0.0
-    video_s: float = 0.0
     chunks: int = 0  # times the policy was asked
 
 
@@ -94,12 +93,25 @@ class EpisodeResult:
     timings: Timings = Timings()
     actions: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 0)))  # float64[policy steps, A]
     state_hash: str = ""  # of the simulator's final state; `Environment.state_hash`
-    video: str = ""  # file name, empty where none was made
     error: str = ""  # traceback; only with status "error"
 
     def outcome(self) -> tuple[Status, int, str, bytes]:
         """What must be equal whenever and wherever the spec runs: status, steps, final state, actions."""
         return self.status, self.steps, self.state_hash, self.actions.tobytes()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Film:
+    """What came of a result's video."""
+
+    spec: EpisodeSpec
+    name: str  # of the file
+    wall_s: float = 0.0
+    error: str = ""  # why there is none
+
+
+Job: TypeAlias = EpisodeSpec | EpisodeResult
+"""What a worker is given: an episode to run, or a result to make a video of."""
 
 
 Metadata: TypeAlias = Mapping[str, Any]

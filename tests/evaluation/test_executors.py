@@ -4,17 +4,18 @@ import functools
 import os
 import signal
 
+import numpy as np
 import pytest
 
 from pirig.errors import ConfigError, StartError
 from pirig.evaluation.episode import run_episode
 from pirig.evaluation.executors import ProcessExecutor, SerialExecutor
-from pirig.evaluation.plan import plan
+from pirig.evaluation.plan import Work, plan
 from pirig.evaluation.run import run
 from pirig.policies.baselines import RandomPolicy
 from pirig.results.store import RunStore
 from pirig.sim.fake import FakeEnvironment
-from pirig.types import Rules
+from pirig.types import EpisodeResult, Film, Rules
 
 SPECS = plan("fake", range(4), range(3), seed=7)
 RULES = Rules(max_steps=60, settle_action=(0,) * 7)
@@ -25,8 +26,10 @@ class Worker:
         self.description = {"index": index}
         self.env = env()
 
-    def __call__(self, spec):
-        return run_episode(spec, self.env, RandomPolicy(), RULES)
+    def __call__(self, job):
+        if isinstance(job, EpisodeResult):
+            return Film(job.spec, f"by {os.getpid()}")
+        return run_episode(job, self.env, RandomPolicy(), RULES)
 
 
 class DiesOnTask2(FakeEnvironment):
@@ -57,23 +60,23 @@ def outcomes(results):
     return {result.spec: result.outcome() for result in results}
 
 
-SERIAL = outcomes(SerialExecutor().run(SPECS, Worker))
+SERIAL = outcomes(SerialExecutor().run(Work(SPECS), Worker))
 
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_processes_give_what_one_process_gives(workers):
-    assert outcomes(ProcessExecutor(workers).run(SPECS, Worker)) == SERIAL
+    assert outcomes(ProcessExecutor(workers).run(Work(SPECS), Worker)) == SERIAL
     assert {status for status, *_ in SERIAL.values()} == {"success", "failure"}
 
 
 def test_each_started_worker_is_heard_of():
     heard = []
-    list(ProcessExecutor(2, heard.append).run(SPECS, Worker))
+    list(ProcessExecutor(2, heard.append).run(Work(SPECS), Worker))
     assert {description["index"] for description in heard} == {0, 1}
 
 
 def test_a_dead_worker_costs_only_its_episode_and_says_how_it_died():
-    found = {r.spec: r for r in ProcessExecutor(2).run(SPECS, functools.partial(Worker, env=DiesOnTask2))}
+    found = {r.spec: r for r in ProcessExecutor(2).run(Work(SPECS), functools.partial(Worker, env=DiesOnTask2))}
     errors = [r for r in found.values() if r.status == "error"]
     assert {r.spec for r in errors} == {s for s in SPECS if s.task_id == 2}
     assert "SIGSEGV" in errors[0].error and errors[0].spec.key in errors[0].error
@@ -92,11 +95,11 @@ def test_a_dead_worker_costs_only_its_episode_and_says_how_it_died():
 )
 def test_workers_that_cannot_start_stop_the_run_with_the_reason(make, reason):
     with pytest.raises(StartError, match=reason):
-        list(ProcessExecutor(2).run(SPECS, make))
+        list(ProcessExecutor(2).run(Work(SPECS), make))
 
 
 def test_a_run_of_deaths_stops_the_run():
-    results = ProcessExecutor(2).run(SPECS, functools.partial(Worker, env=AlwaysDies))
+    results = ProcessExecutor(2).run(Work(SPECS), functools.partial(Worker, env=AlwaysDies))
     with pytest.raises(StartError, match="in a row"):
         list(results)
 
@@ -122,3 +125,78 @@ def test_nothing_but_errors_stops_the_run_with_the_last_one(tmp_path):
         with pytest.raises(StartError, match=r"10 errors in a row[\s\S]*the server is gone"):
             run(SPECS, store, SerialExecutor(), functools.partial(Worker, env=AlwaysRaises))
         assert len(list(store.results())) == 10 and not store.finished()
+
+
+class Hoards(Worker):
+    """Keeps 64 MiB of each episode."""
+
+    def __init__(self, index):
+        super().__init__(index)
+        self.kept = []
+
+    def __call__(self, job):
+        self.kept.append(np.ones(8 * 2**20))
+        return super().__call__(job)
+
+
+@pytest.mark.parametrize(
+    ("make", "limits", "lives"),
+    [(Worker, {"recycle_after": 5}, 3), (Worker, {"recycle_after": 100}, 1), (Hoards, {"max_memory_gib": 0.4}, 2)],
+)
+def test_a_worker_that_has_done_its_share_or_has_grown_is_replaced(make, limits, lives):
+    heard = []
+    assert outcomes(ProcessExecutor(1, heard.append, **limits).run(Work(SPECS), make)) == SERIAL
+    assert len(heard) >= lives and (lives > 1 or len(heard) == 1), heard
+
+
+def test_each_worker_has_a_core_of_its_own_where_there_are_enough():
+    cores = sorted(os.sched_getaffinity(0))
+    found = []
+    list(ProcessExecutor(len(cores), found.append).run(Work(SPECS), TellsItsCores))
+    assert all(len(description["cores"]) == 1 for description in found)
+    assert len({core for description in found for core in description["cores"]}) == len(found)
+    crowded = []
+    list(ProcessExecutor(len(cores) + 1, crowded.append).run(Work(SPECS), TellsItsCores))
+    assert all(description["cores"] == cores for description in crowded)
+
+
+class TellsItsCores(Worker):
+    def __init__(self, index):
+        super().__init__(index)
+        self.description["cores"] = sorted(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize("executor", [SerialExecutor(), ProcessExecutor(1), ProcessExecutor(3)])
+def test_videos_are_made_of_every_result_and_after_the_episodes(executor, tmp_path):
+    order = []
+    with RunStore.open(tmp_path / "run", {"suite": "fake"}) as store:
+        run(SPECS, store, executor, Worker, order.append, lacks_video=lambda result: True)
+    films = [found for found in order if isinstance(found, Film)]
+    assert sorted(film.spec for film in films) == sorted(SPECS) and not any(film.error for film in films)
+    if isinstance(executor, SerialExecutor):
+        assert [isinstance(found, Film) for found in order] == [False] * len(SPECS) + [True] * len(SPECS)
+
+
+def test_videos_that_lack_are_made_by_whoever_asks_next(tmp_path):
+    with RunStore.open(tmp_path / "run", {"suite": "fake"}) as store:
+        run(SPECS, store, SerialExecutor(), Worker)
+        found = []
+        run(SPECS, store, ProcessExecutor(2), Worker, found.append, lacks_video=lambda r: r.status == "failure")
+    assert {film.spec for film in found} == {spec for spec, (status, *_) in SERIAL.items() if status == "failure"}
+
+
+class DiesFilming(Worker):
+    def __call__(self, job):
+        if isinstance(job, EpisodeResult) and job.spec.trial == 1:
+            os._exit(7)
+        return super().__call__(job)
+
+
+def test_a_worker_that_dies_making_a_video_costs_the_video_alone(tmp_path):
+    found = []
+    with RunStore.open(tmp_path / "run", {"suite": "fake"}) as store:
+        run(SPECS, store, ProcessExecutor(2), DiesFilming, found.append, lacks_video=lambda result: True)
+        assert outcomes(store.results()) == SERIAL
+    films = {film.spec: film for film in found if isinstance(film, Film)}
+    assert {spec for spec, film in films.items() if film.error} == {spec for spec in SPECS if spec.trial == 1}
+    assert "exit code 7 during" in films[SPECS[1]].error

@@ -1,5 +1,5 @@
-from pirig.evaluation.plan import next_for, plan, remaining
-from pirig.types import EpisodeSpec
+from pirig.evaluation.plan import Work, plan, remaining, spec_of
+from pirig.types import EpisodeResult, EpisodeSpec
 
 
 def spec(task, trial=0):
@@ -17,19 +17,27 @@ def test_remaining_keeps_the_order_of_the_plan():
 
 
 def test_a_worker_stays_with_its_task():
-    todo = [spec(0, 1), spec(1, 0), spec(1, 1)]
-    assert next_for(todo, spec(1, 9), []) == spec(1, 0)
-    assert todo == [spec(0, 1), spec(1, 1)]
+    work = Work([spec(0, 1), spec(1, 0), spec(1, 1)])
+    assert work.take(spec(1, 9), []) == spec(1, 0)
+    assert len(work) == 2
 
 
 def test_workers_spread_over_tasks():
-    todo = plan("fake", range(2), range(4), seed=7)
-    assert next_for(todo, None, [spec(0)]).task_id == 1
+    assert Work(plan("fake", range(2), range(4), seed=7)).take(None, [spec(0)]).task_id == 1
 
 
 def test_every_episode_is_handed_out_once():
-    todo, last, given = plan("fake", range(3), range(3), seed=7), None, []
-    while todo:
-        last = next_for(todo, last, [])
+    work, last, given = Work(plan("fake", range(3), range(3), seed=7)), None, []
+    while (last := work.take(last, [])) is not None:
         given.append(last)
     assert sorted(given) == plan("fake", range(3), range(3), seed=7)
+
+
+def test_videos_come_when_no_episode_is_left_and_from_the_worker_that_has_the_scene():
+    work = Work([spec(0)])
+    for task in (0, 1, 2):
+        work.film(EpisodeResult(spec(task, 5), "success", 10, 20))
+    assert work.take(spec(1), []) == spec(0)
+    jobs = [work.take(spec(1), []), work.take(spec(2), [])]
+    assert [spec_of(job) for job in jobs] == [spec(1, 5), spec(2, 5)] and isinstance(jobs[0], EpisodeResult)
+    assert len(work) == 1

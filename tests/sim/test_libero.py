@@ -8,6 +8,7 @@ from pirig.cli.source import PolicySource
 from pirig.cli.worker import LiberoWorkerFactory
 from pirig.errors import ConfigError
 from pirig.evaluation.executors import ProcessExecutor
+from pirig.evaluation.plan import Work
 from pirig.policies.scripted import ScriptedPolicy
 from pirig.serving.server import serve_in_thread
 from pirig.sim import suites
@@ -31,10 +32,9 @@ def outcomes(specs, tmp_path, *, workers=1, policy="random", rules=SHORT):
         policy=PolicySource(policy, tmp_path, connect_timeout_s=10),
         rules={spec.suite: rules for spec in specs},
         first=specs[0],
-        video="none",
         videos=tmp_path,
     )
-    results = list(ProcessExecutor(workers).run(specs, factory))
+    results = list(ProcessExecutor(workers).run(Work(specs), factory))
     assert not [result.error for result in results if result.error]
     return {result.spec: result.outcome() for result in results}
 

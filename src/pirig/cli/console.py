@@ -12,6 +12,7 @@ from rich.progress import (
     DownloadColumn,
     MofNCompleteColumn,
     Progress,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -20,7 +21,7 @@ from rich.table import Table
 
 from pirig.checkpoints import download
 from pirig.results.statistics import Tally
-from pirig.types import EpisodeResult
+from pirig.types import EpisodeResult, Film
 
 _log = logging.getLogger("pirig")
 _err = Console(stderr=True)
@@ -46,7 +47,8 @@ class EpisodeProgress:
     """Progress over the episodes of one suite: count, running success rate, time left. Silent without a terminal."""
 
     def __init__(self, suite: str, total: int, finished: int, successes: int):
-        self._scored, self._successes = finished, successes
+        self.scored, self._successes = finished, successes
+        self.films_failed = 0
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -58,6 +60,7 @@ class EpisodeProgress:
             speed_estimate_period=3600,  # [s]; episodes are long, so the time left is an average over many
             disable=not _err.is_terminal,
         )
+        self._films: TaskID | None = None
         self._task = self._progress.add_task(suite, total=total, completed=finished, rate=self._rate())
 
     def __enter__(self) -> "EpisodeProgress":
@@ -67,14 +70,28 @@ class EpisodeProgress:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def show(self, result: EpisodeResult) -> None:
-        self._scored += result.status != "error"
+    def show(self, found: EpisodeResult | Film) -> None:
+        if isinstance(found, Film):
+            self._show_film(found)
+        else:
+            self._show_result(found)
+
+    def _show_film(self, film: Film) -> None:
+        if film.error:
+            self.films_failed += 1
+            _log.warning("%s: no video: %s", film.spec.key, film.error.rstrip())
+        if self._films is None:
+            self._films = self._progress.add_task(f"{film.spec.suite} videos", total=None, rate="")
+        self._progress.update(self._films, advance=1)
+
+    def _show_result(self, result: EpisodeResult) -> None:
+        self.scored += result.status != "error"
         self._successes += result.status == "success"
         self._progress.update(self._task, advance=result.status != "error", rate=self._rate())
         _log.info("%s", episode_line(result))
 
     def _rate(self) -> str:
-        return f"{self._successes / self._scored:.1%} success" if self._scored else ""
+        return f"{self._successes / self.scored:.1%} success" if self.scored else ""
 
 
 class DownloadProgress:

@@ -4,7 +4,6 @@ import dataclasses
 import importlib.metadata
 import json
 import logging
-import os
 import pathlib
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -18,15 +17,16 @@ from pirig.errors import ConfigError, Interrupted
 from pirig.evaluation.executors import ProcessExecutor, SerialExecutor
 from pirig.evaluation.plan import plan
 from pirig.evaluation.run import run as run_episodes
+from pirig.evaluation.worker import video_name, wants_video
 from pirig.results.export import export
-from pirig.results.statistics import tally, tally_by_task
+from pirig.results.statistics import Tally, tally, tally_by_task
 from pirig.results.store import RunStore, run_id
 from pirig.sim import assets, boot, gl, suites
-from pirig.types import EpisodeSpec, Metadata, Rules
+from pirig.stack import machine
+from pirig.types import EpisodeResult, EpisodeSpec, Film, Metadata, Rules
 
 _log = logging.getLogger(__name__)
 _INCOMPLETE = 3  # exit code
-_WORKER_MEMORY_GIB = 2.5  # one simulator takes 1.6 to 1.9
 
 
 def run(argv: Sequence[str]) -> int:
@@ -98,7 +98,6 @@ def _run_suite(suite: str, specs: list[EpisodeSpec], run: _Run) -> bool:
             policy=run.policy,
             rules={suite: rules},
             first=specs[0],
-            video=flags.video,
             videos=videos,
         )
         try:
@@ -163,27 +162,50 @@ def _run_remaining(
     def note(description: Mapping[str, Any]) -> None:
         store.note(worker=dict(description))
 
-    executor = ProcessExecutor(workers, note) if workers else SerialExecutor(note)
+    def lacks_video(result: EpisodeResult) -> bool:
+        return wants_video(result, flags.video) and not (factory.videos / video_name(result)).exists()
+
+    executor = (
+        ProcessExecutor(workers, note, recycle_after=flags.recycle_after, max_memory_gib=flags.max_worker_memory_gib)
+        if workers
+        else SerialExecutor(note)
+    )
     successes = sum(result.status == "success" for result in finished)
     with console.EpisodeProgress(suite, len(specs), len(finished), successes) as progress:
-        run_episodes(specs, store, executor, factory, progress.show)
+
+        def observe(found: EpisodeResult | Film) -> None:
+            progress.show(found)
+            if isinstance(found, EpisodeResult) and progress.scored == len(specs):  # videos may still be made
+                _export(suite, specs, store, headless=factory.policy.headless, flags=flags)
+
+        run_episodes(specs, store, executor, factory, observe, lacks_video)
+    if progress.films_failed:
+        _log.warning("%d videos could not be made; the same command tries again", progress.films_failed)
 
 
 def _workers(flags: EvalArgs, episodes: int) -> int:
     if flags.workers != "auto":
         return flags.workers
-    with open("/proc/meminfo") as file:
-        available = next(int(line.split()[1]) for line in file if line.startswith("MemAvailable")) / 2**20
-    return max(1, min(len(os.sched_getaffinity(0)), int(available / _WORKER_MEMORY_GIB), episodes))
+    return max(1, min(machine.cores(), machine.simulators(), episodes))
 
 
 def _report(
     suite: str, specs: list[EpisodeSpec], store: RunStore, policy: source.PolicySource, flags: EvalArgs
 ) -> bool:
     """Prints the table and writes the exports. Returns whether every planned episode is scored."""
+    csv_path, results, total = _export(suite, specs, store, headless=policy.headless, flags=flags)
+    console.print_table(suite, tally_by_task(results, specs), _task_names(suite))
+    _log.info("results: %s", csv_path)
+    print(console.verdict(suite, total), flush=True)
+    return total.complete
+
+
+def _export(
+    suite: str, specs: list[EpisodeSpec], store: RunStore, *, headless: bool, flags: EvalArgs
+) -> tuple[pathlib.Path, list[EpisodeResult], Tally]:
+    """CSV and JSON of the planned episodes; returns where, what they hold, and the count."""
     planned = set(specs)
     results = [result for result in store.results() if result.spec in planned]
-    names = {task.task_id: task.language for task in suites.tasks(suite)}
     total = tally(results, specs)
     store.note(planned=len(specs), complete=total.complete)
     low, high = total.interval
@@ -198,15 +220,16 @@ def _report(
         flags.results_out_path,
         suite,
         results,
-        task_names=names,
+        task_names=_task_names(suite),
         seed=flags.seed,
-        headless=policy.headless,
+        headless=headless,
         extra=extra,
     )
-    console.print_table(suite, tally_by_task(results, specs), names)
-    _log.info("results: %s", csv_path)
-    print(console.verdict(suite, total), flush=True)
-    return total.complete
+    return csv_path, results, total
+
+
+def _task_names(suite: str) -> dict[int, str]:
+    return {task.task_id: task.language for task in suites.tasks(suite)}
 
 
 def _writable(folder: pathlib.Path) -> pathlib.Path:

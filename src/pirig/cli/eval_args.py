@@ -35,8 +35,13 @@ class EvalArgs:
     """settle steps"""
     resize_size: int = 224
     workers: int | Literal["auto"] = "auto"
-    """simulator processes; 0 runs everything in this process"""
+    """simulator processes; 0 runs everything in this process; auto: as cores and memory allow"""
+    recycle_after: int = 200
+    """jobs in the life of a simulator process; then another takes its place"""
+    max_worker_memory_gib: float = 4.0
+    """of a simulator process, beyond which another takes its place between two episodes [GiB]"""
     video: VideoChoice = "all"
+    """made from the recorded actions by workers that no episode is left for"""
     host: str = "0.0.0.0"
     port: int = 8000
     connect_timeout_s: float = 600.0

@@ -9,7 +9,6 @@ pirig stack down     removes the stack's containers and network; images, downloa
 
 import dataclasses
 import logging
-import os
 import pathlib
 import shlex
 import sys
@@ -160,7 +159,7 @@ def _plan(flags: ServersArgs, suites: Sequence[str], containers: "Containers") -
         plan = fanout.elsewhere(suites, flags.policy, chosen)
     else:
         plan = fanout.spread(suites, fanout.servers(chosen, flags.servers, flags.port))
-    return plan, max(1, min(os.cpu_count() or 1, machine.simulators()) // max(1, len(suites)))
+    return plan, max(1, min(machine.cores(), machine.simulators()) // max(1, len(suites)))
 
 
 def _supervise(plan: Fanout, containers: "Containers", *, until_ready: bool = False) -> Step:

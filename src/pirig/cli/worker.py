@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from pirig.cli.source import PolicySource
-from pirig.evaluation.worker import EpisodeWorker, VideoChoice
+from pirig.evaluation.worker import EpisodeWorker
 from pirig.sim import boot
 from pirig.sim.libero import LiberoEnvironment
 from pirig.types import EpisodeSpec, Rules, Seeding
@@ -23,7 +23,6 @@ class LiberoWorkerFactory:
     policy: PolicySource
     rules: Mapping[str, Rules]
     first: EpisodeSpec  # to warm up with
-    video: VideoChoice
     videos: pathlib.Path
 
     def __call__(self, index: int) -> EpisodeWorker:
@@ -33,7 +32,6 @@ class LiberoWorkerFactory:
             self.policy.open(index),
             self.rules,
             self.first,
-            video=self.video,
             save_video=self._save_video,
             describe=env.describe,
         )

@@ -1,25 +1,28 @@
-"""Where episodes run: in this process, or in a set of processes.
+"""Where work is done: in this process, or in a set of processes.
 
 A worker process is started fresh (`spawn`), so it has a render context and a NumPy global generator of its own,
 both of which LIBERO needs. Law 1: one that dies costs one `error` result and is replaced. Law 2: one that can't
-start stops the run with its reason; so does a run of deaths without a result in between.
+start stops the run with its reason; so does a run of deaths without a result in between. Law 3: one that has done its
+share, or has grown too large, is replaced between two jobs.
 """
 
 import contextlib
 import multiprocessing as mp
 import multiprocessing.connection
+import os
 import signal
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from pirig.errors import PirigError, StartError
-from pirig.evaluation.plan import next_for
-from pirig.interfaces import WorkerFactory
-from pirig.types import EpisodeResult, EpisodeSpec
+from pirig.evaluation.plan import spec_of
+from pirig.interfaces import Work, WorkerFactory
+from pirig.types import EpisodeResult, EpisodeSpec, Film, Job
 
 _SPAWN = mp.get_context("spawn")
 _DEATHS_IN_A_ROW = 5
+_GIB = 2**30
 
 OnReady = Callable[[Mapping[str, Any]], None]
 """Hears the description of each worker that has started."""
@@ -30,37 +33,44 @@ def ignore(_: Mapping[str, Any]) -> None:
 
 
 class SerialExecutor:
-    """Runs episodes one after another in this process. The one to debug with."""
+    """Does one job after another in this process. The one to debug with."""
 
     def __init__(self, on_ready: OnReady = ignore):
         self._on_ready = on_ready
 
-    def run(self, specs: Sequence[EpisodeSpec], make_worker: WorkerFactory) -> Iterator[EpisodeResult]:
-        if not specs:
+    def run(self, work: Work, make_worker: WorkerFactory) -> Iterator[EpisodeResult | Film]:
+        if not len(work):
             return
         worker = make_worker(0)
         try:
             self._on_ready(getattr(worker, "description", {}))
-            todo, last = list(specs), None
-            while todo:
-                last = next_for(todo, last, ())
-                yield worker(last)
+            last: EpisodeSpec | None = None
+            while (job := work.take(last, ())) is not None:
+                last = spec_of(job)
+                yield worker(job)
         finally:
             _close(worker)
 
 
 class ProcessExecutor:
-    """Runs episodes in `workers` processes."""
+    """Works in `workers` processes, each on a core of its own where there are enough."""
 
-    def __init__(self, workers: int, on_ready: OnReady = ignore):
+    def __init__(
+        self, workers: int, on_ready: OnReady = ignore, *, recycle_after: int = 200, max_memory_gib: float = 4.0
+    ):
+        """`recycle_after`: jobs in the life of a process. `max_memory_gib`: resident, beyond which it is replaced."""
         self._workers, self._on_ready = workers, on_ready
+        self._recycle_after, self._max_memory = recycle_after, max_memory_gib * _GIB
 
-    def run(self, specs: Sequence[EpisodeSpec], make_worker: WorkerFactory) -> Iterator[EpisodeResult]:
-        todo, slots, deaths = list(specs), [], 0
+    def run(self, work: Work, make_worker: WorkerFactory) -> Iterator[EpisodeResult | Film]:
+        slots: list[_Slot] = []
+        deaths = 0
         try:
-            slots = [_Slot(index, make_worker) for index in range(min(self._workers, len(todo)))]
+            slots = [_Slot(i, make_worker, self._core(i)) for i in range(min(self._workers, len(work)))]
             while slots:
-                ready = set(mp.connection.wait([slot.pipe for slot in slots]))
+                if not self._is_occupied(slots, work):
+                    return
+                ready = set(mp.connection.wait([slot.pipe for slot in slots if not slot.is_idle]))
                 for slot in [slot for slot in slots if slot.pipe in ready]:
                     kind, value = slot.take()
                     if kind == "ready":
@@ -69,70 +79,107 @@ class ProcessExecutor:
                         raise StartError(value)
                     elif kind == "died":
                         deaths += 1
-                        if slot.spec is None or deaths >= _DEATHS_IN_A_ROW:
+                        if slot.job is None or deaths >= _DEATHS_IN_A_ROW:
                             raise StartError(f"{value}; {deaths} in a row without a result, so the run stops")
-                        slots.remove(slot)
-                        if todo:
-                            slots.append(_Slot(slot.index, make_worker))
-                        yield EpisodeResult(slot.spec, "error", 0, 0, error=value)
-                        continue
-                    if todo:
-                        slot.give(next_for(todo, slot.spec, [s.spec for s in slots if s is not slot and s.spec]))
+                        slots[slots.index(slot)] = self._successor(slot, make_worker)
+                        yield _lost(slot.job, value)
                     else:
-                        slot.stop()
-                        slots.remove(slot)
-                    if kind == "result":
                         deaths = 0
+                        if self._is_spent(slot):
+                            slot.stop()
+                            slots[slots.index(slot)] = self._successor(slot, make_worker)
                         yield value
         finally:
             for slot in slots:
-                slot.kill()
+                slot.close()
+            for slot in slots:
+                slot.stop()
+
+    def _is_occupied(self, slots: "list[_Slot]", work: Work) -> bool:
+        """Hands out what there is. Returns whether anybody has something to do: then more may follow from it."""
+        for slot in slots:
+            if slot.is_idle:
+                busy = [spec_of(other.job) for other in slots if other is not slot and other.job is not None]
+                if (job := work.take(slot.last, busy)) is not None:
+                    slot.give(job)
+        return any(not slot.is_idle for slot in slots) and (
+            len(work) > 0 or any(slot.job is not None for slot in slots)
+        )
+
+    def _successor(self, slot: "_Slot", make_worker: WorkerFactory) -> "_Slot":
+        return _Slot(slot.index, make_worker, self._core(slot.index))
+
+    def _is_spent(self, slot: "_Slot") -> bool:
+        return slot.done >= self._recycle_after or slot.memory() > self._max_memory
+
+    def _core(self, index: int) -> int | None:
+        cores = sorted(os.sched_getaffinity(0))
+        return cores[index] if self._workers <= len(cores) else None
 
 
 class _Slot:
     """One worker process, seen from the coordinator."""
 
-    def __init__(self, index: int, make_worker: WorkerFactory):
-        self.index = index
-        self.spec: EpisodeSpec | None = None  # the last one given
+    def __init__(self, index: int, make_worker: WorkerFactory, core: int | None):
+        self.index, self.done = index, 0
+        self.is_idle = False  # it has started, and waits for a job
+        self.job: Job | None = None  # that it is at
+        self.last: EpisodeSpec | None = None  # whose scene it has built
         self.pipe, theirs = _SPAWN.Pipe()
         self._process = _SPAWN.Process(
-            target=_work, args=(index, make_worker, theirs), name=f"pirig-worker-{index}", daemon=True
+            target=_work, args=(index, make_worker, core, theirs), name=f"pirig-worker-{index}", daemon=True
         )
         self._process.start()
         theirs.close()
 
-    def give(self, spec: EpisodeSpec) -> None:
-        self.spec = spec
+    def give(self, job: Job) -> None:
+        self.job, self.last, self.is_idle = job, spec_of(job), False
         with contextlib.suppress(OSError):  # it died meanwhile; `take` says so
-            self.pipe.send(spec)
+            self.pipe.send(job)
 
     def take(self) -> tuple[str, Any]:
-        """The next message: ("ready", description), ("failed", reason), ("result", result) or ("died", how)."""
+        """The next message: ("ready", description), ("failed", reason), ("result", what) or ("died", how)."""
         try:
-            return self.pipe.recv()
+            message = self.pipe.recv()
         except (EOFError, OSError):
             self._process.join()
             code = self._process.exitcode or 0
             how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-            where = f" during {self.spec.key}" if self.spec else " while it started"
+            where = f" during {spec_of(self.job).key}" if self.job is not None else " while it started"
             return "died", f"worker {self.index} died with {how}{where}"
+        self.is_idle = True
+        if message[0] == "result":
+            self.job, self.done = None, self.done + 1
+        return message
+
+    def memory(self) -> int:
+        """Resident [bytes]; 0 where it has ended."""
+        try:
+            with open(f"/proc/{self._process.pid}/statm") as file:
+                return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        except (OSError, IndexError):
+            return 0
+
+    def close(self) -> None:
+        """Tells an idle process to end; one that is at a job would not hear it."""
+        if not self.is_idle:
+            self._process.kill()
+        self.pipe.close()
 
     def stop(self) -> None:
-        """Lets the process close its simulator; then makes sure that it is gone."""
-        self.pipe.close()
+        """Lets an idle process close its simulator; then makes sure that it is gone."""
+        self.close()
         self._process.join(timeout=20)
-        self.kill()
-
-    def kill(self) -> None:
         self._process.kill()
         self._process.join()
 
 
-def _work(index: int, make_worker: WorkerFactory, pipe: mp.connection.Connection) -> None:
+def _work(index: int, make_worker: WorkerFactory, core: int | None, pipe: mp.connection.Connection) -> None:
     """The life of a worker process. Signals are the coordinator's business; a closed pipe is the end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if core is not None:
+        os.sched_setaffinity(0, {core})
     try:
         worker = make_worker(index)
     except PirigError as error:
@@ -147,6 +194,12 @@ def _work(index: int, make_worker: WorkerFactory, pipe: mp.connection.Connection
         pass
     finally:
         _close(worker)
+
+
+def _lost(job: Job, why: str) -> EpisodeResult | Film:
+    if isinstance(job, EpisodeResult):
+        return Film(job.spec, "", error=why)
+    return EpisodeResult(job, "error", 0, 0, error=why)
 
 
 def _close(worker: object) -> None:

@@ -1,8 +1,8 @@
-"""Which episodes a run consists of. Pure: no simulator, no policy, no clock."""
+"""Which episodes a run consists of, and which is next. No simulator, no policy, no clock."""
 
 from collections.abc import Collection, Iterable, Sequence
 
-from pirig.types import EpisodeSpec
+from pirig.types import EpisodeResult, EpisodeSpec, Job
 
 
 def plan(suite: str, tasks: Iterable[int], trials: Iterable[int], seed: int) -> list[EpisodeSpec]:
@@ -16,21 +16,39 @@ def remaining(specs: Sequence[EpisodeSpec], finished: Collection[EpisodeSpec]) -
     return [spec for spec in specs if spec not in finished]
 
 
-def next_for(todo: list[EpisodeSpec], last: EpisodeSpec | None, busy: Collection[EpisodeSpec]) -> EpisodeSpec:
-    """Takes an episode out of `todo` for a worker that ran `last`, while the others run `busy`.
+class Work:
+    """Implements interfaces.Work: episodes, and videos by workers that no episode is left for."""
 
-    Its own task first, since its scene is built; else the task with the most episodes left per worker on it.
-    """
+    def __init__(self, specs: Iterable[EpisodeSpec] = ()):
+        self._episodes: list[Job] = list(specs)
+        self._films: list[Job] = []
 
-    def of(spec: EpisodeSpec) -> tuple[str, int]:
-        return spec.suite, spec.task_id
+    def film(self, result: EpisodeResult) -> None:
+        self._films.append(result)
 
-    left: dict[tuple[str, int], int] = {}
-    for spec in todo:
-        left[of(spec)] = left.get(of(spec), 0) + 1
-    if last is not None and of(last) in left:
-        task = of(last)
-    else:
-        crowd = [of(spec) for spec in busy]
-        task = max(left, key=lambda task: left[task] / (1 + crowd.count(task)))
-    return todo.pop(next(i for i, spec in enumerate(todo) if of(spec) == task))
+    def take(self, last: EpisodeSpec | None, busy: Collection[EpisodeSpec]) -> Job | None:
+        """A worker's own task first, since its scene is built; else the task with most left per worker on it."""
+        jobs = self._episodes or self._films
+        if not jobs:
+            return None
+        left: dict[tuple[str, int], int] = {}
+        for job in jobs:
+            left[_task(job)] = left.get(_task(job), 0) + 1
+        if last is not None and _task(last) in left:
+            task = _task(last)
+        else:
+            crowd = [_task(spec) for spec in busy]
+            task = max(left, key=lambda task: left[task] / (1 + crowd.count(task)))
+        return jobs.pop(next(i for i, job in enumerate(jobs) if _task(job) == task))
+
+    def __len__(self) -> int:
+        return len(self._episodes) + len(self._films)
+
+
+def spec_of(job: Job) -> EpisodeSpec:
+    return job.spec if isinstance(job, EpisodeResult) else job
+
+
+def _task(job: Job) -> tuple[str, int]:
+    spec = spec_of(job)
+    return spec.suite, spec.task_id

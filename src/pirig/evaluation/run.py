@@ -1,18 +1,21 @@
-"""The coordinator's loop: what is left to run goes to the executor, what comes back goes to the store first."""
+"""The coordinator's loop: what is left to run goes to the executor, what comes back goes to the store first.
+
+Videos are made from what is in the store, so that one which is missing is made by whoever asks next.
+"""
 
 import logging
 from collections.abc import Callable, Sequence
 
 from pirig.errors import StartError
-from pirig.evaluation.plan import remaining
+from pirig.evaluation.plan import Work, remaining
 from pirig.interfaces import Executor, WorkerFactory
 from pirig.results.store import RunStore
-from pirig.types import EpisodeResult, EpisodeSpec
+from pirig.types import EpisodeResult, EpisodeSpec, Film
 
 _ERRORS_IN_A_ROW = 10
 _log = logging.getLogger(__name__)
 
-Observer = Callable[[EpisodeResult], None]
+Observer = Callable[[EpisodeResult | Film], None]
 
 
 def run(
@@ -20,9 +23,10 @@ def run(
     store: RunStore,
     executor: Executor,
     make_worker: WorkerFactory,
-    observer: Observer = lambda result: None,
+    observer: Observer = lambda found: None,
+    lacks_video: Callable[[EpisodeResult], bool] = lambda result: False,
 ) -> None:
-    """Runs what the store has not finished, and what ended in an error once more.
+    """Runs what the store has not finished, and what ended in an error once more; has the videos made that lack.
 
     Raises StartError when workers cannot start, or when nothing but errors comes back. Every result that came is in
     the store then.
@@ -30,14 +34,24 @@ def run(
     todo = remaining(specs, store.finished())
     if len(todo) < len(specs):
         _log.info("%d of %d episodes are there already; going on with the rest", len(specs) - len(todo), len(specs))
+    planned = set(specs)
+    unfilmed = [result for result in store.results() if result.spec in planned and lacks_video(result)]
     in_a_row = 0
     for again in (False, True):
         if again and todo:
             _log.warning("%d episodes ended in an error; running them once more", len(todo))
-        for result in executor.run(todo, make_worker):
-            store.append(result)
-            observer(result)
-            in_a_row = in_a_row + 1 if result.status == "error" else 0
+        work = Work(todo)
+        for result in unfilmed if not again else ():
+            work.film(result)
+        for found in executor.run(work, make_worker):
+            if isinstance(found, Film):
+                observer(found)
+                continue
+            store.append(found)
+            observer(found)
+            if lacks_video(found):
+                work.film(found)
+            in_a_row = in_a_row + 1 if found.status == "error" else 0
             if in_a_row == _ERRORS_IN_A_ROW:
-                raise StartError(f"{in_a_row} errors in a row, so the run stops; the last one:\n{result.error}")
+                raise StartError(f"{in_a_row} errors in a row, so the run stops; the last one:\n{found.error}")
         todo = remaining(specs, store.finished())

@@ -1,6 +1,5 @@
-"""What one process does with a spec: the episode, then its video."""
+"""What one process does with a job: an episode, or the video of one."""
 
-import dataclasses
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -11,7 +10,7 @@ import numpy as np
 from pirig.evaluation.episode import run_episode, warm_up
 from pirig.evaluation.replay import frames
 from pirig.interfaces import Environment, Policy
-from pirig.types import EpisodeResult, EpisodeSpec, Rules
+from pirig.types import EpisodeResult, EpisodeSpec, Film, Job, Rules
 
 VideoChoice = Literal["none", "failures", "all"]
 SaveVideo = Callable[[str, Iterator[np.ndarray]], None]
@@ -28,34 +27,38 @@ class EpisodeWorker:
         rules: Mapping[str, Rules],
         first: EpisodeSpec,
         *,
-        video: VideoChoice = "none",
         save_video: SaveVideo | None = None,
         describe: Callable[[], dict[str, Any]] = dict,
     ):
         """`rules`: by suite. `first`: an episode to warm up with. `describe`: facts for the manifest."""
         self._env, self._policy, self._rules = env, policy, rules
-        self._video, self._save_video = video, save_video
+        self._save_video = save_video
         warm_up_s = warm_up(first, env, policy, rules[first.suite])
         self.description = {"warm_up_s": round(warm_up_s, 3), "policy": dict(policy.metadata), **describe()}
 
-    def __call__(self, spec: EpisodeSpec) -> EpisodeResult:
-        rules = self._rules[spec.suite]
-        result = run_episode(spec, self._env, self._policy, rules)
-        wanted = self._video == "all" or (self._video == "failures" and result.status == "failure")
-        if not wanted or result.status == "error" or self._save_video is None:
-            return result
+    def __call__(self, job: Job) -> EpisodeResult | Film:
+        if isinstance(job, EpisodeResult):
+            return self._film(job)
+        return run_episode(job, self._env, self._policy, self._rules[job.suite])
+
+    def _film(self, result: EpisodeResult) -> Film:
         start, name = time.perf_counter(), video_name(result)
+        if self._save_video is None:
+            return Film(result.spec, name, error="this worker has no place for videos")
         try:
-            self._save_video(name, frames(result, self._env, rules))
+            self._save_video(name, frames(result, self._env, self._rules[result.spec.suite]))
         except Exception:
-            return dataclasses.replace(result, status="error", error=traceback.format_exc())
-        timings = dataclasses.replace(result.timings, video_s=time.perf_counter() - start)
-        return dataclasses.replace(result, video=name, timings=timings)
+            return Film(result.spec, name, time.perf_counter() - start, traceback.format_exc())
+        return Film(result.spec, name, time.perf_counter() - start)
 
     def close(self) -> None:
         for part in (self._policy, self._env):
             if close := getattr(part, "close", None):
                 close()
+
+
+def wants_video(result: EpisodeResult, choice: VideoChoice) -> bool:
+    return result.status != "error" and (choice == "all" or (choice == "failures" and result.status == "failure"))
 
 
 def video_name(result: EpisodeResult) -> str:

@@ -24,7 +24,7 @@ import numpy as np
 from pirig.errors import ConfigError
 from pirig.types import EpisodeResult, EpisodeSpec, Timings
 
-FORMAT = 1
+FORMAT = 2
 Configuration = dict[str, Any]
 """Plain JSON: what decides the value of a run's episodes. Worker counts and the like are not in it."""
 

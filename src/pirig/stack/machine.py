@@ -1,5 +1,6 @@
 """Disk, memory, ports: what a run needs of any machine."""
 
+import os
 import pathlib
 import shutil
 import socket
@@ -7,6 +8,7 @@ import socket
 from pirig.stack.findings import Finding
 
 _WORKER_GIB, _MODEL_GIB = 2.0, 7.1  # measured: one simulator, and π0.5 in bfloat16 on a CPU
+_CONTROL_GROUP = pathlib.Path("/sys/fs/cgroup")
 _CHECKPOINT_GIB = 11.6  # of pi05_libero, published
 _RESULTS_GIB = 2.0  # of 2000 episodes with videos
 
@@ -21,15 +23,37 @@ def memory() -> Finding:
     return Finding("memory", "ok", f"{free_gib:.1f} GiB free: room for {simulators} simulators{with_model}")
 
 
+def cores() -> int:
+    """That this process may use: its affinity, and its control group's quota, which containers are limited by."""
+    allowed = len(os.sched_getaffinity(0))
+    quota = _control_group("cpu.max").split()
+    if len(quota) == 2 and quota[0] != "max":
+        allowed = min(allowed, max(1, int(quota[0]) // int(quota[1])))
+    return allowed
+
+
 def simulators() -> int:
     """How many there is memory for now."""
     return int(_free_gib() / _WORKER_GIB)
 
 
 def _free_gib() -> float:
+    """Of the machine, or of what this process's control group may still take, whichever is less."""
     with open("/proc/meminfo") as file:
         rows = dict(line.split(":") for line in file)
-    return int(rows["MemAvailable"].split()[0]) / 2**20
+    free = int(rows["MemAvailable"].split()[0]) * 1024
+    limit, used = _control_group("memory.max"), _control_group("memory.current")
+    if limit.isdigit() and used.isdigit():
+        free = min(free, int(limit) - int(used))
+    return free / 2**30
+
+
+def _control_group(name: str) -> str:
+    """A file of the control group (version 2) that a container sees as its root; empty where there is none."""
+    try:
+        return (_CONTROL_GROUP / name).read_text().strip()
+    except OSError:
+        return ""
 
 
 def disk(folder: pathlib.Path, what: str, needed_gib: float) -> Finding:

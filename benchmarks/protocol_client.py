@@ -31,7 +31,7 @@ elif kind == "websocket":
 else:
     from pirig.serving.host import HostPolicy
 
-    policy = HostPolicy(where, {})
+    policy = HostPolicy(where)
 for _ in range(20):
     policy.infer(observation)
 print("ready", flush=True)

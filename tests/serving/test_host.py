@@ -49,8 +49,8 @@ def killed():
 
 def test_it_answers_from_another_process():
     with host(doubling) as (address, metadata):
-        assert metadata == Doubling.metadata
-        policy = HostPolicy(address, metadata)
+        policy = HostPolicy(address)
+        assert metadata == policy.metadata == Doubling.metadata
         answer = policy.infer(OBS)
         assert answer["actions"][0, 0] == 3.0 and answer["pid"] != os.getpid()
         assert np.array_equal(answer["image"], OBS["image"])
@@ -59,10 +59,10 @@ def test_it_answers_from_another_process():
 
 
 def test_several_clients_at_once():
-    with host(doubling) as (address, metadata):
+    with host(doubling) as (address, _):
 
         def ask(n):
-            policy = HostPolicy(address, metadata)
+            policy = HostPolicy(address)
             return [policy.infer({"n": float(n + i)})["actions"][0, 0] for i in range(20)]
 
         with concurrent.futures.ThreadPoolExecutor(8) as threads:
@@ -71,8 +71,8 @@ def test_several_clients_at_once():
 
 
 def test_what_the_policy_raises_reaches_the_caller_and_costs_nothing_else():
-    with host(doubling) as (address, metadata):
-        policy = HostPolicy(address, metadata)
+    with host(doubling) as (address, _):
+        policy = HostPolicy(address)
         with pytest.raises(RemotePolicyError, match="ValueError: the policy failed") as error:
             policy.infer({"n": -1.0})
         assert "eyes" not in str(error.value)
@@ -93,14 +93,58 @@ def test_a_policy_that_cannot_be_loaded_stops_with_its_reason(make, kind, messag
         pass
 
 
-def test_a_host_that_dies_is_an_error_of_the_request():
-    with host(doubling) as (address, metadata):
-        policy = HostPolicy(address, metadata)
-        os.kill(policy.infer({"n": 0.0})["pid"], signal.SIGKILL)
-        with pytest.raises(RemotePolicyError, match="the policy host is gone"):
-            policy.infer({"n": 0.0})
+def test_a_host_that_dies_is_started_again_and_costs_no_request():
+    with host(doubling) as (address, _):
+        policy, other = HostPolicy(address), HostPolicy(address)
+        first = policy.infer({"n": 0.0})["pid"]
+        os.kill(first, signal.SIGKILL)
+        again = policy.infer({"n": 3.0})
+        assert again["actions"][0, 0] == 6.0 and again["pid"] != first
+        assert other.infer({"n": 4.0})["pid"] == again["pid"]
     with pytest.raises(StartError, match="no policy host at"):
-        HostPolicy(address, metadata)
+        HostPolicy(address)
+    with pytest.raises(RemotePolicyError, match="the policy host is gone: whoever started it has ended"):
+        policy.infer({"n": 0.0})
+
+
+class Poisonable(Doubling):
+    def infer(self, obs):
+        if obs["n"] == 13.0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().infer(obs)
+
+
+def poisonable():
+    return Poisonable()
+
+
+def test_a_request_that_kills_the_host_is_an_error_and_the_next_one_is_not():
+    with host(poisonable) as (address, _):
+        policy = HostPolicy(address)
+        with pytest.raises(RemotePolicyError, match="died 2 times during one request"):
+            policy.infer({"n": 13.0})
+        assert policy.infer({"n": 1.0})["actions"][0, 0] == 2.0
+        with pytest.raises(RemotePolicyError, match="gone: it died 4 times, the last time with signal SIGKILL"):
+            policy.infer({"n": 13.0})
+
+
+class Changes(Doubling):
+    """Another policy in each process."""
+
+    def __init__(self):
+        self.metadata = {"name": f"policy of {os.getpid()}"}
+
+
+def changes():
+    return Changes()
+
+
+def test_a_host_that_comes_back_as_another_policy_is_gone():
+    with host(changes) as (address, _):
+        policy = HostPolicy(address)
+        os.kill(policy.infer({"n": 0.0})["pid"], signal.SIGKILL)
+        with pytest.raises(RemotePolicyError, match="came back as another policy"):
+            policy.infer({"n": 0.0})
 
 
 def test_it_ends_with_whoever_started_it(tmp_path):
@@ -114,7 +158,7 @@ def test_it_ends_with_whoever_started_it(tmp_path):
             from test_host import HostPolicy, doubling, host
             if __name__ == "__main__":
                 with host(doubling) as (address, metadata):
-                    print(HostPolicy(address, metadata).infer({{"n": 0.0}})["pid"], flush=True)
+                    print(HostPolicy(address).infer({{"n": 0.0}})["pid"], flush=True)
                     time.sleep(60)
             """
         )

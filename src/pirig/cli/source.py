@@ -63,7 +63,7 @@ class PolicySource:
     runs: pathlib.Path  # where replay:RUN is looked up
     connect_timeout_s: float = 600.0
     model: ModelSource | None = None
-    host: tuple[str, Metadata] | None = None  # where the model is: address of the host, metadata of the policy
+    host: str = ""  # address of the policy host that has the model
     opened: Policy | None = None  # in this process
 
     @property
@@ -83,7 +83,7 @@ class PolicySource:
         if self.opened:
             return self.opened
         if self.host:
-            return HostPolicy(*self.host)
+            return HostPolicy(self.host)
         if self.model:
             return self.model()
         return baselines.make(self.name, self._recorded)
@@ -96,7 +96,7 @@ class PolicySource:
         """
         if self.model and not in_process:
             with host(self.model) as (where, metadata):
-                yield dataclasses.replace(self, host=(where, metadata)), metadata
+                yield dataclasses.replace(self, host=where), metadata
             return
         if self.model:
             opened = self.open()

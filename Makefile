@@ -18,7 +18,7 @@ NEEDED := $(if $(filter pi0%,$(POLICY)),$(MODELS),$(STAMP))
 PYTEST := $(VENV)/bin/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-models eval eval-local eval-split eval-headless eval-all headless doctor build down test-docker bench serve test test-slow test-full lint lint-scripts lint-sky format lock clean
+.PHONY: help setup setup-models eval eval-local eval-split eval-headless eval-all headless doctor build down test-docker test-vm bench serve test test-slow test-full lint lint-scripts lint-sky format lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -66,6 +66,9 @@ down: ## remove the stack's containers and network
 
 test-docker: ## build the images and run the stack for real, on a CPU; as root it installs an engine where there is none
 	scripts/ci/stack.sh
+
+test-vm: $(STAMP) ## run scripts/vm/install.sh in a stand-in for an Ubuntu VM; as root, on Debian with debootstrap
+	$(VENV)/bin/python scripts/ci/check_vm_install.py
 
 bench: $(MODELS) ## time inference, in both backends
 	$(VENV)/bin/python benchmarks/inference.py $(ARGS)

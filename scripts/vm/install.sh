@@ -123,15 +123,13 @@ driver() {
 }
 
 toolkit() {
-    local before after
     repository nvidia-container-toolkit "$nvidia_apt/stable/deb/$(dpkg --print-architecture)" "$nvidia_apt/gpgkey" / ""
     packages nvidia-container-toolkit
-    before=$(cksum /etc/docker/daemon.json 2>/dev/null) || true
-    grep -qs '"nvidia"' /etc/docker/daemon.json || as_root nvidia-ctk runtime configure --runtime=docker
-    after=$(cksum /etc/docker/daemon.json 2>/dev/null) || true
-    [ "$before" != "$after" ] || return 0
-    changed "told Docker of the NVIDIA runtime, in /etc/docker/daemon.json"
-    engine_changed=1
+    if ! grep -qs '"nvidia"' /etc/docker/daemon.json; then
+        as_root nvidia-ctk runtime configure --runtime=docker
+        changed "told Docker of the NVIDIA runtime, in /etc/docker/daemon.json"
+    fi
+    as_root docker info --format '{{json .Runtimes}}' 2>/dev/null | grep -q '"nvidia"' || engine_changed=1
 }
 
 restart_if_changed() {

@@ -1,8 +1,8 @@
 """Runs scripts/vm/install.sh in a stand-in for an Ubuntu VM: `make test-vm`, as root on Debian, a minute.
 
-The VM is a Debian file system that calls itself Ubuntu, on a memory disk, in a network namespace where Docker's and NVIDIA's
-addresses lead to signed apt repositories that are served here, over TLS. Real: bash, apt, dpkg, curl, sudo, certificates,
-signatures, groups. Stand-ins: what the packages contain, systemctl, modprobe, the GPU's entry on PCI.
+The VM is a Debian file system that calls itself Ubuntu, on a memory disk, in a network namespace where Docker's and
+NVIDIA's addresses lead to signed apt repositories that are served here, over TLS. Real: bash, apt, dpkg, curl, sudo,
+certificates, signatures, groups. Stand-ins: what the packages contain, systemctl, modprobe, the GPU's entry on PCI.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ import threading
 ROOT = pathlib.Path(__file__).parents[2]
 HOSTS = ("download.docker.com", "nvidia.github.io")
 MEMBER = "ubuntu"
-UP = '[ -e /run/docker.up ] && { [ "$(id -u)" = 0 ] || id -nG | grep -qw docker; } || { echo "permission denied"; exit 1; }'
+UP = """[ -e /run/docker.up ] && { [ "$(id -u)" = 0 ] || id -nG | grep -qw docker; } || { echo denied; exit 1; }"""
 DOCKER = f"""#!/bin/sh
 plugins=/usr/libexec/docker/cli-plugins
 case "$*" in
@@ -142,8 +142,8 @@ def a_vm_without_a_gpu(vm: "Vm", keyring: bytes, web: pathlib.Path) -> None:
     """With Docker's repository under another key file, and Ubuntu's packages, stopped, in the way."""
     vm.call_itself("24.04", "noble")
     vm.path("usr/share/keyrings/docker.gpg").write_bytes(keyring)
-    entry = "deb [arch=amd64 signed-by=/usr/share/keyrings/docker.gpg] https://download.docker.com/linux/ubuntu noble stable"
-    vm.path("etc/apt/sources.list.d/docker.list").write_text(entry + "\n")
+    entry = "deb [signed-by=/usr/share/keyrings/docker.gpg] https://download.docker.com/linux/ubuntu noble stable\n"
+    vm.path("etc/apt/sources.list.d/docker.list").write_text(entry)
     vm.as_root("sh", "-c", "apt-get -q update && apt-get -q -y install docker.io docker-compose-v2")
     code, said = vm.install()
     assert code == 0 and "verified: Docker and compose; there is no NVIDIA GPU" in said, said
@@ -243,10 +243,17 @@ def index(top: pathlib.Path, packages: dict, release: pathlib.Path, place: str, 
         run("dpkg-deb", "--build", "--root-owner-group", tree, deb, stdout=subprocess.DEVNULL)
         shutil.rmtree(tree)
         data = deb.read_bytes()
-        rows.append(f"{control}Filename: pool/{name}.deb\nSize: {len(data)}\nSHA256: {hashlib.sha256(data).hexdigest()}\n")
+        rows.append(
+            f"{control}Filename: pool/{name}.deb\nSize: {len(data)}\nSHA256: {hashlib.sha256(data).hexdigest()}\n"
+        )
     text = "\n".join(rows).encode()
     (release / place).mkdir(parents=True, exist_ok=True)
-    lines = ["Date: Thu, 01 Jan 2026 00:00:00 UTC", f"Suite: {release.name}", "Architectures: amd64", "Components: stable"]
+    lines = [
+        "Date: Thu, 01 Jan 2026 00:00:00 UTC",
+        f"Suite: {release.name}",
+        "Architectures: amd64",
+        "Components: stable",
+    ]
     lines.append("SHA256:")
     for name, data in {"Packages": text, "Packages.gz": gzip.compress(text)}.items():
         (release / place / name).write_bytes(data)
@@ -273,7 +280,10 @@ def system(folder: pathlib.Path, debian_system: pathlib.Path, web: pathlib.Path)
     (folder / "etc/hosts").write_text(f"127.0.0.1 localhost {os.uname().nodename} {' '.join(HOSTS)}\n")
     (folder / "etc/apt/sources.list").write_text("deb [trusted=yes] file:/srv/ubuntu ./\n")
     shutil.copytree(web / "ubuntu", folder / "srv/ubuntu")
-    for name, text in {"usr/bin/systemctl": SYSTEMCTL, "usr/sbin/modprobe": "#!/bin/sh\ntouch /run/$1.loaded\n"}.items():
+    for name, text in {
+        "usr/bin/systemctl": SYSTEMCTL,
+        "usr/sbin/modprobe": "#!/bin/sh\ntouch /run/$1.loaded\n",
+    }.items():
         (folder / name).write_text(text)
         (folder / name).chmod(0o755)
     (folder / "var/log/systemctl").write_text("")

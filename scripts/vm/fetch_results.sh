@@ -21,7 +21,7 @@ main() {
     command -v rsync >/dev/null || fail "there is no rsync here: sudo apt-get install -y rsync"
     local there
     # shellcheck disable=SC2086,SC2029 # flags; the folder is meant to be expanded here
-    there=$($ssh "$host" "cd $(printf %q "$folder") && ls -d results data 2>/dev/null; command -v rsync") ||
+    there=$($ssh "$host" "cd $(printf %q "$folder") || exit; ls -d results data 2>/dev/null; command -v rsync") ||
         fail "$host: no ssh, no folder '$folder', or no rsync there (sudo apt-get install -y rsync)"
     [[ $there = *results* ]] || fail "$host: there is no results in '$folder'"
     name_what_stays

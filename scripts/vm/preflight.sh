@@ -167,13 +167,13 @@ programs() {
 
 engine() { # scripts/stack.sh knows what it needs of one
     for_containers || { ok engine "not asked for: MODE=local"; return; }
-    local said
+    local said refusal
     said=$(scripts/stack.sh mode 2>&1) || true
     if [[ $said = *split ]] && docker buildx version >/dev/null 2>&1; then
         ok engine "Docker $(docker version --format '{{.Server.Version}}'), compose $(docker compose version --short)"
     elif [[ $said = *split ]]; then
         error engine "docker has no buildx plugin" "scripts/vm/install.sh"
-    elif docker info 2>&1 | grep -qi 'permission denied'; then
+    elif refusal=$(docker info 2>&1 || true) && [[ $refusal = *[Pp]"ermission denied"* ]]; then
         error engine "permission denied while trying to connect to the Docker daemon socket" \
             "sudo usermod -aG docker $(id -un), then log in again (or: newgrp docker)"
     else

@@ -13,13 +13,14 @@ export SUITE POLICY TRIALS CKPT
 
 STAMP := $(VENV)/.installed-$(shell cat locks/*.txt pyproject.toml | cksum | tr -d ' ')
 MODELS := $(VENV)/.models-$(lastword $(subst -, ,$(STAMP)))
+SKYPILOT := .venv-skypilot/.installed-$(shell cksum <locks/skypilot.txt | tr -d ' ')
 NEEDED := $(if $(filter pi0%,$(POLICY)),$(MODELS),$(STAMP))
 PINS := src/pirig/stack/pins.txt
 PINNED := libero checkpoints jax torch stack
 PYTEST := $(VENV)/bin/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-models eval eval-local eval-split eval-headless eval-all eval-stack headless report doctor build down test-docker bench serve serve-split serve-local test test-slow test-full lint lint-scripts format lock pin-base clean
+.PHONY: help setup setup-models eval eval-local eval-split eval-headless eval-all eval-stack headless report doctor build down test-docker test-vm bench serve serve-split serve-local test test-slow test-full lint lint-scripts lint-sky format lock pin-base clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -74,6 +75,9 @@ down: ## remove the stack's containers and network
 test-docker: ## build the images and run the stack for real, on a CPU; as root it installs an engine where there is none
 	scripts/ci/stack.sh
 
+test-vm: $(STAMP) ## run scripts/vm/install.sh in a stand-in for an Ubuntu VM; as root, on Debian with debootstrap
+	$(VENV)/bin/python scripts/ci/check_vm_install.py
+
 bench: $(MODELS) ## time inference, in both backends
 	$(VENV)/bin/python benchmarks/inference.py $(ARGS)
 
@@ -101,8 +105,17 @@ lint: $(MODELS) ## style, format and types
 	$(VENV)/bin/ty check
 
 lint-scripts: $(STAMP) ## the same for shell scripts and the Dockerfile
-	$(VENV)/bin/shellcheck scripts/*.sh scripts/ci/*.sh docker/*.sh examples/libero/*.sh .ci/run
+	$(VENV)/bin/shellcheck scripts/*.sh scripts/ci/*.sh scripts/vm/*.sh docker/*.sh examples/libero/*.sh .ci/run
 	$(VENV)/bin/hadolint docker/Dockerfile
+
+lint-sky: $(SKYPILOT) ## the same for the SkyPilot task file, by SkyPilot's own parser
+	.venv-skypilot/bin/python scripts/ci/check_skypilot.py
+
+$(SKYPILOT):
+	@echo "installing SkyPilot into .venv-skypilot (a minute, 460 MB on disk)"
+	@$(PYTHON) -m venv --clear .venv-skypilot
+	@.venv-skypilot/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes -r locks/skypilot.txt
+	@touch $@
 
 format: $(STAMP) ## mend style and format
 	$(VENV)/bin/ruff check --fix .
@@ -112,6 +125,8 @@ lock: ## make the lock files again from locks/*.in (needs uv: UV=path)
 	@for name in build libero dev openpi-client server stack checkpoints jax torch; do \
 	    $(UV) pip compile --no-deps --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	        --no-header --no-annotate locks/$$name.in -o locks/$$name.txt || exit 1; done
+	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
+	    locks/skypilot.in -o locks/skypilot.txt
 	$(UV) pip compile --no-deps --python-platform x86_64-manylinux_2_28 --python-version 3.12 --generate-hashes \
 	    --no-emit-index-url --no-header --no-annotate locks/cuda.in -o locks/cuda.txt
 	$(MAKE) --no-print-directory $(PINS)
@@ -123,4 +138,4 @@ pin-base: ## write the digest of the base image, as its registry has it, into .e
 	scripts/pin_base.sh
 
 clean: ## remove the environments; results and videos stay
-	rm -rf $(VENV) .venv-openpi-client .pytest_cache .ruff_cache src/*.egg-info
+	rm -rf $(VENV) .venv-openpi-client .venv-skypilot .pytest_cache .ruff_cache src/*.egg-info

@@ -23,12 +23,17 @@ what_is_missing() {
     docker info >/dev/null 2>&1 || echo "no Docker engine answers"
 }
 
+has_python() { # for `pirig stack`, which spreads suites over GPUs
+    "${PYTHON:-python3}" -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null ||
+        { say "one GPU of several: the others need Python 3.11 or 3.12 with venv (PYTHON=)"; return 1; }
+}
+
 if [ "${1:-}" = mode ]; then
     missing=$(what_is_missing)
     if [ "$missing" ]; then
         say "running without containers: $missing"
         echo local
-    elif [ "${2:-}" = all ] && [ "$(nvidia-smi --list-gpus 2>/dev/null | grep -c '^GPU')" -gt 1 ]; then
+    elif [ "${2:-}" = all ] && [ "$(nvidia-smi --list-gpus 2>/dev/null | grep -c '^GPU')" -gt 1 ] && has_python; then
         say "running in containers, on all GPUs (MODE=split uses one)"
         echo stack
     else

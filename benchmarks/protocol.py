@@ -122,8 +122,10 @@ def serving(way: str) -> Generator[str]:
 def serve(way: str) -> None:
     """The life of a server process."""
     if way == "websocket":
+        from pirig.serving.heap import keep_freed_memory
         from pirig.serving.server import PolicyServer
 
+        keep_freed_memory()  # as `pirig serve` does
         PolicyServer(InstantPolicy(), host="127.0.0.1", port=0).run(lambda port: print(port, flush=True))
         return
     with _tests("peers").reference_server(InstantPolicy()) as port:

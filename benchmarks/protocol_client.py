@@ -24,14 +24,13 @@ observation = {
 if kind == "openpi":
     module = importlib.import_module("openpi_client.websocket_client_policy")
     policy = module.WebsocketClientPolicy("127.0.0.1", int(where))
-elif kind == "websocket":
-    from pirig.serving.client import RemotePolicy
-
-    policy = RemotePolicy("127.0.0.1", int(where))
 else:
+    from pirig.serving.client import RemotePolicy
+    from pirig.serving.heap import keep_freed_memory
     from pirig.serving.host import HostPolicy
 
-    policy = HostPolicy(where)
+    keep_freed_memory()  # as workers do
+    policy = RemotePolicy("127.0.0.1", int(where)) if kind == "websocket" else HostPolicy(where)
 for _ in range(20):
     policy.infer(observation)
 print("ready", flush=True)

@@ -17,6 +17,7 @@ import websockets.sync.server
 import peers
 from pirig.errors import ProtocolError, RemotePolicyError, StartError
 from pirig.serving.client import RemotePolicy
+from pirig.serving.connection import Connection
 from pirig.serving.server import PolicyServer, serve_in_thread
 from pirig.wire import codec, protocol
 
@@ -107,13 +108,13 @@ def test_a_server_can_be_stopped_before_it_runs_and_after_it_failed(policy):
 
 
 def test_an_interrupted_call_leaves_no_answer_to_the_next(policy, monkeypatch):
-    def interrupt(self, timeout=None):
+    def interrupt(self):
         raise KeyboardInterrupt
 
     with serve_in_thread(policy) as port:
         remote = connect(port)
         with monkeypatch.context() as patch:
-            patch.setattr(websockets.sync.client.ClientConnection, "recv", interrupt)
+            patch.setattr(Connection, "_receive", interrupt)
             with pytest.raises(KeyboardInterrupt):
                 remote.infer({"x": 1})
         assert remote.infer({"x": 2})["actions"][0, 0] == 2

@@ -65,7 +65,8 @@ def test_it_is_detached_stopped_and_goes_on_to_the_end(checkout):
     code, said = reproduce(checkout, "--stop", MODE="split")  # it knows how it was started
     assert code == 0 and "stopped; the same command goes on" in said, said
     assert "INCOMPLETE" in log.read_text() and "reproduce: report" not in log.read_text()
-    _, said = reproduce(checkout)
+    code, said = reproduce(checkout)
+    assert code == 0, said
     assert "are there already; going on with the rest" in said, said
     assert "libero_object: complete, " in said and " of 8 episodes succeeded" in said, said
-    assert said.index("reproduce: report") > said.index(" of 8 episodes succeeded")
+    assert said.index("average of four") > said.index("reproduce: report") > said.index(" of 8 episodes succeeded")

@@ -13,6 +13,7 @@ from pirig.cli import args, console, signals, source
 from pirig.cli.model_args import ModelArgs
 from pirig.interfaces import Policy
 from pirig.policies.wrappers import DefaultPrompt
+from pirig.serving.heap import keep_freed_memory
 from pirig.serving.server import PolicyServer
 
 _log = logging.getLogger(__name__)
@@ -68,6 +69,7 @@ def run(argv: Sequence[str]) -> int:
     policy = _policy(flags)
     if flags.default_prompt is not None:
         policy = DefaultPrompt(policy, flags.default_prompt)
+    keep_freed_memory()
     key = envvars.get("PIRIG_API_KEY")
     server = PolicyServer(policy, host=flags.host, port=flags.port, api_key=key)
     server.run(lambda port: _log.info("serving policy %s on ws://%s:%d", policy.metadata["name"], flags.host, port))

@@ -8,6 +8,7 @@ import numpy as np
 
 from pirig.cli.source import PolicySource
 from pirig.evaluation.worker import EpisodeWorker
+from pirig.serving.heap import keep_freed_memory
 from pirig.sim import boot
 from pirig.sim.libero import LiberoEnvironment
 from pirig.types import EpisodeSpec, Rules, Seeding
@@ -26,6 +27,7 @@ class LiberoWorkerFactory:
     videos: pathlib.Path
 
     def __call__(self, index: int) -> EpisodeWorker:
+        keep_freed_memory()
         env = LiberoEnvironment(self.simulator, seeding=self.seeding, resize=self.resize)
         return EpisodeWorker(
             env,

@@ -5,7 +5,6 @@ Law 2: an answer is only ever read by the call that asked for it; a call that is
 Law 3: a server that comes back is the same policy, or an error.
 """
 
-import contextlib
 import logging
 import time
 import urllib.parse
@@ -13,9 +12,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import websockets
-import websockets.sync.client
 
 from pirig.errors import ConfigError, ProtocolError, RemotePolicyError, StartError
+from pirig.serving.connection import Connection
 from pirig.types import Metadata, Observation
 from pirig.wire import codec, protocol
 
@@ -23,8 +22,6 @@ _log = logging.getLogger(__name__)
 _REPEATS = 3
 _RETRY_EVERY_S = 0.5
 _GREETING_WITHIN_S = 60.0  # the reference's server greets only between two inferences for others
-_CLOSE_WITHIN_S = 2.0  # the reference's server answers nothing while it infers, for another client too
-_PING_EVERY_S = 30  # keeps idle connections open on the way
 _MESSAGE_TOO_BIG = 1009  # RFC 6455, section 7.4.1
 _THIS_MACHINE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
@@ -44,9 +41,8 @@ class RemotePolicy:
         """Waits up to `connect_timeout_s` for a server that is still warming up. Raises StartError after that."""
         self.uri = address(host, port)
         self._headers, self._timeout_s, self._max_bytes = protocol.authorization(api_key), connect_timeout_s, max_bytes
-        self._exit = contextlib.ExitStack()  # works with websockets 15, and with 17, which wants connections in `with`
         self._greeting: bytes | str = b""
-        self._connection: websockets.sync.client.ClientConnection | None = self._connect()
+        self._connection: Connection | None = self._connect()
         self.metadata: Metadata = protocol.read(self._greeting, max_bytes=max_bytes)
 
     def infer(self, obs: Observation) -> dict[str, Any]:
@@ -55,8 +51,11 @@ class RemotePolicy:
         for tries in range(1, _REPEATS + 2):
             try:
                 return protocol.read(self._ask(frame), max_bytes=self._max_bytes)
-            except websockets.ConnectionClosed as e:
-                if _MESSAGE_TOO_BIG in (e.rcvd and e.rcvd.code, e.sent and e.sent.code):
+            except (websockets.ConnectionClosed, OSError) as e:
+                if isinstance(e, websockets.ConnectionClosed) and _MESSAGE_TOO_BIG in (
+                    e.rcvd and e.rcvd.code,
+                    e.sent and e.sent.code,
+                ):
                     raise ProtocolError(f"a frame is over the limit of {self.uri} or of this client: {e}") from e
                 _log.warning("connection to %s lost in try %d of a request (%s)", self.uri, tries, e)
                 problem = e
@@ -70,19 +69,19 @@ class RemotePolicy:
         return [self.infer(obs) for obs in observations]
 
     def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
         self._connection = None
-        self._exit.close()
 
     def _ask(self, frame: bytes) -> bytes | str:
         connection = self._connection = self._connection or self._connect()
         try:
-            connection.send(frame)
-            return connection.recv()
+            return connection.ask(frame)
         except BaseException:  # Law 2
             self.close()
             raise
 
-    def _connect(self) -> websockets.sync.client.ClientConnection:
+    def _connect(self) -> Connection:
         deadline, waiting = time.monotonic() + self._timeout_s, False
         while True:
             try:
@@ -105,24 +104,13 @@ class RemotePolicy:
                 waiting = True
             time.sleep(_RETRY_EVERY_S)
 
-    def _try_to_connect(self, timeout_s: float) -> websockets.sync.client.ClientConnection:
-        opened = websockets.sync.client.connect(
-            self.uri,
-            additional_headers=self._headers,
-            compression=None,
-            max_size=self._max_bytes,
-            open_timeout=timeout_s,
-            close_timeout=_CLOSE_WITHIN_S,
-            ping_interval=_PING_EVERY_S,
-            ping_timeout=None,  # the reference's server answers no ping while it infers
-            proxy=None,  # HTTPS_PROXY is meant for the internet; a policy server is near
-        )
-        connection = self._exit.enter_context(opened)
+    def _try_to_connect(self, timeout_s: float) -> Connection:
+        connection = Connection(self.uri, headers=self._headers, max_bytes=self._max_bytes, timeout_s=timeout_s)
         try:
-            self._greet(connection.recv(timeout_s))
+            self._greet(connection.receive(timeout_s))
             return connection
         except BaseException:
-            self._exit.close()
+            connection.close()
             raise
 
     def _greet(self, frame: bytes | str) -> None:

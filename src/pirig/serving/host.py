@@ -23,6 +23,7 @@ from typing import Any
 from pirig.errors import ConfigError, PirigError, RemotePolicyError, StartError
 from pirig.interfaces import Policy
 from pirig.serving.batching import Batcher
+from pirig.serving.heap import keep_freed_memory
 from pirig.types import Metadata, Observation
 from pirig.wire import protocol
 
@@ -195,6 +196,7 @@ def _run(make_policy: MakePolicy, address: str, parent: Any, level: int) -> None
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s",
                         datefmt="%H:%M:%S")  # fmt: skip
     logging.getLogger("pirig").setLevel(level)
+    keep_freed_memory()
     try:
         policy = make_policy()
     except PirigError as e:

@@ -92,21 +92,19 @@ class PolicyServer:
         peer = connection.remote_address
         _log.info("client %s connected", peer)
         closed = asyncio.create_task(connection.wait_closed())
-        with contextlib.suppress(websockets.ConnectionClosed):
+        with contextlib.suppress(websockets.ConnectionClosed, asyncio.CancelledError):
             await connection.send(self._greeting)
             total_ms = None
             async for frame in connection:
                 start = time.perf_counter()
-                response = asyncio.create_task(self._respond(frame, total_ms))
-                await asyncio.wait({response, closed}, return_when=asyncio.FIRST_COMPLETED)
-                if not response.done():
-                    response.cancel()  # Law 3
-                    break
-                await connection.send(response.result())
+                await connection.send(await self._respond(frame, total_ms, closed))
                 total_ms = 1e3 * (time.perf_counter() - start)
         _log.info("client %s left", peer)
 
-    async def _respond(self, frame: bytes | str, prev_total_ms: float | None) -> bytes | str:
+    async def _respond(
+        self, frame: bytes | str, prev_total_ms: float | None, closed: "asyncio.Task[None]"
+    ) -> bytes | str:
+        """Raises CancelledError where the client has left meanwhile."""
         try:
             if isinstance(frame, str):
                 raise ProtocolError("a request must be a binary frame; found text")
@@ -114,12 +112,20 @@ class PolicyServer:
         except ProtocolError as e:
             _log.warning("bad request: %s", e)
             return protocol.error(e)
+        answer = asyncio.wrap_future(self._batcher.submit(obs))
+
+        def give_up(_: object) -> None:  # Law 3
+            answer.cancel()
+
+        closed.add_done_callback(give_up)
         try:
-            output, infer_ms = await asyncio.wrap_future(self._batcher.submit(obs))
+            output, infer_ms = await answer
             return protocol.answer(output, infer_ms=infer_ms, prev_total_ms=prev_total_ms)
         except Exception as e:
             _log.exception("the policy failed")
             return protocol.error(e)
+        finally:
+            closed.remove_done_callback(give_up)
 
     def _admit(self, connection: ws.ServerConnection, request: Any) -> Any:
         """Answers health checks, and turns away clients without the key, before a WebSocket is opened."""

@@ -1,4 +1,4 @@
-"""A policy in a process of its own, behind a local pipe: the codec of the WebSocket, without a network.
+"""A policy in a process of its own, behind a local pipe: the codec of the WebSocket, and shared memory for a network.
 
 Needed where the simulator must not share the policy's process: several workers ask one policy, and CUDA and EGL in one
 process on one GPU abort. Law 1: a worker can't tell it from the policy itself. Law 2: the host ends with the process
@@ -24,6 +24,7 @@ from pirig.errors import ConfigError, PirigError, RemotePolicyError, StartError
 from pirig.interfaces import Policy
 from pirig.serving.batching import Batcher
 from pirig.serving.heap import keep_freed_memory
+from pirig.serving.pipe import Answering, Asking
 from pirig.types import Metadata, Observation
 from pirig.wire import protocol
 
@@ -56,8 +57,7 @@ class HostPolicy:
         request = protocol.request(obs)
         for _ in range(_REPEATS + 1):
             try:
-                self._pipe.send_bytes(request)
-                frame = self._pipe.recv_bytes()
+                frame = self._pipe.ask(request)
             except (EOFError, OSError):
                 self._connect_again()
                 continue
@@ -89,14 +89,10 @@ class HostPolicy:
             time.sleep(_RETRY_EVERY_S)
 
 
-def _connect(address: str) -> tuple[mp.connection.Connection, Metadata]:
+def _connect(address: str) -> tuple[Asking, Metadata]:
     """Heard by a host that lives: a connection to one that is just dying ends before the greeting."""
-    pipe = mp.connection.Client(address, "AF_UNIX")
-    try:
-        return pipe, protocol.read(pipe.recv_bytes())
-    except BaseException:
-        pipe.close()
-        raise
+    pipe = Asking(address)
+    return pipe, protocol.read(pipe.greeting)
 
 
 @contextlib.contextmanager
@@ -225,13 +221,13 @@ def _accept(listener: mp.connection.Listener, batcher: Batcher) -> None:
 def _serve(pipe: mp.connection.Connection, batcher: Batcher) -> None:
     """One worker's requests, one after another."""
     with contextlib.suppress(EOFError, OSError), pipe:
-        pipe.send_bytes(protocol.greeting(batcher.metadata))
+        client = Answering(pipe, protocol.greeting(batcher.metadata))
         while True:
-            frame = pipe.recv_bytes()
+            frame = client.receive()
             try:
                 answer, took_ms = batcher.submit(protocol.read(frame)).result()
                 reply = _ANSWER + protocol.answer(answer, infer_ms=took_ms, prev_total_ms=None)
             except Exception as e:
                 _log.exception("the policy failed")
                 reply = _ERROR + protocol.error(e).encode()
-            pipe.send_bytes(reply)
+            client.answer(reply)

@@ -29,8 +29,11 @@ def pack(value: Any) -> bytes:
     return msgpack.packb(value, default=_encode)
 
 
-def unpack(frame: bytes, *, max_bytes: int = MAX_BYTES) -> Any:
-    """Arrays come back read-only, as views of `frame`. Raises ProtocolError for anything that is not a whole frame."""
+def unpack(frame: bytes | memoryview, *, max_bytes: int = MAX_BYTES) -> Any:
+    """Arrays come back read-only, as views of what was copied out of `frame`.
+
+    Raises ProtocolError for anything that is not a whole frame.
+    """
     if len(frame) > max_bytes:
         raise ProtocolError(f"a frame of {len(frame)} bytes is over the limit of {max_bytes}")
     try:

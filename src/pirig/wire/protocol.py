@@ -43,7 +43,7 @@ def error(problem: Exception) -> str:
     return f"{type(problem).__name__}: {said}"
 
 
-def read(frame: bytes | str, *, max_bytes: int = codec.MAX_BYTES) -> dict[str, Any]:
+def read(frame: bytes | memoryview | str, *, max_bytes: int = codec.MAX_BYTES) -> dict[str, Any]:
     """Reads any binary frame of either side. Raises RemotePolicyError for a text frame, else ProtocolError."""
     if isinstance(frame, str):
         raise RemotePolicyError(f"the policy server reported: {frame}")

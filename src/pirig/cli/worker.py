@@ -10,14 +10,15 @@ from pirig.cli.source import PolicySource
 from pirig.evaluation.worker import EpisodeWorker, VideoChoice
 from pirig.sim import boot
 from pirig.sim.libero import LiberoEnvironment
-from pirig.types import EpisodeSpec, Rules, Seeding
+from pirig.types import EpisodeSpec, Rules, Seeding, Simulator
 
 
 @dataclasses.dataclass(frozen=True)
 class LiberoWorkerFactory:
     """Implements interfaces.WorkerFactory; pickles."""
 
-    simulator: boot.Settings
+    settings: boot.Settings
+    simulator: Simulator
     seeding: Seeding
     resize: int
     policy: PolicySource
@@ -27,7 +28,7 @@ class LiberoWorkerFactory:
     videos: pathlib.Path
 
     def __call__(self, index: int) -> EpisodeWorker:
-        env = LiberoEnvironment(self.simulator, seeding=self.seeding, resize=self.resize)
+        env = LiberoEnvironment(self.settings, seeding=self.seeding, resize=self.resize, simulator=self.simulator)
         return EpisodeWorker(
             env,
             self.policy.open(),

@@ -1,0 +1,146 @@
+"""One control step of the arm: 25 substeps of robosuite's operational-space controller and MuJoCo.
+
+What robosuite does in a substep, and what of it has an effect on the next state:
+
+    sim.forward()                      all of it
+    controller.update: sim.forward()   its constraint solve, which moves the warm start of the next; positions and
+                                       velocities have not changed since
+    sim.step(): forward, integrate     actuation and the solve, for the new torques; the rest as above
+
+So three solves stay, everything before them is done once. (MuJoCo 3.2.3; from 3.3.6 on a solve does not move the
+warm start.) The first substep after a reset has no update, because the controller was just made: its Jacobian, masses
+and velocities are those of the reset pose.
+
+Law: torques are equal to robosuite's bit for bit. So each product of matrices is computed by the library that robosuite
+computes it with: NumPy's BLAS for what is NumPy there, Numba's for what is compiled there, in the same memory layout.
+"""
+
+from typing import Any
+
+import mujoco
+import numba
+import numpy as np
+from robosuite.utils.control_utils import nullspace_torques, opspace_matrices, orientation_error
+
+from pirig.errors import StartError
+
+_VELOCITY = mujoco.mjtStage.mjSTAGE_VEL
+_NO_SENSORS = 1
+
+
+class ArmControl:
+    """Of one built scene (`OffScreenRenderEnv.env`). Bound anew after each reset, which makes a new controller."""
+
+    def __init__(self, problem: Any):
+        self._model, self._data = problem.sim.model._model, problem.sim.data._data
+        self._robot = robot = problem.robots[0]
+        self.substeps = int(problem.control_timestep / problem.model_timestep)
+        gripper = robot.gripper
+        self._fingers = np.array([self._model.actuator(name).id for name in gripper.actuators])
+        low, high = self._model.actuator_ctrlrange[self._fingers].T
+        self._finger_middle, self._finger_reach = 0.5 * (high + low), 0.5 * (high - low)
+        self._finger_speed = np.array([-1.0, 1.0]) * gripper.speed
+        self._arm = np.array(robot._ref_joint_actuator_indexes)
+        self._low, self._high = robot.torque_limits
+        nv = self._model.nv
+        self._masses = np.zeros((nv, nv))
+        self._jacobian_position, self._jacobian_rotation = np.zeros((3, nv)), np.zeros((3, nv))
+
+    def bind(self) -> None:
+        """After a reset. Raises StartError for another controller than LIBERO's."""
+        self._controller = c = self._robot.controller
+        if c.name != "OSC_POSE" or c.impedance_mode != "fixed" or not (c.uncoupling and c.use_delta):
+            raise StartError(f"the fast simulator knows LIBERO's controller only; found {c.name}; use the reference")
+        site, data = self._model.site(c.eef_name).id, self._data
+        self._site = site
+        self._position, self._rotation = data.site_xpos[site], data.site_xmat[site].reshape(3, 3)  # live views
+        self._qpos, self._dofs = np.array(c.qpos_index), np.array(c.qvel_index)
+        # what the controller saw when it was made
+        self._ee_position, self._ee_rotation = c.ee_pos.copy(), c.ee_ori_mat.copy()
+        self._ee_velocity, self._ee_spin = c.ee_pos_vel.copy(), c.ee_ori_vel.copy()
+        self._joint_position, self._joint_velocity = c.joint_pos.copy(), c.joint_vel.copy()
+        self._jacobian = np.ascontiguousarray(c.J_full.T)  # [7, 6]
+        self._mass = np.ascontiguousarray(c.mass_matrix.T)  # [7, 7], transposed
+        self._stale = False
+        self._grip = np.zeros(len(self._fingers))
+
+    def begin(self, action: np.ndarray) -> None:
+        """float64[7]: six for the arm, one for the gripper."""
+        self._action, self._new_goal = action, True
+
+    def substep(self) -> None:
+        model, data, c = self._model, self._data, self._controller
+        mujoco.mj_forward(model, data)
+        if self._stale:
+            mujoco.mj_forwardSkip(model, data, _VELOCITY, _NO_SENSORS)
+            self._observe()
+        if self._new_goal:
+            c.ee_pos, c.ee_ori_mat, c.new_update = self._ee_position, self._ee_rotation, False
+            c.set_goal(self._action[:6])
+            self._closing = self._finger_speed * np.sign(self._action[6:])
+            self._new_goal = False
+        force, torque, force_mass, torque_mass, null = _operational_space(
+            c.goal_pos,
+            c.goal_ori,
+            self._ee_position,
+            self._ee_rotation,
+            self._ee_velocity,
+            self._ee_spin,
+            c.kp,
+            c.kd,
+            self._jacobian,
+            self._mass,
+            c.initial_joint,
+            self._joint_position,
+            self._joint_velocity,
+        )
+        wrench = np.concatenate((np.dot(force_mass, force), np.dot(torque_mass, torque)))
+        torques = np.dot(self._jacobian, wrench) + data.qfrc_bias[self._dofs] + null
+        self._grip = np.clip(self._grip + self._closing, -1.0, 1.0)
+        data.ctrl[self._fingers] = self._finger_middle + self._finger_reach * self._grip
+        data.ctrl[self._arm] = np.clip(torques, self._low, self._high)
+        mujoco.mj_step2(model, data)
+        self._stale = True
+
+    def _observe(self) -> None:
+        model, data = self._model, self._data
+        mujoco.mj_jacSite(model, data, self._jacobian_position, self._jacobian_rotation, self._site)
+        mujoco.mj_fullM(model, self._masses, data.qM)
+        self._ee_position, self._ee_rotation = self._position.copy(), self._rotation.copy()
+        self._ee_velocity = np.dot(self._jacobian_position, data.qvel)
+        self._ee_spin = np.dot(self._jacobian_rotation, data.qvel)
+        self._joint_position, self._joint_velocity = data.qpos[self._qpos], data.qvel[self._dofs]
+        self._jacobian[:, :3] = self._jacobian_position[:, self._dofs].T
+        self._jacobian[:, 3:] = self._jacobian_rotation[:, self._dofs].T
+        self._mass[:] = self._masses[self._dofs][:, self._dofs].T
+
+
+@numba.jit(nopython=True, cache=True)
+def _operational_space(
+    goal_position: np.ndarray,
+    goal_rotation: np.ndarray,
+    position: np.ndarray,
+    rotation: np.ndarray,
+    velocity: np.ndarray,
+    spin: np.ndarray,
+    stiffness: np.ndarray,
+    damping: np.ndarray,
+    jacobian: np.ndarray,
+    mass: np.ndarray,
+    rest: np.ndarray,
+    joint_position: np.ndarray,
+    joint_velocity: np.ndarray,
+) -> tuple[np.ndarray, ...]:
+    """Force [N] and torque [N m] wanted, their mass matrices [3, 3], and null-space torques [7].
+
+    `jacobian` [7, 6] and `mass` [7, 7] are transposed: robosuite's own are in Fortran order, which BLAS sees.
+    """
+    full, m = jacobian.T, mass.T
+    linear, angular = np.empty((7, 3)).T, np.empty((7, 3)).T
+    linear[:], angular[:] = full[:3], full[3:]
+    error = orientation_error(goal_rotation, rotation)
+    force = (goal_position - position) * stiffness[:3] + -velocity * damping[:3]
+    torque = error * stiffness[3:] + -spin * damping[3:]
+    _, force_mass, torque_mass, nullspace = opspace_matrices(m, full, linear, angular)
+    null = nullspace_torques(m, nullspace, rest, joint_position, joint_velocity)
+    return force, torque, force_mass, torque_mass, null

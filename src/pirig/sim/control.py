@@ -17,12 +17,14 @@ computes it with: NumPy's BLAS for what is NumPy there, Numba's for what is comp
 
 from typing import Any
 
-import mujoco
+import mujoco as _mujoco
 import numba
 import numpy as np
 from robosuite.utils.control_utils import nullspace_torques, opspace_matrices, orientation_error
 
 from pirig.errors import StartError
+
+mujoco: Any = _mujoco  # compiled: type checkers don't see its functions
 
 _VELOCITY = mujoco.mjtStage.mjSTAGE_VEL
 _NO_SENSORS = 1

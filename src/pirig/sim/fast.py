@@ -15,15 +15,18 @@ set_init_state have each forced one sample.
 from collections.abc import Collection
 from typing import Any
 
-import mujoco
+import mujoco as _mujoco
 import numpy as np
 
 from pirig.sim.boot import Libero
 from pirig.sim.building import CAMERA_SIZE, build
 from pirig.sim.control import ArmControl
+from pirig.sim.rendering import Renderer
 from pirig.sim.seeding import FixtureSeeding
 from pirig.sim.suites import Task
 from pirig.types import EpisodeSpec, Seeding
+
+mujoco: Any = _mujoco  # compiled: type checkers don't see its functions
 
 _LOOK_AFTER = 24  # substeps
 
@@ -38,6 +41,7 @@ class FastScene:
         self._seeding = FixtureSeeding(self.built, libero, protocol, compiles=False)
         self._control = ArmControl(problem)
         problem.check_contact = _Contacts(self._model, self._data)
+        self._renderer = Renderer(problem.sim, CAMERA_SIZE)
         robot = problem.robots[0]
         self._hand, self._hand_site = self._model.body(robot.robot_model.eef_name).id, robot.eef_site_id
         self._fingers = np.array(robot._ref_gripper_joint_pos_indexes)
@@ -64,6 +68,7 @@ class FastScene:
         return raw, bool(success)
 
     def close(self) -> None:
+        self._renderer.close()
         self.built.wrapper.close()
 
     def _look(self, cameras: Collection[str]) -> dict[str, Any]:
@@ -74,7 +79,7 @@ class FastScene:
             "robot0_gripper_qpos": data.qpos[self._fingers],
         }
         for camera in cameras:
-            raw[f"{camera}_image"] = self._problem.sim.render(camera_name=camera, width=CAMERA_SIZE, height=CAMERA_SIZE)
+            raw[f"{camera}_image"] = self._renderer.image(camera).copy()
         return raw
 
 

@@ -1,0 +1,52 @@
+"""Images of a scene, equal to MuJoCo's.
+
+On a GPU MuJoCo draws them itself. A software renderer's time goes by triangles, so there `sim.drawing` draws those
+that can be seen. The scene is kept in mjvScene, the pixels come from mjr_readPixels, as in robosuite.
+"""
+
+from typing import Any
+
+import mujoco as _mujoco
+import numpy as np
+
+from pirig.sim.drawing import SoftwareDrawing
+from pirig.sim.opengl import GL
+
+mujoco: Any = _mujoco  # compiled: type checkers don't see its functions
+
+_SOFTWARE = ("llvmpipe", "softpipe", "swrast")
+
+
+class Renderer:
+    """Of one built simulation (robosuite's MjSim), whose render context it shares."""
+
+    def __init__(self, sim: Any, size: int):
+        self._model, self._data, self._context = sim.model._model, sim.data._data, sim._render_context_offscreen
+        self._viewport = mujoco.MjrRect(0, 0, size, size)
+        self._pixels = np.empty((size, size, 3), np.uint8)
+        name = (GL.glGetString(GL.GL_RENDERER) or b"").decode()
+        software = name.lower().startswith(_SOFTWARE)
+        self._drawing = SoftwareDrawing(self._model, self._context, size) if software else None
+
+    def image(self, camera: str) -> np.ndarray:
+        """uint8[H, W, 3], lowest row first. Overwritten by the next call."""
+        context = self._context
+        context.cam.type = mujoco.mjtCamera.mjCAMERA_FIXED
+        context.cam.fixedcamid = self._model.camera(camera).id
+        mujoco.mjv_updateScene(
+            self._model,
+            self._data,
+            context.vopt,
+            context.pert,
+            context.cam,
+            mujoco.mjtCatBit.mjCAT_ALL,
+            context.scn,
+        )
+        if self._drawing is None or not self._drawing.draw():
+            mujoco.mjr_render(self._viewport, context.scn, context.con)
+        mujoco.mjr_readPixels(self._pixels, None, self._viewport, context.con)
+        return self._pixels
+
+    def close(self) -> None:
+        if self._drawing is not None:
+            self._drawing.close()

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from pirig.sim import memory
 from pirig.sim.boot import Libero
 from pirig.sim.suites import Task
 
@@ -74,6 +75,7 @@ def _noted_compilation(libero: Libero) -> Generator[dict[str, np.ndarray]]:
         compile_model(problem, *args, **kwargs)
         model = problem.sim.model
         noted.update({name: getattr(model, name).copy() for name in ("body_pos", "body_quat", "site_rgba")})
+        memory.forget_description()  # before the render context takes as much again
 
     base._initialize_sim = compile_and_note
     try:

@@ -46,7 +46,7 @@ class ArmControl:
         self._low, self._high = robot.torque_limits
         nv = self._model.nv
         self._masses = np.zeros((nv, nv))
-        self._jacobian_position, self._jacobian_rotation = np.zeros((3, nv)), np.zeros((3, nv))
+        self._linear, self._angular = np.zeros((3, nv)), np.zeros((3, nv))  # Jacobians
 
     def bind(self) -> None:
         """After a reset. Raises StartError for another controller than LIBERO's."""
@@ -56,13 +56,15 @@ class ArmControl:
         site, data = self._model.site(c.eef_name).id, self._data
         self._site = site
         self._position, self._rotation = data.site_xpos[site], data.site_xmat[site].reshape(3, 3)  # live views
+        self._coordinates, self._velocity, self._bias = data.qpos, data.qvel, data.qfrc_bias
+        self._ctrl, self._sparse_masses = data.ctrl, data.qM
         self._qpos, self._dofs = np.array(c.qpos_index), np.array(c.qvel_index)
         # what the controller saw when it was made
         self._ee_position, self._ee_rotation = c.ee_pos.copy(), c.ee_ori_mat.copy()
         self._ee_velocity, self._ee_spin = c.ee_pos_vel.copy(), c.ee_ori_vel.copy()
         self._joint_position, self._joint_velocity = c.joint_pos.copy(), c.joint_vel.copy()
-        self._jacobian = np.ascontiguousarray(c.J_full.T)  # [7, 6]
-        self._mass = np.ascontiguousarray(c.mass_matrix.T)  # [7, 7], transposed
+        self._linear[:, self._dofs], self._angular[:, self._dofs] = c.J_pos, c.J_ori
+        self._masses[np.ix_(self._dofs, self._dofs)] = c.mass_matrix
         self._stale = False
         self._grip = np.zeros(len(self._fingers))
 
@@ -81,7 +83,7 @@ class ArmControl:
             c.set_goal(self._action[:6])
             self._closing = self._finger_speed * np.sign(self._action[6:])
             self._new_goal = False
-        force, torque, force_mass, torque_mass, null = _operational_space(
+        force, torque, force_mass, torque_mass, null, jacobian = _operational_space(
             c.goal_pos,
             c.goal_ori,
             self._ee_position,
@@ -90,31 +92,29 @@ class ArmControl:
             self._ee_spin,
             c.kp,
             c.kd,
-            self._jacobian,
-            self._mass,
+            self._linear,
+            self._angular,
+            self._masses,
+            self._dofs,
             c.initial_joint,
             self._joint_position,
             self._joint_velocity,
         )
         wrench = np.concatenate((np.dot(force_mass, force), np.dot(torque_mass, torque)))
-        torques = np.dot(self._jacobian, wrench) + data.qfrc_bias[self._dofs] + null
-        self._grip = np.clip(self._grip + self._closing, -1.0, 1.0)
-        data.ctrl[self._fingers] = self._finger_middle + self._finger_reach * self._grip
-        data.ctrl[self._arm] = np.clip(torques, self._low, self._high)
+        torques = np.dot(jacobian, wrench) + self._bias[self._dofs] + null
+        self._grip = np.minimum(np.maximum(self._grip + self._closing, -1.0), 1.0)
+        self._ctrl[self._fingers] = self._finger_middle + self._finger_reach * self._grip
+        self._ctrl[self._arm] = np.minimum(np.maximum(torques, self._low), self._high)
         mujoco.mj_step2(model, data)
         self._stale = True
 
     def _observe(self) -> None:
         model, data = self._model, self._data
-        mujoco.mj_jacSite(model, data, self._jacobian_position, self._jacobian_rotation, self._site)
-        mujoco.mj_fullM(model, self._masses, data.qM)
+        mujoco.mj_jacSite(model, data, self._linear, self._angular, self._site)
+        mujoco.mj_fullM(model, self._masses, self._sparse_masses)
         self._ee_position, self._ee_rotation = self._position.copy(), self._rotation.copy()
-        self._ee_velocity = np.dot(self._jacobian_position, data.qvel)
-        self._ee_spin = np.dot(self._jacobian_rotation, data.qvel)
-        self._joint_position, self._joint_velocity = data.qpos[self._qpos], data.qvel[self._dofs]
-        self._jacobian[:, :3] = self._jacobian_position[:, self._dofs].T
-        self._jacobian[:, 3:] = self._jacobian_rotation[:, self._dofs].T
-        self._mass[:] = self._masses[self._dofs][:, self._dofs].T
+        self._ee_velocity, self._ee_spin = np.dot(self._linear, self._velocity), np.dot(self._angular, self._velocity)
+        self._joint_position, self._joint_velocity = self._coordinates[self._qpos], self._velocity[self._dofs]
 
 
 @numba.jit(nopython=True, cache=True)
@@ -127,22 +127,31 @@ def _operational_space(
     spin: np.ndarray,
     stiffness: np.ndarray,
     damping: np.ndarray,
-    jacobian: np.ndarray,
-    mass: np.ndarray,
+    linear: np.ndarray,
+    angular: np.ndarray,
+    masses: np.ndarray,
+    dofs: np.ndarray,
     rest: np.ndarray,
     joint_position: np.ndarray,
     joint_velocity: np.ndarray,
 ) -> tuple[np.ndarray, ...]:
-    """Force [N] and torque [N m] wanted, their mass matrices [3, 3], and null-space torques [7].
+    """Force [N] and torque [N m] wanted, their mass matrices [3, 3], null-space torques [7], and the Jacobian [7, 6].
 
-    `jacobian` [7, 6] and `mass` [7, 7] are transposed: robosuite's own are in Fortran order, which BLAS sees.
+    `linear` and `angular`: Jacobians [3, V] of all degrees of freedom; `masses` [V, V]; `dofs`: which are the arm's.
     """
-    full, m = jacobian.T, mass.T
-    linear, angular = np.empty((7, 3)).T, np.empty((7, 3)).T
-    linear[:], angular[:] = full[:3], full[3:]
+    count = len(dofs)
+    jacobian, mass = np.empty((count, 6)), np.empty((count, count))
+    force_jacobian, torque_jacobian = np.empty((count, 3)), np.empty((count, 3))
+    for i in range(count):
+        for k in range(3):
+            force_jacobian[i, k] = jacobian[i, k] = linear[k, dofs[i]]
+            torque_jacobian[i, k] = jacobian[i, 3 + k] = angular[k, dofs[i]]
+        for j in range(count):
+            mass[i, j] = masses[dofs[j], dofs[i]]
+    m = mass.T  # robosuite's are in Fortran order, which BLAS sees
     error = orientation_error(goal_rotation, rotation)
     force = (goal_position - position) * stiffness[:3] + -velocity * damping[:3]
     torque = error * stiffness[3:] + -spin * damping[3:]
-    _, force_mass, torque_mass, nullspace = opspace_matrices(m, full, linear, angular)
+    _, force_mass, torque_mass, nullspace = opspace_matrices(m, jacobian.T, force_jacobian.T, torque_jacobian.T)
     null = nullspace_torques(m, nullspace, rest, joint_position, joint_velocity)
-    return force, torque, force_mass, torque_mass, null
+    return force, torque, force_mass, torque_mass, null, jacobian

@@ -18,6 +18,7 @@ from typing import Any
 import mujoco as _mujoco
 import numpy as np
 
+from pirig.sim import memory
 from pirig.sim.boot import Libero
 from pirig.sim.building import CAMERA_SIZE, build
 from pirig.sim.control import ArmControl
@@ -42,6 +43,8 @@ class FastScene:
         self._control = ArmControl(problem)
         problem.check_contact = _Contacts(self._model, self._data)
         self._renderer = Renderer(problem.sim, CAMERA_SIZE)
+        memory.forget_textures(self._model)
+        memory.return_freed()
         robot = problem.robots[0]
         self._hand, self._hand_site = self._model.body(robot.robot_model.eef_name).id, robot.eef_site_id
         self._fingers = np.array(robot._ref_gripper_joint_pos_indexes)

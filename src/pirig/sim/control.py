@@ -43,7 +43,6 @@ class ArmControl:
         self._finger_middle, self._finger_reach = 0.5 * (high + low), 0.5 * (high - low)
         self._finger_speed = np.array([-1.0, 1.0]) * gripper.speed
         self._arm = np.array(robot._ref_joint_actuator_indexes)
-        self._low, self._high = robot.torque_limits
         nv = self._model.nv
         self._masses = np.zeros((nv, nv))
         self._linear, self._angular = np.zeros((3, nv)), np.zeros((3, nv))  # Jacobians
@@ -51,18 +50,32 @@ class ArmControl:
     def bind(self) -> None:
         """After a reset. Raises StartError for another controller than LIBERO's."""
         self._controller = c = self._robot.controller
-        if c.name != "OSC_POSE" or c.impedance_mode != "fixed" or not (c.uncoupling and c.use_delta):
-            raise StartError(f"the fast simulator knows LIBERO's controller only; found {c.name}; use the reference")
+        plain = c.interpolator_pos is None and c.interpolator_ori is None and c.uncoupling and c.use_delta
+        if c.name != "OSC_POSE" or c.impedance_mode != "fixed" or not plain:
+            raise StartError(
+                f"the fast simulator knows LIBERO's own OSC_POSE controller only; found {c.name}, {c.impedance_mode}; "
+                "use --simulator reference"
+            )
         site, data = self._model.site(c.eef_name).id, self._data
         self._site = site
         self._position, self._rotation = data.site_xpos[site], data.site_xmat[site].reshape(3, 3)  # live views
-        self._coordinates, self._velocity, self._bias = data.qpos, data.qvel, data.qfrc_bias
-        self._ctrl, self._sparse_masses = data.ctrl, data.qM
+        self._coordinates, self._velocities = data.qpos, data.qvel
         self._qpos, self._dofs = np.array(c.qpos_index), np.array(c.qvel_index)
+        self._actuators = (
+            data.qfrc_bias,
+            self._dofs,
+            data.ctrl,
+            self._arm,
+            *(np.array(limit, np.float64) for limit in self._robot.torque_limits),
+            self._fingers,
+            self._finger_middle,
+            self._finger_reach,
+        )
         # what the controller saw when it was made
-        self._ee_position, self._ee_rotation = c.ee_pos.copy(), c.ee_ori_mat.copy()
-        self._ee_velocity, self._ee_spin = c.ee_pos_vel.copy(), c.ee_ori_vel.copy()
-        self._joint_position, self._joint_velocity = c.joint_pos.copy(), c.joint_vel.copy()
+        coordinates, velocities = np.zeros(self._model.nq), np.zeros(self._model.nv)
+        coordinates[self._qpos], velocities[self._dofs] = c.joint_pos, c.joint_vel
+        self._seen = c.ee_pos.copy(), c.ee_ori_mat.copy(), coordinates, velocities
+        self._speeds = c.ee_pos_vel.copy(), c.ee_ori_vel.copy()
         self._linear[:, self._dofs], self._angular[:, self._dofs] = c.J_pos, c.J_ori
         self._masses[np.ix_(self._dofs, self._dofs)] = c.mass_matrix
         self._stale = False
@@ -77,44 +90,33 @@ class ArmControl:
         mujoco.mj_forward(model, data)
         if self._stale:
             mujoco.mj_forwardSkip(model, data, _VELOCITY, _NO_SENSORS)
-            self._observe()
+            mujoco.mj_jacSite(model, data, self._linear, self._angular, self._site)
+            mujoco.mj_fullM(model, self._masses, data.qM)
+            self._seen = self._position, self._rotation, self._coordinates, self._velocities
+            self._speeds = np.dot(self._linear, self._velocities), np.dot(self._angular, self._velocities)
         if self._new_goal:
-            c.ee_pos, c.ee_ori_mat, c.new_update = self._ee_position, self._ee_rotation, False
+            c.ee_pos, c.ee_ori_mat, c.new_update = self._seen[0], self._seen[1], False
             c.set_goal(self._action[:6])
             self._closing = self._finger_speed * np.sign(self._action[6:])
             self._new_goal = False
         force, torque, force_mass, torque_mass, null, jacobian = _operational_space(
             c.goal_pos,
             c.goal_ori,
-            self._ee_position,
-            self._ee_rotation,
-            self._ee_velocity,
-            self._ee_spin,
+            *self._seen,
+            *self._speeds,
             c.kp,
             c.kd,
             self._linear,
             self._angular,
             self._masses,
+            self._qpos,
             self._dofs,
             c.initial_joint,
-            self._joint_position,
-            self._joint_velocity,
         )
         wrench = np.concatenate((np.dot(force_mass, force), np.dot(torque_mass, torque)))
-        torques = np.dot(jacobian, wrench) + self._bias[self._dofs] + null
-        self._grip = np.minimum(np.maximum(self._grip + self._closing, -1.0), 1.0)
-        self._ctrl[self._fingers] = self._finger_middle + self._finger_reach * self._grip
-        self._ctrl[self._arm] = np.minimum(np.maximum(torques, self._low), self._high)
+        _actuate(np.dot(jacobian, wrench), null, self._closing, self._grip, *self._actuators)
         mujoco.mj_step2(model, data)
         self._stale = True
-
-    def _observe(self) -> None:
-        model, data = self._model, self._data
-        mujoco.mj_jacSite(model, data, self._linear, self._angular, self._site)
-        mujoco.mj_fullM(model, self._masses, self._sparse_masses)
-        self._ee_position, self._ee_rotation = self._position.copy(), self._rotation.copy()
-        self._ee_velocity, self._ee_spin = np.dot(self._linear, self._velocity), np.dot(self._angular, self._velocity)
-        self._joint_position, self._joint_velocity = self._coordinates[self._qpos], self._velocity[self._dofs]
 
 
 @numba.jit(nopython=True, cache=True)
@@ -123,6 +125,8 @@ def _operational_space(
     goal_rotation: np.ndarray,
     position: np.ndarray,
     rotation: np.ndarray,
+    coordinates: np.ndarray,
+    velocities: np.ndarray,
     velocity: np.ndarray,
     spin: np.ndarray,
     stiffness: np.ndarray,
@@ -130,14 +134,14 @@ def _operational_space(
     linear: np.ndarray,
     angular: np.ndarray,
     masses: np.ndarray,
+    places: np.ndarray,
     dofs: np.ndarray,
     rest: np.ndarray,
-    joint_position: np.ndarray,
-    joint_velocity: np.ndarray,
 ) -> tuple[np.ndarray, ...]:
     """Force [N] and torque [N m] wanted, their mass matrices [3, 3], null-space torques [7], and the Jacobian [7, 6].
 
-    `linear` and `angular`: Jacobians [3, V] of all degrees of freedom; `masses` [V, V]; `dofs`: which are the arm's.
+    `coordinates`, `velocities`, the Jacobians `linear` and `angular` [3, V] and `masses` [V, V] are the whole scene's;
+    `places` and `dofs` say which of them are the arm's.
     """
     count = len(dofs)
     jacobian, mass = np.empty((count, 6)), np.empty((count, count))
@@ -153,5 +157,29 @@ def _operational_space(
     force = (goal_position - position) * stiffness[:3] + -velocity * damping[:3]
     torque = error * stiffness[3:] + -spin * damping[3:]
     _, force_mass, torque_mass, nullspace = opspace_matrices(m, jacobian.T, force_jacobian.T, torque_jacobian.T)
-    null = nullspace_torques(m, nullspace, rest, joint_position, joint_velocity)
+    null = nullspace_torques(m, nullspace, rest, coordinates[places], velocities[dofs])
     return force, torque, force_mass, torque_mass, null, jacobian
+
+
+@numba.jit(nopython=True, cache=True)
+def _actuate(
+    torques: np.ndarray,
+    null: np.ndarray,
+    closing: np.ndarray,
+    grip: np.ndarray,
+    bias: np.ndarray,
+    dofs: np.ndarray,
+    control: np.ndarray,
+    arm: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    fingers: np.ndarray,
+    middle: np.ndarray,
+    reach: np.ndarray,
+) -> None:
+    """Moves the gripper's setting `grip` a step, and writes what arm and fingers are to do into `control`."""
+    for i in range(len(arm)):
+        control[arm[i]] = min(max(torques[i] + bias[dofs[i]] + null[i], low[i]), high[i])
+    for i in range(len(fingers)):
+        grip[i] = min(max(grip[i] + closing[i], -1.0), 1.0)
+        control[fingers[i]] = middle[i] + reach[i] * grip[i]

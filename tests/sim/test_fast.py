@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import simulators
-from pirig.sim import triangles
+from pirig.sim import meshes, triangles
 from pirig.types import EpisodeSpec
 
 A, B = EpisodeSpec("libero_goal", 3, 0, 7), EpisodeSpec("libero_goal", 3, 4, 7)
@@ -63,7 +63,7 @@ def flat_mesh(corners):
     """`corners`: float32[F, 3, 3], x and y in pixels, at the depth of z."""
     count = len(corners)
     index = np.arange(3 * count).reshape(count, 3)
-    return triangles.Meshes(
+    return meshes.Meshes(
         np.zeros((3 * count, 8), np.float32),
         index.astype(np.uint32),
         np.ascontiguousarray(corners.reshape(-1, 3).T),
@@ -76,7 +76,7 @@ def flat_mesh(corners):
 
 def kept(corners, *, turn=1.0, solid=False):
     """Indices of the triangles that `visible` keeps, seen by a camera for which a point (x, y, z) is at (x, y) / z."""
-    meshes = flat_mesh(corners)
+    mesh = flat_mesh(corners)
     count = len(corners)
     out, runs = np.zeros(3 * count + 9, np.uint32), np.zeros((count // triangles.SEGMENT + 2, 3), np.int64)
     to_pixels = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 1, 0]], np.float32)
@@ -89,11 +89,11 @@ def kept(corners, *, turn=1.0, solid=False):
         0.01,
         np.array([0.0, 0.0, SIZE, SIZE]),
         SAMPLES,
-        meshes.vertices,
-        meshes.faces,
-        meshes.triangles,
-        meshes.vertex_range,
-        meshes.face_range,
+        mesh.vertices,
+        mesh.faces,
+        mesh.triangles,
+        mesh.vertex_range,
+        mesh.face_range,
         np.zeros((3 * count, 3), np.float32),
         np.zeros(3 * count, np.int32),
         np.zeros(count, np.int32),

@@ -4,6 +4,7 @@ Each function runs in a process of its own, and returns plain arrays.
 """
 
 import dataclasses
+import logging
 import resource
 
 import numpy as np
@@ -105,6 +106,22 @@ def rendered_twice(spec: EpisodeSpec, backend: str, looks: int) -> list[tuple[np
             pairs.append((ours, scene.built.problem.sim.render(camera_name=camera, width=256, height=256)))
     env.close()
     return pairs
+
+
+def wrong_drawing(spec: EpisodeSpec) -> tuple[list[str], bool]:
+    """What is logged, and whether images are MuJoCo's, where drawing goes wrong."""
+    logged: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    setattr(handler, "emit", lambda record: logged.append(record.getMessage()))  # noqa: B010
+    logging.getLogger("pirig.sim").addHandler(handler)
+    env = LiberoEnvironment(settings())
+    env.reset(spec)
+    renderer, sim = env._scene._renderer, env._scene.built.problem.sim
+    renderer._drawing.draw = lambda: True  # and nothing is drawn
+    images = [renderer.image("agentview").copy() for _ in range(2)]
+    expected = sim.render(camera_name="agentview", width=256, height=256)
+    env.close()
+    return logged, all(np.array_equal(image, expected) for image in images)
 
 
 def outcomes_in_order(specs: list[EpisodeSpec], protocol: Seeding) -> list[tuple[bytes, bytes]]:

@@ -44,6 +44,11 @@ def test_images_are_mujocos_own_in_every_kind_of_scene(processes, backend):
     assert different_images(processes, RENDERED_ALL, backend, looks=10) == []
 
 
+def test_where_the_drawing_is_not_mujocos_mujoco_draws(processes):
+    logged, equal = processes.submit(simulators.wrong_drawing, A).result()
+    assert equal and len(logged) == 1 and "pixels are not MuJoCo's under llvmpipe" in logged[0]
+
+
 def different_images(processes, tasks, backend, looks):
     specs = [EpisodeSpec(suite, task_id, 2, 7) for suite, task_id in tasks]
     futures = {spec.key: processes.submit(simulators.rendered_twice, spec, backend, looks) for spec in specs}

@@ -11,7 +11,6 @@ Law: equal pixels. What LIBERO has no example of (shadows, skins, several transl
 """
 
 import ctypes
-import dataclasses
 from typing import Any
 
 import mujoco as _mujoco
@@ -187,7 +186,7 @@ class SoftwareDrawing:
         gl.glEnable(GL.GL_BLEND)
         gl.glBlendFunc(GL.GL_SRC_ALPHA, GL.GL_ONE_MINUS_SRC_ALPHA)
         for _ in range(2):
-            self._painter.draw(frame, which, colours, dataclasses.replace(sight, solid=False))
+            self._painter.draw(frame, which, colours, sight)
         gl.glDepthMask(1)
         gl.glDisable(GL.GL_BLEND)
 

@@ -64,7 +64,6 @@ class Sight:
     turn: float  # 1, or -1 in a mirror
     window: np.ndarray  # float64[4], the part of the image that is drawn to: left, bottom, right, top [pixels]
     half_space: np.ndarray  # float64[4]: only where half_space · (x, y, z, 1) >= 0 in the world
-    solid: bool = True  # of what lies behind one another, only the first is seen
 
 
 class Painter:
@@ -84,9 +83,10 @@ class Painter:
                 for first, count in meshes.vertex_range
             ]
         )
-        self._rooms = (-1, -1)
+        most = int(meshes.vertex_range[:, 1].max(initial=0))
+        self._projected, self._codes = np.empty((most, 2), np.float32), np.empty(most, np.int32)
+        self._indices = np.empty(0, np.uint32)
         self._samples = self._sample_positions()
-        self._front = np.empty((size, size, len(self._samples)), np.float32)
         self._to_pixels = np.diag((size / 2, size / 2, 1.0, 1.0))
         self._to_pixels[:2, 3] = size / 2
         self._buffer = np.zeros(1, np.uint32)
@@ -179,14 +179,17 @@ class Painter:
         of = which[geoms["type"][which] == MESH]
         mesh = (geoms["dataid"][of] // 2).astype(np.int64)
         faces = meshes.face_range[mesh, 1]
-        self._make_room(int(meshes.vertex_range[mesh, 1].sum()), int(faces.sum()), int((faces // SEGMENT + 2).sum()))
+        most = int((faces // SEGMENT + 2).sum())
+        if 3 * (faces.sum() + most) > len(self._indices):
+            self._indices = np.empty(3 * int(faces.sum() + most), np.uint32)
+        found = np.empty((most, 3), np.int64)
         number = visible(
             mesh,
             (self._to_pixels @ sight.to_clip @ frame.frames[of]).astype(np.float32),
             (sight.half_space @ frame.frames[of]).astype(np.float32),
             sight.turn,
-            sight.solid,
             frame.near,
+            self._size,
             sight.window,
             self._samples,
             meshes.vertices,
@@ -196,25 +199,14 @@ class Painter:
             meshes.face_range,
             self._projected,
             self._codes,
-            self._candidates,
-            self._front,
             self._indices,
-            self._runs,
+            found,
         )
         runs: dict[int, list[tuple[int, int]]] = {}
         keys = of.tolist()
-        for n, start, count in self._runs[:number].tolist():
+        for n, start, count in found[:number].tolist():
             runs.setdefault(keys[n], []).append((start, count))
         return runs
-
-    def _make_room(self, vertices: int, faces: int, runs: int) -> None:
-        """Scratch memory for `visible`. Kept, because fresh memory costs more than what is done in it."""
-        if vertices > self._rooms[0] or faces > self._rooms[1]:
-            self._rooms = vertices, faces
-            self._projected, self._codes = np.empty((vertices, 3), np.float32), np.empty(vertices, np.int32)
-            self._candidates = np.empty(faces, np.int32)
-            self._indices = np.empty(3 * (faces + runs), np.uint32)
-        self._runs = np.empty((runs, 3), np.int64)
 
     def _texture(self, geom: np.ndarray, on: bool) -> None:
         material, explicit = int(geom["matid"]), bool(geom["texcoord"])

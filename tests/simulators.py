@@ -4,6 +4,8 @@ Each function runs in a process of its own, and returns plain arrays.
 """
 
 import dataclasses
+import logging
+import resource
 
 import numpy as np
 
@@ -12,15 +14,15 @@ from pirig.evaluation.episode import run_episode
 from pirig.policies import baselines
 from pirig.policies.scripted import ScriptedPolicy
 from pirig.sim import assets, boot, gl, suites
-from pirig.sim.libero import LiberoEnvironment
+from pirig.sim.libero import CAMERAS, LiberoEnvironment
 from pirig.sim.privileged import PrivilegedView
-from pirig.types import STANDARD_OBSERVATIONS, EpisodeSpec, Rules
+from pirig.types import STANDARD_OBSERVATIONS, EpisodeSpec, Rules, Seeding, Simulator
 
 DUMMY = [0.0] * 6 + [-1.0]
 
 
-def settings() -> boot.Settings:
-    backend = gl.choose(envvars.get("MUJOCO_GL")).backend
+def settings(backend: str = "") -> boot.Settings:
+    backend = gl.choose(backend or envvars.get("MUJOCO_GL")).backend
     return boot.Settings(backend, assets.locate(envvars.get("PIRIG_LIBERO_ASSETS")), envvars.cache_dir())
 
 
@@ -33,6 +35,7 @@ class Trace:
     states: list[np.ndarray]  # time, qpos, qvel after set_init_state and after each step
     images: list[np.ndarray]  # both cameras side by side
     proprioception: list[np.ndarray]
+    successes: list[bool]
 
 
 def plain_episode(spec: EpisodeSpec, actions: np.ndarray) -> Trace:
@@ -40,32 +43,93 @@ def plain_episode(spec: EpisodeSpec, actions: np.ndarray) -> Trace:
     env = _plain_environment(spec, camera_heights=256, camera_widths=256)
     env.seed(spec.seed + spec.trial)
     env.reset()
-    obs = env.set_init_state(suites.initial_state(spec))
-    trace = Trace([env.get_sim_state()], [], [])
-    for action in [DUMMY] * 10 + actions.tolist():
-        obs, _, _, _ = env.step(action)
-        trace.states.append(env.get_sim_state())
-        trace.images.append(_reference_images(obs))
-        trace.proprioception.append(_reference_state(obs))
+    trace = _plain_trace(env, spec, actions, look_every=1)
     env.close()
     return trace
 
 
-def our_episode(spec: EpisodeSpec, actions: np.ndarray, look_every: int) -> Trace:
+def our_episode(spec: EpisodeSpec, actions: np.ndarray, look_every: int, simulator: Simulator = "fast") -> Trace:
     """Looks at every `look_every`-th step only; the lists of what is seen hold those steps alone."""
+    env = LiberoEnvironment(settings(), simulator=simulator)
+    trace = _our_trace(env, spec, actions, look_every)
+    env.close()
+    return trace
+
+
+def plain_trials(suite: str, task_id: int, trials: list[int], seed: int, protocol: Seeding, steps: int) -> list[Trace]:
+    """Trial after trial in one environment. openpi: seeded once, as the reference does it; else a new one for each.
+
+    Images and proprioception of each 5th step only.
+    """
+    made, env = [], None
+    for trial in trials:
+        spec = EpisodeSpec(suite, task_id, trial, seed)
+        if env is None:
+            env = _plain_environment(spec, camera_heights=256, camera_widths=256)
+            env.seed(seed if protocol == "openpi" else seed + trial)
+        env.reset()
+        made.append(_plain_trace(env, spec, random_actions(steps), look_every=5))
+        if protocol == "per-episode":
+            env.close()
+            env = None
+    return made
+
+
+def our_trials(suite: str, task_id: int, trials: list[int], seed: int, protocol: Seeding, steps: int) -> list[Trace]:
+    env = LiberoEnvironment(settings(), seeding=protocol)
+    made = [_our_trace(env, EpisodeSpec(suite, task_id, t, seed), random_actions(steps), look_every=5) for t in trials]
+    env.close()
+    return made
+
+
+def our_memory(spec: EpisodeSpec, episodes: int) -> list[int]:
+    """Resident memory [bytes] after each episode, of a few steps with a look."""
+    env = LiberoEnvironment(settings())
+    used = []
+    for trial in range(episodes):
+        _our_trace(env, dataclasses.replace(spec, trial=trial), random_actions(2), look_every=4)
+        with open("/proc/self/statm") as file:
+            used.append(int(file.read().split()[1]) * resource.getpagesize())
+    env.close()
+    return used
+
+
+def rendered_twice(spec: EpisodeSpec, backend: str, looks: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Both cameras at each 8th random step: as the fast simulator draws them, and as MuJoCo does."""
+    env = LiberoEnvironment(settings(backend))
+    env.reset(spec)
+    scene, pairs = env._scene, []
+    for i, action in enumerate(random_actions(8 * looks)):
+        env.step(action)
+        for camera in CAMERAS.values() if i % 8 == 0 else ():
+            ours = scene._renderer.image(camera).copy()
+            pairs.append((ours, scene.built.problem.sim.render(camera_name=camera, width=256, height=256)))
+    env.close()
+    return pairs
+
+
+def wrong_drawing(spec: EpisodeSpec) -> tuple[list[str], bool]:
+    """What is logged, and whether images are MuJoCo's, where drawing goes wrong."""
+    logged: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    setattr(handler, "emit", lambda record: logged.append(record.getMessage()))  # noqa: B010
+    logging.getLogger("pirig.sim").addHandler(handler)
     env = LiberoEnvironment(settings())
     env.reset(spec)
-    trace = Trace([env.state()], [], [])
-    for i, action in enumerate([*[DUMMY] * 10, *actions]):
-        look = STANDARD_OBSERVATIONS if (i + 1) % look_every == 0 else ()
-        seen = env.step(np.array(action), look).observation
-        trace.states.append(env.state())
-        if look:
-            pair = seen["observation/image"], seen["observation/wrist_image"]
-            trace.images.append(np.concatenate(pair, axis=1))
-            trace.proprioception.append(seen["observation/state"])
+    renderer, sim = env._scene._renderer, env._scene.built.problem.sim
+    renderer._drawing.draw = lambda: True  # and nothing is drawn
+    images = [renderer.image("agentview").copy() for _ in range(2)]
+    expected = sim.render(camera_name="agentview", width=256, height=256)
     env.close()
-    return trace
+    return logged, all(np.array_equal(image, expected) for image in images)
+
+
+def outcomes_in_order(specs: list[EpisodeSpec], protocol: Seeding) -> list[tuple[bytes, bytes]]:
+    """The last state and all images of each episode, one after another in one environment."""
+    env = LiberoEnvironment(settings(), seeding=protocol)
+    traces = [_our_trace(env, spec, random_actions(5), look_every=5) for spec in specs]
+    env.close()
+    return [(trace.states[-1].tobytes(), np.array(trace.images).tobytes()) for trace in traces]
 
 
 def plain_sequence(suite: str, task_id: int, trials: int, seed: int) -> dict[int, list[np.ndarray]]:
@@ -132,6 +196,34 @@ def our_baseline(specs: list[EpisodeSpec], rules: Rules, policy: str = "scripted
     env.close()
     assert not [result.error for result in results if result.error]
     return [(result.status == "success", result.steps) for result in results]
+
+
+def _plain_trace(env, spec: EpisodeSpec, actions: np.ndarray, look_every: int) -> Trace:
+    obs = env.set_init_state(suites.initial_state(spec))
+    trace = Trace([env.get_sim_state()], [], [], [])
+    for i, action in enumerate([DUMMY] * 10 + actions.tolist()):
+        obs, _, done, _ = env.step(action)
+        trace.states.append(env.get_sim_state())
+        trace.successes.append(bool(done))
+        if (i + 1) % look_every == 0:
+            trace.images.append(_reference_images(obs))
+            trace.proprioception.append(_reference_state(obs))
+    return trace
+
+
+def _our_trace(env: LiberoEnvironment, spec: EpisodeSpec, actions: np.ndarray, look_every: int) -> Trace:
+    env.reset(spec)
+    trace = Trace([env.state()], [], [], [])
+    for i, action in enumerate([*[DUMMY] * 10, *actions]):
+        look = STANDARD_OBSERVATIONS if (i + 1) % look_every == 0 else ()
+        step = env.step(np.array(action), look)
+        trace.states.append(env.state())
+        trace.successes.append(step.success)
+        if look:
+            pair = step.observation["observation/image"], step.observation["observation/wrist_image"]
+            trace.images.append(np.concatenate(pair, axis=1))
+            trace.proprioception.append(step.observation["observation/state"])
+    return trace
 
 
 def _plain_environment(spec: EpisodeSpec, **options):

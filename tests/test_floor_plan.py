@@ -26,6 +26,7 @@ EVERYTHING = {"cli"}
 HEAVY = {  # package -> where the modules are that may import it; what is not listed nobody may import
     "mujoco": ("sim/",),
     "robosuite": ("sim/",),
+    "numba": ("sim/",),
     "libero": ("sim/",),
     "bddl": ("sim/",),
     "OpenGL": ("sim/",),

@@ -31,6 +31,9 @@ Status = Literal["success", "failure", "error"]
 Seeding = Literal["per-episode", "openpi"]
 """How fixtures get their poses; see `sim.seeding`."""
 
+Simulator = Literal["fast", "reference"]
+"""Who steps LIBERO; the bits are the same. See `sim.libero`."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True, order=True)
 class EpisodeSpec:

@@ -29,6 +29,30 @@ def test_states_and_images_are_bit_identical(processes, suite, task_id):
     assert equal(always.proprioception, expected.proprioception)
 
 
+def test_the_reference_simulator_is_bit_identical_too(processes):
+    spec, actions = EpisodeSpec("libero_spatial", 0, 4, 7), simulators.random_actions(20)
+    plain = processes.submit(simulators.plain_episode, spec, actions)
+    ours = processes.submit(simulators.our_episode, spec, actions, 5, "reference").result()
+    assert equal(ours.states, plain.result().states) and equal(ours.images, plain.result().images[4::5])
+
+
+LONG = [*TASKS, ("libero_spatial", 5), ("libero_object", 5), ("libero_goal", 7), ("libero_10", 0), ("libero_90", 50)]
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("protocol", ["per-episode", "openpi"])
+@pytest.mark.parametrize(("suite", "task_id"), LONG)
+def test_long_episodes_are_bit_identical(processes, suite, task_id, protocol):
+    """Two consecutive trials of 220 random steps: every state, every success flag, every policy input."""
+    arguments = suite, task_id, [0, 1], 7, protocol, 220
+    plain = processes.submit(simulators.plain_trials, *arguments)
+    found = processes.submit(simulators.our_trials, *arguments).result()
+    for ours, expected in zip(found, plain.result(), strict=True):
+        assert len(ours.states) == 231 and len(ours.images) == 46
+        assert equal(ours.states, expected.states) and ours.successes == expected.successes
+        assert equal(ours.images, expected.images) and equal(ours.proprioception, expected.proprioception)
+
+
 @pytest.mark.parametrize(("suite", "task_id"), [("libero_goal", 3), ("libero_spatial", 4)])
 def test_the_openpi_protocol_shows_the_references_scenes_in_any_order(processes, suite, task_id):
     expected = processes.submit(simulators.plain_sequence, suite, task_id, 4, 7)

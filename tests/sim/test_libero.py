@@ -26,7 +26,8 @@ SHORT = Rules(max_steps=15, settle_action=suites.SETTLE_ACTION)
 
 def outcomes(specs, tmp_path, *, workers=1, policy="random", rules=SHORT):
     factory = LiberoWorkerFactory(
-        simulator=simulators.settings(),
+        settings=simulators.settings(),
+        simulator="fast",
         seeding="per-episode",
         resize=224,
         policy=PolicySource(policy, tmp_path, connect_timeout_s=10),

@@ -39,11 +39,11 @@ def run(argv: Sequence[str]) -> int:
     signals.raise_interrupted()
     names = suites.STANDARD_SUITES if flags.task_suite_name == "all" else (flags.task_suite_name,)
     planned = {suite: _plan(suite, flags) for suite in names}
-    simulator = _simulator()
+    settings = _settings()
     workers = _workers(flags, max(map(len, planned.values())))
-    in_process = workers == 0 and simulator.gl != "egl"  # CUDA and EGL must not share a process
+    in_process = workers == 0 and settings.gl != "egl"  # CUDA and EGL must not share a process
     with _source(flags, workers).started(in_process=in_process) as (policy, metadata):
-        run = _Run(simulator, policy, metadata, flags)
+        run = _Run(settings, policy, metadata, flags)
         complete = [_run_suite(suite, specs, run) for suite, specs in planned.items()]
     return 0 if all(complete) else _INCOMPLETE
 
@@ -59,7 +59,7 @@ def _plan(suite: str, flags: EvalArgs) -> list[EpisodeSpec]:
     return specs
 
 
-def _simulator() -> boot.Settings:
+def _settings() -> boot.Settings:
     choice = gl.choose(envvars.get("MUJOCO_GL"))
     _log.info("rendering with %s (%s)", choice.backend, choice.reason)
     folder = assets.locate(envvars.get("PIRIG_LIBERO_ASSETS"))
@@ -71,7 +71,7 @@ def _simulator() -> boot.Settings:
 class _Run:
     """What the suites of one call share."""
 
-    simulator: boot.Settings
+    settings: boot.Settings
     policy: source.PolicySource
     metadata: Metadata
     flags: EvalArgs
@@ -92,7 +92,8 @@ def _run_suite(suite: str, specs: list[EpisodeSpec], run: _Run) -> bool:
     with RunStore.open(directory, configuration, fresh=flags.fresh) as store:
         _log.info("run %s: %d episodes, results in %s", name, len(specs), directory)
         factory = LiberoWorkerFactory(
-            simulator=run.simulator,
+            settings=run.settings,
+            simulator=flags.simulator,
             seeding=flags.seeding,
             resize=flags.resize_size,
             policy=run.policy,
@@ -146,7 +147,7 @@ def _configuration(suite: str, rules: Rules, run: _Run) -> dict[str, Any]:
         "settle_steps": rules.settle_steps,
         "replan_steps": rules.replan_steps,
         "resize_size": flags.resize_size,
-        "gl": run.simulator.gl,
+        "gl": run.settings.gl,
         "versions": versions,
     }
     return json.loads(json.dumps(configuration, default=lambda x: x.tolist() if hasattr(x, "tolist") else str(x)))

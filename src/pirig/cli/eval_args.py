@@ -8,7 +8,7 @@ import tyro
 
 from pirig.cli.model_args import ModelArgs
 from pirig.evaluation.worker import VideoChoice
-from pirig.types import Seeding
+from pirig.types import Seeding, Simulator
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +29,8 @@ class EvalArgs:
     seed: int = 7
     seeding: Seeding = "per-episode"
     """per-episode: the scene depends on seed and trial; openpi: as the reference's sequential evaluator shows it"""
+    simulator: Simulator = "fast"
+    """fast, or reference: robosuite's own stepping, many times slower; the results are the same, bit for bit"""
     replan_steps: int | None = None
     """actions executed of each chunk; default: what the policy asks for, else 5"""
     num_steps_wait: int = 10

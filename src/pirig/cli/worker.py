@@ -9,16 +9,17 @@ import numpy as np
 from pirig.cli.source import PolicySource
 from pirig.evaluation.worker import EpisodeWorker
 from pirig.serving.heap import keep_freed_memory
-from pirig.sim import boot
+from pirig.sim import boot, compiled
 from pirig.sim.libero import LiberoEnvironment
-from pirig.types import EpisodeSpec, Rules, Seeding
+from pirig.types import EpisodeSpec, Rules, Seeding, Simulator
 
 
 @dataclasses.dataclass(frozen=True)
 class LiberoWorkerFactory:
     """Implements interfaces.WorkerFactory; pickles."""
 
-    simulator: boot.Settings
+    settings: boot.Settings
+    simulator: Simulator
     seeding: Seeding
     resize: int
     policy: PolicySource
@@ -28,7 +29,8 @@ class LiberoWorkerFactory:
 
     def __call__(self, index: int) -> EpisodeWorker:
         keep_freed_memory()
-        env = LiberoEnvironment(self.simulator, seeding=self.seeding, resize=self.resize)
+        env = LiberoEnvironment(self.settings, seeding=self.seeding, resize=self.resize, simulator=self.simulator)
+        compiled.once(self.settings.cache, lambda: self._use_everything(env))
         return EpisodeWorker(
             env,
             self.policy.open(index),
@@ -37,6 +39,10 @@ class LiberoWorkerFactory:
             save_video=self._save_video,
             describe=env.describe,
         )
+
+    def _use_everything(self, env: LiberoEnvironment) -> None:
+        env.reset(self.first)
+        env.step(np.array(self.rules[self.first.suite].settle_action))
 
     def _save_video(self, name: str, frames: Iterator[np.ndarray]) -> None:
         from pirig.sim.video import write_mp4  # where no video is wanted, imageio is not needed

@@ -37,6 +37,7 @@ class Libero:
     """The parts of LIBERO and robosuite that an environment is made of."""
 
     make: Any  # libero.libero.envs.OffScreenRenderEnv
+    MujocoEnv: Any  # robosuite.environments.base.MujocoEnv, the root of every problem's class
     RandomizationError: type[Exception]
     versions: dict[str, str]
 
@@ -79,9 +80,10 @@ def boot(settings: Settings) -> Libero:
         inner = importlib.import_module("libero.libero")
         inner._assets_path_cache = str(settings.assets)  # looked at before any download
         envs = importlib.import_module("libero.libero.envs")
+    base = importlib.import_module("robosuite.environments.base")
     errors = importlib.import_module("robosuite.utils.errors")
     versions = {name: importlib.import_module(name).__version__ for name in ("mujoco", "robosuite", "numpy", "numba")}
-    _booted = settings, Libero(envs.OffScreenRenderEnv, errors.RandomizationError, versions)
+    _booted = settings, Libero(envs.OffScreenRenderEnv, base.MujocoEnv, errors.RandomizationError, versions)
     return _booted[1]
 
 

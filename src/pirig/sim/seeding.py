@@ -14,23 +14,23 @@ list that the next resets draw from, so the k-th reset (from 0) draws from k + 2
 valid placement raises and is tried again, which is one more reset.
 """
 
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 
 from pirig.sim.boot import Libero
+from pirig.sim.building import Built
 from pirig.types import EpisodeSpec, Seeding
 
 
 class FixtureSeeding:
-    """Resets one built environment (`OffScreenRenderEnv.env`) as a protocol wants it."""
+    """Resets one built environment as a protocol wants it."""
 
-    def __init__(self, problem: Any, libero: Libero, protocol: Seeding):
-        self._problem, self._libero, self._protocol = problem, libero, protocol
-        self._initializers = list(problem.object_property_initializers)  # one copy, from the constructor
+    def __init__(self, built: Built, libero: Libero, protocol: Seeding, *, compiles: bool):
+        """`compiles`: reset as LIBERO does, compiling the model again; else by `Built.restart`."""
+        self._built, self._libero, self._protocol, self._compiles = built, libero, protocol, compiles
+        self._initializers = list(built.problem.object_property_initializers)  # one copy, from the constructor
         self._drawn: dict[int, list[tuple[dict, int]]] = {}  # seed -> generator and resets so far, before each trial
-        self._compiled: tuple[np.ndarray, np.ndarray] | None = None
-        self._watch_compilation()
 
     def reset(self, spec: EpisodeSpec) -> None:
         if self._protocol == "per-episode":
@@ -39,7 +39,7 @@ class FixtureSeeding:
         else:
             state, resets = self._before_trial(spec)
             np.random.set_state(state)
-        self._try_until_placed(resets, self._problem.reset)
+        self._try_until_placed(resets, self._compile if self._compiles else self._restart)
 
     def _before_trial(self, spec: EpisodeSpec) -> tuple[dict, int]:
         """The generator and the number of resets as the reference has them before this trial's reset."""
@@ -50,39 +50,23 @@ class FixtureSeeding:
         while len(known) <= spec.trial:
             state, resets = known[-1]
             np.random.set_state(state)
-            resets = self._try_until_placed(resets, self._draw_only)
+            resets = self._try_until_placed(resets, self._restart)
             known.append((np.random.get_state(legacy=False), resets))
         return known[spec.trial]
 
-    def _try_until_placed(self, resets: int, reset: Any) -> int:
+    def _try_until_placed(self, resets: int, reset: Callable[[int], None]) -> int:
         while True:
-            self._problem.object_property_initializers = self._initializers * (resets + 1)  # reset adds one more
             resets += 1
             try:
-                reset()
+                reset(resets)
             except self._libero.RandomizationError:
                 continue
             return resets
 
-    def _draw_only(self) -> None:
-        """Draws what a reset draws; after the first, without compiling the model again: 30 ms instead of 2.5 s."""
-        problem = self._problem
-        if self._compiled is None:
-            problem.reset()
-            return
-        problem.sim.model.body_pos[:], problem.sim.model.body_quat[:] = self._compiled
-        problem.object_property_initializers = problem.object_property_initializers + self._initializers
-        problem.sim.reset()
-        problem.sim.forward()
-        problem._reset_internal()
+    def _compile(self, copies: int) -> None:
+        self._built.problem.object_property_initializers = self._initializers * copies  # the reset adds one more
+        self._built.problem.reset()
 
-    def _watch_compilation(self) -> None:
-        """Keeps the body poses of a freshly compiled model, before the reset overwrites those of the fixtures."""
-        compile_model = self._problem._initialize_sim
-
-        def compile_and_note(*args: Any, **kwargs: Any) -> None:
-            compile_model(*args, **kwargs)
-            model = self._problem.sim.model
-            self._compiled = model.body_pos.copy(), model.body_quat.copy()
-
-        self._problem._initialize_sim = compile_and_note
+    def _restart(self, copies: int) -> None:
+        self._built.problem.object_property_initializers = self._initializers * (copies + 1)
+        self._built.restart()

@@ -1,0 +1,62 @@
+"""LIBERO's scene with robosuite's own stepping, looked at lazily: slow, and as close to the reference as can be.
+
+robosuite samples an observable inside the 25 substeps of a control step, so an image can't be rendered after the
+step. Instead each camera's sensor has a shutter: shut, it answers with black and costs nothing, and the instant at
+which robosuite asks it stays what it was.
+"""
+
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+
+from pirig.sim.boot import Libero
+from pirig.sim.building import build
+from pirig.sim.seeding import FixtureSeeding
+from pirig.sim.suites import Task
+from pirig.types import EpisodeSpec, Seeding
+
+
+class ReferenceScene:
+    """Implements sim.libero.Scene."""
+
+    def __init__(self, task: Task, libero: Libero, protocol: Seeding):
+        self.built = build(task, libero, cameras=True)
+        self._open: Collection[str] = ()
+        self._seeding = FixtureSeeding(self.built, libero, protocol, compiles=True)
+        self._fit_shutters()
+
+    def reset(self, spec: EpisodeSpec, state: np.ndarray, cameras: Collection[str]) -> dict[str, Any]:
+        # Not wrapper.reset(): it swallows every exception and tries for ever.
+        self._open = ()
+        self._seeding.reset(spec)
+        self._open = cameras
+        return self.built.wrapper.set_init_state(state)
+
+    def step(self, action: np.ndarray, cameras: Collection[str]) -> tuple[dict[str, Any], bool]:
+        self._open = cameras
+        raw, _, done, _ = self.built.wrapper.step(action)
+        return raw, bool(done)
+
+    def close(self) -> None:
+        self.built.wrapper.close()
+
+    def _fit_shutters(self) -> None:
+        """Each reset makes new sensors, so the maker is wrapped; the first reset replaces the constructor's."""
+        problem = self.built.problem
+        make = problem._create_camera_sensors
+
+        def make_with_shutter(cam_name: str, cam_w: int, cam_h: int, *args: Any, **kwargs: Any) -> Any:
+            sensors, names = make(cam_name, cam_w, cam_h, *args, **kwargs)
+            return [self._shutter(sensor, cam_name, (cam_h, cam_w, 3)) for sensor in sensors], names
+
+        problem._create_camera_sensors = make_with_shutter
+
+    def _shutter(self, sensor: Any, camera: str, shape: tuple[int, ...]) -> Any:
+        black = np.zeros(shape, np.uint8)
+
+        def shuttered(obs_cache: dict) -> np.ndarray:
+            return sensor(obs_cache) if camera in self._open else black
+
+        setattr(shuttered, "__modality__", sensor.__modality__)  # noqa: B010 - what robosuite's @sensor sets
+        return shuttered

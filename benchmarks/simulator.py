@@ -5,7 +5,8 @@
 
 The reference is a plain LIBERO loop as openpi's evaluator runs it: both cameras rendered and resized at each step. Each
 loop lives in a process of its own; they take turns every few steps, so that their ratios hold on a busy machine too.
-Times are CPU times of this machine, of episodes that run to the suite's limit. Prints a table and writes JSON.
+Times are CPU times of this machine, of episodes that run to the suite's limit; of a video, those of making its frames:
+the encoder, a process of its own, is the same for both. Prints a table and writes JSON.
 """
 
 import concurrent.futures

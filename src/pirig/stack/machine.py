@@ -7,7 +7,7 @@ import socket
 
 from pirig.stack.findings import Finding
 
-_WORKER_GIB, _MODEL_GIB = 2.0, 7.1  # measured: one simulator, and π0.5 in bfloat16 on a CPU
+_WORKER_GIB, _MODEL_GIB = 1.5, 7.1  # measured: one simulator, and π0.5 in bfloat16 on a CPU
 _CONTROL_GROUP = pathlib.Path("/sys/fs/cgroup")
 _CHECKPOINT_GIB = 11.6  # of pi05_libero, published
 _RESULTS_GIB = 2.0  # of 2000 episodes with videos
@@ -16,7 +16,7 @@ _RESULTS_GIB = 2.0  # of 2000 episodes with videos
 def memory() -> Finding:
     free_gib = _free_gib()
     if free_gib < _WORKER_GIB:
-        fix = "end other programs; one simulator takes 2 GiB"
+        fix = "end other programs; one simulator takes 1 to 1.5 GiB"
         return Finding("memory", "error", f"{free_gib:.1f} GiB are free", fix)
     simulators = int(free_gib / _WORKER_GIB)
     with_model = f", {max(0, int((free_gib - _MODEL_GIB) / _WORKER_GIB))} beside a model on the CPU"

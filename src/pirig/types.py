@@ -96,6 +96,8 @@ class EpisodeResult:
     timings: Timings = Timings()
     actions: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 0)))  # float64[policy steps, A]
     state_hash: str = ""  # of the simulator's final state; `Environment.state_hash`
+    trail: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.uint32))
+    """uint32[steps]: the beginning of the state's hash after each step, settle steps included; says where runs part"""
     error: str = ""  # traceback; only with status "error"
 
     def outcome(self) -> tuple[Status, int, str, bytes]:

@@ -3,6 +3,7 @@
 import functools
 import os
 import signal
+import time
 
 import numpy as np
 import pytest
@@ -69,9 +70,15 @@ def test_processes_give_what_one_process_gives(workers):
     assert {status for status, *_ in SERIAL.values()} == {"success", "failure"}
 
 
+class TakesItsTime(Worker):
+    def __call__(self, job):
+        time.sleep(0.3)
+        return super().__call__(job)
+
+
 def test_each_started_worker_is_heard_of():
     heard = []
-    list(ProcessExecutor(2, heard.append).run(Work(SPECS), Worker))
+    list(ProcessExecutor(2, heard.append).run(Work(SPECS), TakesItsTime))
     assert {description["index"] for description in heard} == {0, 1}
 
 

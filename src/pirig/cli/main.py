@@ -10,6 +10,8 @@ from pirig.errors import Interrupted, PirigError
 COMMANDS = {
     "eval": "run LIBERO episodes with a policy and report success rates",
     "serve": "serve a policy over a WebSocket",
+    "replay": "run recorded episodes again: check their states, make videos of them",
+    "verify": "run a sample of a run's episodes again, and say where they part, if they do",
     "report": "show the latest results of all suites, beside the published row",
     "stack": "run servers and simulators in containers, on all GPUs",
     "doctor": "say what is wrong with this machine, and how to mend it",

@@ -37,6 +37,7 @@ def run_episode(spec: EpisodeSpec, env: Environment, policy: Policy, rules: Rule
         timings=episode.timings(),
         actions=actions,
         state_hash=state_hash,
+        trail=np.array(episode.trail, np.uint32),
         error=error,
     )
 
@@ -77,6 +78,11 @@ def check_actions(answer: Any, rules: Rules) -> np.ndarray:
     return actions.astype(np.float64)
 
 
+def footprint(state_hash: str) -> int:
+    """32 bits of a state's hash."""
+    return int(state_hash[:8], 16)
+
+
 class _Episode:
     """The state of one pass through the loop."""
 
@@ -89,6 +95,7 @@ class _Episode:
         self._reset_s = self._simulation_s = self._inference_s = 0.0
         self.settled, self._chunks = 0, 0
         self.executed: list[np.ndarray] = []
+        self.trail: list[int] = []
 
     def run(self) -> bool:
         """Returns whether the task succeeded."""
@@ -145,5 +152,6 @@ class _Episode:
     def _advance(self, action: np.ndarray, look: Collection[str]) -> Step:
         start = time.perf_counter()
         step = self._env.step(action, look)
+        self.trail.append(footprint(self._env.state_hash()))
         self._simulation_s += time.perf_counter() - start
         return step

@@ -142,12 +142,14 @@ class RunStore:
 def _to_json(result: EpisodeResult) -> dict[str, Any]:
     row = {field.name: getattr(result, field.name) for field in dataclasses.fields(result)}
     row["spec"], row["timings"] = dataclasses.asdict(result.spec), dataclasses.asdict(result.timings)
-    return row | {"actions": _pack(result.actions)}
+    trail = base64.b64encode(result.trail.astype("<u4").tobytes()).decode()
+    return row | {"actions": _pack(result.actions), "trail": trail}
 
 
 def _from_json(row: dict[str, Any]) -> EpisodeResult:
     spec, timings, actions = EpisodeSpec(**row["spec"]), Timings(**row["timings"]), _unpack(row["actions"])
-    values: dict[str, Any] = {**row, "spec": spec, "timings": timings, "actions": actions}
+    trail = np.frombuffer(base64.b64decode(row["trail"], validate=True), "<u4")
+    values: dict[str, Any] = {**row, "spec": spec, "timings": timings, "actions": actions, "trail": trail}
     return EpisodeResult(**values)
 
 

@@ -1,0 +1,102 @@
+"""`pirig replay RUN EPISODE…`: runs recorded episodes again from their actions, checks every state, makes videos.
+
+pirig replay libero_goal-scripted-1a2b3c4d 3/17                          # task 3, trial 17
+pirig replay results/libero/runs/night failures --size 640
+pirig replay night all --camera frontview --size 480 --output pictures
+pirig replay night 0/0 --no-video                                        # checks only
+"""
+
+import dataclasses
+import logging
+import pathlib
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import tyro
+
+from pirig.cli import args, console, recorded, signals
+from pirig.errors import ConfigError, PirigError
+from pirig.evaluation.replay import frames, pictures, steps
+from pirig.evaluation.worker import video_name
+from pirig.sim.libero import LiberoEnvironment
+from pirig.types import EpisodeResult, Rules
+
+_log = logging.getLogger(__name__)
+_POLICYS_VIEW = ("agentview", 0)  # camera and size of the images that the policy saw
+
+
+@dataclasses.dataclass(frozen=True)
+class ReplayArgs:
+    run: tyro.conf.Positional[str]
+    """folder of a run, or its name"""
+    episodes: tyro.conf.Positional[tuple[str, ...]] = ("failures",)
+    """TASK/TRIAL, keys, failures or all"""
+    video: bool = True
+    camera: str = "agentview"
+    """agentview, robot0_eye_in_hand, frontview, birdview, sideview, …"""
+    size: int = 0
+    """width and height [pixels]; 0: agentview as the policy saw it"""
+    output: pathlib.Path | None = None
+    """folder for videos; default: data/libero/videos/RUN"""
+    runs: pathlib.Path = pathlib.Path("results/libero/runs")
+    """where runs are looked up by name"""
+
+
+def run(argv: Sequence[str]) -> int:
+    """Returns 0 where every episode ends as recorded, else 1. Raises ConfigError."""
+    console.log_to_stderr()
+    flags = args.parse(ReplayArgs, argv, prog="pirig replay", description=__doc__ or "")
+    signals.raise_interrupted()
+    if flags.size < 0 or flags.size > 4096 or (flags.camera != "agentview" and not flags.size):
+        raise ConfigError(f"--size is {flags.size}; expected 1 to 4096, or 0 for agentview as the policy saw it")
+    store = recorded.find_run(flags.run, flags.runs)
+    chosen = recorded.choose_episodes(store, flags.episodes)
+    if not chosen:
+        print("no such episodes: nothing to do")
+        return 0
+    output = flags.output or pathlib.Path("data/libero/videos") / store.directory.name
+    found = store.manifest["configuration"]
+    env = LiberoEnvironment(recorded.simulator_of(store), seeding=found["seeding"], resize=found["resize_size"])
+    wrong = 0
+    try:
+        for result in chosen:
+            wrong += not _replay(result, env, recorded.rules_of(store), flags, output)
+    finally:
+        env.close()
+    print(f"{len(chosen)} episodes replayed: {len(chosen) - wrong} as recorded, {wrong} not")
+    return 1 if wrong else 0
+
+
+def _replay(
+    result: EpisodeResult, env: LiberoEnvironment, rules: Rules, flags: ReplayArgs, output: pathlib.Path
+) -> bool:
+    path = output / _file_name(result, flags)
+    try:
+        if flags.video:
+            from pirig.sim.video import write_mp4
+
+            output.mkdir(parents=True, exist_ok=True)
+            write_mp4(path, _seen(result, env, rules, flags))
+        else:
+            for _ in steps(result, env, rules, ()):
+                pass
+    except ConfigError:
+        raise
+    except PirigError as e:
+        _log.error("%s", e)
+        return False
+    _log.info("%s: %d states as recorded%s", result.spec.key, result.steps, f"; {path}" if flags.video else "")
+    return True
+
+
+def _seen(result: EpisodeResult, env: LiberoEnvironment, rules: Rules, flags: ReplayArgs) -> Iterator[np.ndarray]:
+    if (flags.camera, flags.size) == _POLICYS_VIEW:
+        return frames(result, env, rules)
+    return pictures(result, env, rules, lambda: env.picture(flags.camera, flags.size, flags.size))
+
+
+def _file_name(result: EpisodeResult, flags: ReplayArgs) -> str:
+    name = video_name(result)
+    if (flags.camera, flags.size) == _POLICYS_VIEW:
+        return name
+    return f"{name.removesuffix('.mp4')}_{flags.camera}_{flags.size}.mp4"

@@ -1,0 +1,129 @@
+"""`pirig verify RUN`: runs a sample of a run's episodes again, in another order and with other workers, and compares.
+
+    pirig verify libero_goal-scripted-1a2b3c4d                 # ten episodes, the policy of the run
+    pirig verify night --sample 50 --workers 2 --policy-dir ./ckpt
+    pirig verify night --policy ws://gpu-box:8000              # in another mode: over a WebSocket
+
+Says identical, or the first step at which an episode parts from its record, and what parted: the policy's action, or
+the simulator's state.
+"""
+
+import dataclasses
+import logging
+import pathlib
+import random
+from collections.abc import Sequence
+from typing import Literal
+
+import tyro
+
+from pirig import envvars
+from pirig.cli import args, console, recorded, signals, source
+from pirig.cli.model_args import ModelArgs
+from pirig.cli.worker import LiberoWorkerFactory
+from pirig.errors import ConfigError
+from pirig.evaluation.divergence import first_difference
+from pirig.evaluation.executors import ProcessExecutor, SerialExecutor
+from pirig.evaluation.plan import Work
+from pirig.results.store import RunStore
+from pirig.sim import boot
+from pirig.stack import machine
+from pirig.types import EpisodeResult, Metadata
+
+_log = logging.getLogger(__name__)
+_DIFFERS = 1  # exit code
+
+
+@dataclasses.dataclass(frozen=True)
+class VerifyArgs:
+    run: tyro.conf.Positional[str]
+    """folder of a run, or its name"""
+    episodes: tyro.conf.Positional[tuple[str, ...]] = ()
+    """TASK/TRIAL, keys, failures or all; default: a random sample"""
+    sample: int = 10
+    sample_seed: int = 0
+    """decides which episodes, and their order"""
+    workers: int | Literal["auto"] = "auto"
+    """simulator processes; 0 runs everything in this process"""
+    policy: str = ""
+    """default: that of the run"""
+    policy_dir: str = ""
+    """checkpoint; default: the published one"""
+    model: tyro.conf.OmitArgPrefixes[ModelArgs] = dataclasses.field(default_factory=ModelArgs)
+    connect_timeout_s: float = 600.0
+    force: bool = False
+    """compare with a policy that says other things of itself than the run's"""
+    runs: pathlib.Path = pathlib.Path("results/libero/runs")
+    """where runs are looked up by name"""
+
+
+def run(argv: Sequence[str]) -> int:
+    """Returns 0 where all are identical, else 1. Raises PirigError."""
+    console.log_to_stderr()
+    flags = args.parse(VerifyArgs, argv, prog="pirig verify", description=__doc__ or "")
+    signals.raise_interrupted()
+    store = recorded.find_run(flags.run, flags.runs)
+    chosen = _choose(store, flags)
+    configuration = store.manifest["configuration"]
+    workers = min(machine.cores(), machine.simulators(), len(chosen)) if flags.workers == "auto" else flags.workers
+    workers = max(workers, 1) if flags.workers == "auto" else workers
+    settings = recorded.simulator_of(store)
+    in_process = workers == 0 and settings.gl != "egl"
+    with _source(configuration["policy"], flags, max(1, workers)).started(in_process=in_process) as (policy, metadata):
+        _refuse_another_policy(configuration["policy_metadata"], metadata, force=flags.force)
+        factory = LiberoWorkerFactory(
+            settings=settings,
+            simulator="fast",
+            seeding=configuration["seeding"],
+            resize=configuration["resize_size"],
+            policy=policy,
+            rules={configuration["suite"]: recorded.rules_of(store)},
+            first=chosen[0].spec,
+            videos=pathlib.Path(),
+        )
+        envvars.export(boot.PROCESS_VARIABLES, override=False)
+        executor = ProcessExecutor(workers) if workers else SerialExecutor()
+        was = {result.spec: result for result in chosen}
+        wrong = 0
+        for found in executor.run(Work(result.spec for result in chosen), factory):
+            assert isinstance(found, EpisodeResult)
+            wrong += not _tell(was[found.spec], found)
+    print(f"{len(chosen)} episodes run again: {len(chosen) - wrong} identical, {wrong} not")
+    return _DIFFERS if wrong else 0
+
+
+def _choose(store: RunStore, flags: VerifyArgs) -> list[EpisodeResult]:
+    """In another order than the run had."""
+    chosen = recorded.choose_episodes(store, flags.episodes or ("all",))
+    if not chosen:
+        raise ConfigError(f"run {store.directory.name} has no such episodes to verify")
+    random.Random(flags.sample_seed).shuffle(chosen)
+    return chosen if flags.episodes else chosen[: max(1, flags.sample)]
+
+
+def _source(recorded_policy: str, flags: VerifyArgs, workers: int) -> source.PolicySource:
+    name = source.choose(flags.policy or recorded_policy, headless=True, policy_config="", host="", port=0)
+    model = None
+    if source.is_model(name):
+        model = source.model_source(name, flags.policy_dir, flags.model, max_batch=workers, auto=True)
+    return source.PolicySource(name, flags.runs, flags.connect_timeout_s, model)
+
+
+def _refuse_another_policy(was: Metadata, now: Metadata, *, force: bool) -> None:
+    changed = [f"{key}: {was.get(key)!r} there, {now.get(key)!r} here" for key in sorted({*was, *now})
+               if was.get(key) != now.get(key)]  # fmt: skip
+    if changed and not force:
+        raise ConfigError(
+            "this is not the policy of the run (--force compares all the same):\n  " + "\n  ".join(changed)
+        )
+    if changed:
+        _log.warning("another policy: %s", "; ".join(changed))
+
+
+def _tell(was: EpisodeResult, now: EpisodeResult) -> bool:
+    difference = first_difference(was, now)
+    if difference is None:
+        _log.info("%s: identical, %d steps, %d chunks", was.spec.key, now.steps, now.timings.chunks)
+        return True
+    print(f"{was.spec.key}: DIFFERS at {difference}")
+    return False

@@ -83,14 +83,14 @@ class LiberoEnvironment:
         return self._open_scene().built.fixture_poses()
 
     def picture(self, camera: str, width: int, height: int) -> np.ndarray:
-        """uint8[height, width, 3] of the scene as it is now, drawn by MuJoCo, turned as a policy's images are.
+        """uint8[height, width, 3] of the scene as it is now, drawn by MuJoCo, not mirrored as a policy's images are.
 
         Raises ConfigError for a camera that the scene does not have.
         """
         sim = self._open_scene().built.problem.sim
         if camera not in sim.model.camera_names:
             raise ConfigError(f"there is no camera {camera}; there are: {', '.join(sim.model.camera_names)}")
-        return upright(sim.render(camera_name=camera, width=width, height=height))
+        return sim.render(camera_name=camera, width=width, height=height)[::-1]  # OpenGL's first row is the lowest
 
     def describe(self) -> dict[str, Any]:
         """For the manifest: simulator, versions, back end and, once a scene is built, the GL renderer's own name."""

@@ -81,6 +81,7 @@ step "tiny π0.5, one container" evaluate tiny-headless headless "${tiny[@]}"
 same tiny-split tiny-headless
 "$python" scripts/ci/check_runs.py "$copy/results/libero/runs"
 
+rm -rf "$copy/results/libero"
 on_a_screen() { # MUJOCO_GL=glx, with a real X server
     command -v Xvfb >/dev/null || apt-get install -y -qq --no-install-recommends xvfb >/dev/null
     Xvfb -displayfd 3 -screen 0 640x480x24 -nolisten tcp 3>"$work/display" >"$work/xvfb.log" 2>&1 &

@@ -80,6 +80,7 @@ class Timings:
 
     reset_s: float = 0.0
     simulation_s: float = 0.0  # settle steps and policy steps, with the rendering they asked for
+    rendering_s: float = 0.0  # of reset_s and simulation_s, as far as the environment tells
     inference_s: float = 0.0
     chunks: int = 0  # times the policy was asked
 

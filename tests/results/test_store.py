@@ -28,7 +28,7 @@ def result(trial, status="success", **change):
             "steps": 13,
             "max_steps": 230,
             "wall_s": 0.1,
-            "timings": Timings(0.1, 0.2, 0.3, 5),
+            "timings": Timings(0.1, 0.2, 0.05, 0.3, 5),
             "actions": actions,
             "state_hash": "abc",
             "error": "Traceback: größer" if status == "error" else "",

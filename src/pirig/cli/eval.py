@@ -6,11 +6,11 @@ import json
 import logging
 import pathlib
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from pirig import envvars
-from pirig.cli import args, console, signals, source
+from pirig.cli import args, console, provenance, signals, source
 from pirig.cli.eval_args import EvalArgs
 from pirig.cli.worker import LiberoWorkerFactory
 from pirig.errors import ConfigError, Interrupted
@@ -159,27 +159,34 @@ def _run_remaining(
     finished = [result for result in store.results() if result.status != "error" and result.spec in set(specs)]
     workers = _workers(flags, len(specs) - len(finished))
     envvars.export(boot.PROCESS_VARIABLES, override=False)  # inherited by the workers
-
-    def note(description: Mapping[str, Any]) -> None:
-        store.note(worker=dict(description))
+    session = provenance.Session(store, flags, assets=assets.digest(), workers=workers)
+    on_ready = session.worker_is_ready
 
     def lacks_video(result: EpisodeResult) -> bool:
         return wants_video(result, flags.video) and not (factory.videos / video_name(result)).exists()
 
     executor = (
-        ProcessExecutor(workers, note, recycle_after=flags.recycle_after, max_memory_gib=flags.max_worker_memory_gib)
+        ProcessExecutor(
+            workers, on_ready, recycle_after=flags.recycle_after, max_memory_gib=flags.max_worker_memory_gib
+        )
         if workers
-        else SerialExecutor(note)
+        else SerialExecutor(on_ready)
     )
     successes = sum(result.status == "success" for result in finished)
+    results: list[EpisodeResult] = []
     with console.EpisodeProgress(suite, len(specs), len(finished), successes) as progress:
 
         def observe(found: EpisodeResult | Film) -> None:
             progress.show(found)
+            if isinstance(found, EpisodeResult):
+                results.append(found)
             if isinstance(found, EpisodeResult) and progress.scored == len(specs):  # videos may still be made
                 _export(suite, specs, store, headless=factory.policy.headless, flags=flags)
 
-        run_episodes(specs, store, executor, factory, observe, lacks_video)
+        try:
+            run_episodes(specs, store, executor, factory, observe, lacks_video)
+        finally:
+            session.end(results)
     if progress.films_failed:
         _log.warning("%d videos could not be made; the same command tries again", progress.films_failed)
 

@@ -92,6 +92,7 @@ class _Episode:
         self._look = tuple(key for key in wanted if key != "episode")
         self._names_episode = "episode" in wanted
         self._carry: Any = None
+        self._rendered_before_s = getattr(env, "rendering_s", 0.0)
         self._reset_s = self._simulation_s = self._inference_s = 0.0
         self.settled, self._chunks = 0, 0
         self.executed: list[np.ndarray] = []
@@ -117,7 +118,8 @@ class _Episode:
         self._ask(self._reset(self._look).observation)
 
     def timings(self) -> Timings:
-        return Timings(self._reset_s, self._simulation_s, self._inference_s, chunks=self._chunks)
+        rendering_s = getattr(self._env, "rendering_s", 0.0) - self._rendered_before_s
+        return Timings(self._reset_s, self._simulation_s, rendering_s, self._inference_s, self._chunks)
 
     def _settle(self) -> Step:
         """Lets objects come to rest. A success here does not count, as in the reference."""

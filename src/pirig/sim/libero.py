@@ -29,6 +29,7 @@ class Scene(Protocol):
     """One built task. What it returns has robosuite's names: `agentview_image`, `robot0_eef_pos` and so on."""
 
     built: Built
+    rendering_s: float  # spent on images
 
     def reset(self, spec: EpisodeSpec, state: np.ndarray, cameras: Collection[str]) -> dict[str, Any]: ...
 
@@ -55,6 +56,13 @@ class LiberoEnvironment:
         self._task: suites.Task | None = None
         self._scene: Scene | None = None
         self._view: PrivilegedView | None = None
+        self._rendered_s = 0.0  # by scenes that are gone
+        self._fixtures = b""  # their poses in this episode
+
+    @property
+    def rendering_s(self) -> float:
+        """Time spent on images, from the beginning on [s]; 0 for the reference simulator, where robosuite renders."""
+        return self._rendered_s + (self._scene.rendering_s if self._scene else 0.0)
 
     def reset(self, spec: EpisodeSpec, look: Collection[str] = ()) -> Step:
         task, state = suites.task(spec.suite, spec.task_id), suites.initial_state(spec)
@@ -63,7 +71,7 @@ class LiberoEnvironment:
         if self._scene is None or self._task != task:
             self.close()
             self._scene, self._task = self._make_scene(task), task
-        self._view = None
+        self._view, self._fixtures = None, b""
         return self._seen(self._scene.reset(spec, state, _cameras(look)), look)
 
     def step(self, action: np.ndarray, look: Collection[str] = ()) -> Step:
@@ -71,8 +79,11 @@ class LiberoEnvironment:
         return self._seen(raw, look, success)
 
     def state_hash(self) -> str:
-        """BLAKE2 of time, qpos and qvel."""
-        return hashlib.blake2b(np.ascontiguousarray(self.state(), np.float64).tobytes(), digest_size=16).hexdigest()
+        """BLAKE2 of time, qpos, qvel, and of where fixtures stand: no state has that, and every image."""
+        if not self._fixtures:
+            self._fixtures = b"".join(pose.tobytes() for pose in self.fixture_poses().values())
+        state = np.ascontiguousarray(self.state(), np.float64).tobytes()
+        return hashlib.blake2b(state + self._fixtures, digest_size=16).hexdigest()
 
     def state(self) -> np.ndarray:
         """float64[1 + nq + nv]: time [s], qpos, qvel."""
@@ -104,6 +115,7 @@ class LiberoEnvironment:
     def close(self) -> None:
         """Closes the render context while OpenGL still lives; at interpreter exit EGL would complain."""
         if self._scene is not None:
+            self._rendered_s += self._scene.rendering_s
             self._scene.close()
         self._scene = self._task = self._view = None
 

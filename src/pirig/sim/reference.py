@@ -21,6 +21,7 @@ class ReferenceScene:
     """Implements sim.libero.Scene."""
 
     def __init__(self, task: Task, libero: Libero, protocol: Seeding):
+        self.rendering_s = 0.0  # robosuite renders in its steps
         self.built = build(task, libero, cameras=True)
         self._open: Collection[str] = ()
         self._seeding = FixtureSeeding(self.built, libero, protocol, compiles=True)

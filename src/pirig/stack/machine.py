@@ -32,6 +32,13 @@ def cores() -> int:
     return allowed
 
 
+def processor() -> str:
+    """Its name, e.g. `AMD EPYC 9R14`."""
+    with open("/proc/cpuinfo") as file:
+        found = {line.partition(":")[2].strip() for line in file if line.startswith("model name")}
+    return ", ".join(sorted(found)) or os.uname().machine
+
+
 def simulators() -> int:
     """How many there is memory for now."""
     return int(_free_gib() / _WORKER_GIB)

@@ -1,0 +1,160 @@
+"""What a run was made with and where its time went: the manifest's `sessions`, one for each command that worked on it.
+
+A run's configuration (what decides its episodes) is the store's business; here is everything that decides nothing and
+that somebody will ask for.
+"""
+
+import dataclasses
+import datetime
+import hashlib
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pirig import __version__, envvars
+from pirig.results.store import RunStore
+from pirig.sim.suites import MAX_STEPS, SETTLE_ACTION
+from pirig.stack import gpus, machine
+from pirig.types import EpisodeResult
+
+_PACKAGES = (
+    "mujoco",
+    "robosuite",
+    "hf-libero",
+    "bddl",
+    "numba",
+    "numpy",
+    "scipy",
+    "jax",
+    "jaxlib",
+    "torch",
+    "websockets",
+)
+_PROTOCOL = ("seed", "seeding", "settle_steps", "replan_steps", "resize_size", "gl", "versions")
+_SECRETS = ("HF_TOKEN", "PIRIG_API_KEY")
+_CHECKOUT = pathlib.Path(__file__).parents[3]
+
+
+def protocol(configuration: Mapping[str, Any], assets: str) -> dict[str, str]:
+    """Names how episodes are made, whatever the policy: runs with the same hash can be compared episode by episode.
+
+    `assets`: hash of LIBERO's files.
+    """
+    rules = {"max_steps": dict(MAX_STEPS), "settle_action": SETTLE_ACTION, "assets": assets}
+    told = json.dumps(rules | {key: configuration[key] for key in _PROTOCOL}, sort_keys=True)
+    digest = hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
+    return {"id": f"libero/{configuration['seeding']}/{digest[:8]}", "hash": digest}
+
+
+class Session:
+    """One command's work on one run, noted in the run's manifest when it begins and when it ends."""
+
+    def __init__(self, store: RunStore, flags: Any, *, assets: str, workers: int):
+        """`flags`: a dataclass. `assets`: hash of LIBERO's files."""
+        self._store, self._workers, self._start = store, workers, time.monotonic()
+        self._earlier: Sequence[Mapping[str, Any]] = store.manifest.get("sessions", [])
+        self._said = {
+            "began": _now(),
+            "pirig": __version__,
+            "revision": revision(),
+            "python": platform.python_version(),
+            "packages": versions(_PACKAGES),
+            "machine": _machine(),
+            "gpus": [dataclasses.asdict(gpu) for gpu in gpus.gpus()],
+            "flags": _plain(dataclasses.asdict(flags)),
+            "variables": variables(),
+            "command": sys.argv[1:],
+            "workers": workers,
+            "quantization": None,  # nothing is quantized yet
+        }
+        self._started: list[Mapping[str, Any]] = []
+        store.note(protocol=protocol(store.manifest["configuration"], assets), assets=assets)
+        self._note()
+
+    def worker_is_ready(self, description: Mapping[str, Any]) -> None:
+        """Called with what each worker says of itself: simulator, GL renderer, warm-up, policy."""
+        if not self._started:
+            self._said["setup_s"] = round(time.monotonic() - self._start, 3)
+        self._started.append(_plain(dict(description)))
+        self._note()
+
+    def end(self, results: Sequence[EpisodeResult]) -> None:
+        """`results`: of this session."""
+        wall_s = time.monotonic() - self._start
+        spent = {
+            name: sum(getattr(result.timings, name) for result in results)
+            for name in ("reset_s", "simulation_s", "rendering_s", "inference_s")
+        }
+        spent["simulation_s"] -= spent["rendering_s"]  # which was done inside it
+        idle_s = max(1, self._workers) * wall_s - sum(spent.values())
+        timings = {"wall_s": wall_s, **spent, "idle_s": idle_s}
+        self._said |= {
+            "ended": _now(),
+            "episodes": len(results),
+            "timings": {name: round(seconds, 3) for name, seconds in timings.items()},
+        }
+        self._note()
+
+    def _note(self) -> None:
+        self._store.note(sessions=[*self._earlier, self._said | {"started_workers": self._started}])
+
+
+def revision() -> str:
+    """Of the source: git's, with `+changes` where files differ from it; what the image was built from; or unknown."""
+    if built := envvars.get("PIRIG_REVISION"):
+        return built
+    said = [_git("rev-parse", "HEAD"), _git("status", "--porcelain")]
+    return said[0] + ("+changes" if said[1] else "") if said[0] else "unknown"
+
+
+def variables() -> dict[str, str]:
+    """Those that pirig reads and that are set; of secrets only that they are."""
+    found = {row.name: envvars.get(row.name) for row in envvars.TABLE} | envvars.starting_with("OPENPI_DUQUANT_")
+    return {name: "(set)" if name in _SECRETS else value for name, value in found.items() if value}
+
+
+def versions(names: Sequence[str]) -> dict[str, str]:
+    """Of those that are installed."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _git(*words: str) -> str:
+    if not (_CHECKOUT / ".git").exists():
+        return ""
+    try:
+        return subprocess.run(
+            ["git", "-C", str(_CHECKOUT), *words], capture_output=True, text=True, check=True, timeout=20
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def _machine() -> dict[str, Any]:
+    return {
+        "system": platform.platform(),
+        "processor": machine.processor(),
+        "cores": machine.cores(),
+        "memory_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1),
+    }
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def _plain(value: Any) -> Any:
+    """As JSON has it."""
+    return json.loads(json.dumps(value, default=lambda x: x.tolist() if hasattr(x, "tolist") else str(x)))

@@ -12,7 +12,7 @@ from json_schema import faults
 from page_text import parse
 from pirig.results import summary, tables
 from pirig.results.page import charts, overview, run
-from pirig.results.page.html import Html, element
+from pirig.results.page.html import Html, element, resource
 from pirig.results.report import TIMES, make_report, mean_seconds, seconds
 from pirig.results.statistics import wilson
 from pirig.results.store import RunStore
@@ -290,6 +290,35 @@ def test_only_element_makes_markup():
 
 def test_no_number_is_not_a_number(cut):
     assert cut.by_task[9].scored == 0 and not re.search(r"\bnan\b", run.page(cut), re.I)
+
+
+def luminance(colour):
+    """Relative luminance, W3C WCAG 2.2."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one, other):
+    dark, light = sorted((luminance(one), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_colours_can_be_told_from_their_background_in_both_schemes():
+    assert contrast("#000000", "#ffffff") == pytest.approx(21) and contrast("#767676", "#ffffff") > 4.5
+    blocks = re.findall(r":root \{(.*?)\}", resource("style.css"), re.S)
+    assert len(blocks) == 2
+    for block in blocks:
+        colours = dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6});", block))
+        assert len(colours) == 20
+        for text in ("ink", "muted", "accent", "success", "failure", "error"):
+            assert contrast(colours[text], colours["card"]) >= 4.5, text
+        for text in ("ink", "muted"):
+            assert contrast(colours[text], colours["paper"]) >= 4.5, text
+        for text, ground in (("success", "good"), ("failure", "bad"), ("accent", "going")):
+            assert contrast(colours[text], colours[f"{ground}-soft"]) >= 4.5, text
+        for mark in (name for name in colours if name.startswith("t-") or name == "missing"):
+            assert contrast(colours[mark], colours["card"]) >= 3, mark
 
 
 def make_like(report, **change):

@@ -68,11 +68,11 @@ def rate_strip(
 
 
 def trials(found: Sequence[tuple[str, Status | str]], label: str) -> Html:
-    """A tick for each trial, in order: low for a success, high for all else. `found`: what to call it, and status."""
-    count, parts = max(1, len(found)), [element("title", label)]
-    pitch = 100 / count
+    """A tick for each trial, in order: high for what went wrong, low for the rest. `found`: its name, and status."""
+    parts = [element("title", label)]
+    pitch = 100 / max(25, len(found))
     for i, (name, status) in enumerate(found):
-        height = 5 if status == "success" else 14
+        height = 14 if status in ("failure", "error") else 5
         tick = {"x": f"{i * pitch:.3f}%", "y": 14 - height, "width": f"{pitch * 0.72:.3f}%", "height": height}
         if status == "success":
             parts.append(element("rect", **tick, class_=status))

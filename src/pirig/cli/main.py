@@ -13,6 +13,7 @@ COMMANDS = {
     "replay": "run recorded episodes again: check their states, make videos of them",
     "verify": "run a sample of a run's episodes again, and say where they part, if they do",
     "report": "show the latest results of all suites, beside the published row",
+    "compare": "say whether policy B is better or worse than policy A, by the same episodes of both",
     "stack": "run servers and simulators in containers, on all GPUs",
     "doctor": "say what is wrong with this machine, and how to mend it",
     "checkpoint": "download checkpoints",

@@ -90,6 +90,10 @@ class RunStore:
             raise ConfigError(f"no run in {directory}; {there}")
         return cls(directory, _read_manifest(directory))
 
+    @property
+    def configuration(self) -> Configuration:
+        return self.manifest["configuration"]
+
     def append(self, result: EpisodeResult) -> None:
         """On disk when this returns."""
         with (self.directory / "episodes.jsonl").open("ab") as file:

@@ -58,3 +58,45 @@ def test_bad_input_is_a_clear_error(folder, words, message):
     found = pirig(folder, "compare", *words.split())
     assert (found.returncode, "Traceback" in found.stderr) == (2, False), found.stderr
     assert message in " ".join(found.stderr.split())
+
+
+def test_power_says_what_so_many_episodes_show(folder):
+    row = json.loads(pirig(folder, "power", "--episodes", "200", "500", "--difference", "2", "--json").stdout)
+    assert [round(100 * entry["unpaired"], 1) for entry in row["detectable"]] == [6.8, 3.8]
+    assert row["needed"][0]["unpaired"] == 1506 and row["discordance"] is None
+    like = json.loads(pirig(folder, "power", "--like", "a", "b", "--json").stdout)
+    assert (like["baseline"], like["discordance"]) == (0.95, 0.2)
+    text = pirig(folder, "power").stdout
+    assert "A succeeds at 97 %" in text and "1506" in text
+
+
+def test_power_refuses_what_cannot_be(folder):
+    for words, message in {
+        "--baseline 0": "--baseline is 0 percent",
+        "--difference 98": "--difference is 98 points; it must lie between 0 and the baseline",
+        "--episodes 0": "--episodes is 0; at least 1 is needed",
+        "--like a a": "A and B agree in all episodes",
+        "--like a": "--like takes two runs",
+    }.items():
+        found = pirig(folder, "power", *words.split())
+        assert found.returncode == 2 and message in found.stderr, found.stderr
+
+
+def test_runs_lists_and_merge_joins(folder):
+    runs = folder / "results/libero/runs"
+    write(runs / "c", {(2, 0): "success"})
+    listed = json.loads(pirig(folder, "runs", "--json").stdout)
+    assert {row["run"]: (row["successes"], row["scored"], row["planned"]) for row in listed} == {
+        "a": (19, 20, 20),
+        "b": (17, 20, 20),
+        "c": (1, 1, 1),
+    }
+    joined = pirig(folder, "merge", "whole", "a", "c")
+    assert joined.returncode == 0 and "whole: 21 episodes of libero_object, 20 succeeded" in joined.stdout, (
+        joined.stderr
+    )
+    text = pirig(folder, "runs").stdout
+    assert "21/21" in text and "complete" in text
+    for words, message in {"b2 a b": "policy: 'one' and 'two'", "x/y a c": "is no name of a run"}.items():
+        refused = pirig(folder, "merge", *words.split())
+        assert refused.returncode == 2 and message in refused.stderr and "Traceback" not in refused.stderr

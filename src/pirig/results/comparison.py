@@ -11,7 +11,7 @@ from pirig.errors import ConfigError
 from pirig.results.duration import StepsDifference, compare_time
 from pirig.results.paired import Paired
 from pirig.results.runs import decided
-from pirig.results.store import Configuration, RunStore
+from pirig.results.store import Configuration, RunStore, differing_fields
 from pirig.types import EpisodeResult, EpisodeSpec
 
 OF_THE_POLICY = {"policy", "policy_metadata", "headless"}
@@ -117,10 +117,10 @@ def differences(a: Configuration, b: Configuration) -> tuple[list[str], list[str
 
     Replan steps are the policy's own where each side has what its policy asks for.
     """
-    fields = [name for name in sorted(a.keys() | b.keys()) if a.get(name) != b.get(name) and name not in OF_THE_POLICY]
+    free = set(OF_THE_POLICY)
     if all(side.get("replan_steps") == _asked_replan_steps(side) for side in (a, b)):
-        fields = [name for name in fields if name != "replan_steps"]
-    lines = {name: f"{name}: A has {a.get(name)!r}, B {b.get(name)!r}" for name in fields}
+        free.add("replan_steps")
+    lines = {name: f"{name}: A has {x!r}, B {y!r}" for name, x, y in differing_fields(a, b) if name not in free}
     meaningless = [line for name, line in lines.items() if name not in REMARKABLE]
     return meaningless, [f"{line}; {REMARKABLE[name]}" for name, line in lines.items() if name in REMARKABLE]
 

@@ -5,9 +5,9 @@ B is compared with A: a positive difference means that B succeeds more often.
 """
 
 import dataclasses
-import math
 from typing import Literal
 
+import numpy as np
 from scipy.optimize import brentq
 from scipy.stats import binomtest, norm
 
@@ -60,16 +60,7 @@ class Paired:
 
     def score(self, difference: float) -> float:
         """Tango's statistic: standard normal where `difference` is the true one, and falling in it."""
-        n, b, c = self.n, self.only_b, self.only_a
-        linear = (2 * n - b + c) * difference - b - c
-        constant = -c * difference * (1 - difference)
-        root = math.sqrt(max(linear * linear - 8 * n * constant, 0.0))
-        only_a = (root - linear) / (4 * n)  # most likely P(only A succeeds), given the difference
-        variance = n * (2 * only_a + difference * (1 - difference))
-        distance = b - c - n * difference
-        if variance <= 0:
-            return 0.0 if distance == 0 else math.copysign(math.inf, distance)
-        return distance / math.sqrt(variance)
+        return float(tango_score(self.n, np.array(self.only_a), np.array(self.only_b), difference))
 
     def verdict(self, level: float = 0.05) -> Difference:
         """At a two-sided level, by McNemar's exact test."""
@@ -87,3 +78,15 @@ class Paired:
         trials", section 3.3.2)."""
         found = self.difference(1 - level)
         return "non-inferior" if found.low > -margin else "inferior" if found.high < -margin else "undecided"
+
+
+def tango_score(n: int, only_a: np.ndarray, only_b: np.ndarray, difference: float) -> np.ndarray:
+    """Of tables with n pairs each, elementwise; Tango (1998), with b = `only_b`, c = `only_a`."""
+    linear = (2 * n - only_b + only_a) * difference - only_b - only_a
+    constant = -only_a * difference * (1 - difference)
+    root = np.sqrt(np.maximum(linear * linear - 8 * n * constant, 0.0))
+    likely_a = (root - linear) / (4 * n)  # most likely P(only A succeeds), given the difference
+    variance = n * (2 * likely_a + difference * (1 - difference))
+    distance = only_b - only_a - n * difference
+    certain = np.where(distance == 0, 0.0, np.copysign(np.inf, distance))
+    return np.where(variance > 0, distance / np.sqrt(np.where(variance > 0, variance, 1.0)), certain)

@@ -60,7 +60,9 @@ def overview(store: RunStore) -> Overview:
 
 
 def decided(manifest: dict[str, Any]) -> str:
-    """What ended a run before its plan was done; empty where nothing did."""
+    """What ended a run before its plan was done; empty where nothing did, and once the plan is done after all."""
+    if manifest.get("complete"):
+        return ""
     return (manifest.get("stopping") or {}).get("decided") or ""
 
 

@@ -61,6 +61,7 @@ def test_what_cannot_be_declared_is_a_clear_error(folder, words, message):
     found = pirig(folder, *base, *words)
     assert (found.returncode, "Traceback" in found.stderr) == (2, False), found.stderr
     assert message in " ".join(found.stderr.split())
+    assert not (folder / "results/libero/runs/refused").exists()
 
 
 def test_a_declaration_after_the_first_episode_is_refused(folder):

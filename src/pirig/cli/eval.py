@@ -91,9 +91,10 @@ def _run_suite(suite: str, specs: list[EpisodeSpec], run: _Run) -> bool:
     videos = flags.video_out_path / name
     if flags.video != "none":
         _writable(videos)
+    test = stopping.prepare(flags, specs, configuration, directory)
     with RunStore.open(directory, configuration, fresh=flags.fresh) as store:
         _log.info("run %s: %d episodes, results in %s", name, len(specs), directory)
-        early = stopping.declare(flags, specs, store)
+        early = stopping.declare(test, store) if test else None
         factory = LiberoWorkerFactory(
             settings=run.settings,
             simulator=flags.simulator,

@@ -16,7 +16,7 @@ from pirig.errors import ConfigError
 from pirig.results import runs
 from pirig.results.comparison import differences
 from pirig.results.sequential import Declaration, SequentialTest, declared_order, in_words
-from pirig.results.store import RunStore
+from pirig.results.store import Configuration, RunStore
 from pirig.types import EpisodeResult, EpisodeSpec
 
 _log = logging.getLogger(__name__)
@@ -52,28 +52,39 @@ class Stopping:
             _log.info("decided: %s", self.answer)
 
 
-def declare(flags: EvalArgs, specs: Sequence[EpisodeSpec], store: RunStore) -> Stopping | None:
-    """Notes the declaration and feeds what is there already. None where no early stop was asked for.
+def prepare(
+    flags: EvalArgs, specs: Sequence[EpisodeSpec], configuration: Configuration, directory: pathlib.Path
+) -> SequentialTest | None:
+    """Of a run in `directory`. None where no early stop was asked for. Writes nothing.
 
-    Raises ConfigError where A cannot be compared with, where another declaration holds, and where episodes came first.
+    Raises ConfigError where A cannot be compared with.
     """
     check(flags)
     if flags.stop_when != "decided":
         return None
     a = runs.find(flags.against, flags.results_out_path)
-    outcomes_a = _outcomes(a, specs, store)
+    if a.directory.resolve() == directory.resolve():
+        raise ConfigError(f"--against {a.directory.name} is this run itself; name another")
+    outcomes_a = _outcomes(a, specs, configuration)
     declaration = Declaration(a.directory.name, flags.margin / 100, flags.level / 100, flags.seed)
     try:
         blocks = declared_order(specs, declaration.order_seed)
     except ValueError as e:
         raise ConfigError(f"--stop-when decided: {e}; give all tasks the same trials") from e
-    test = SequentialTest(declaration, blocks, outcomes_a)
+    return SequentialTest(declaration, blocks, outcomes_a)
+
+
+def declare(test: SequentialTest, store: RunStore) -> Stopping:
+    """Notes the declaration, and feeds what is there already.
+
+    Raises ConfigError where another declaration holds, and where episodes came first.
+    """
     declared = {
-        **dataclasses.asdict(declaration),
-        "episodes": len(specs),
+        **dataclasses.asdict(test.declaration),
+        "episodes": len(test.order),
         "order": hashlib.blake2b("\n".join(s.key for s in test.order).encode(), digest_size=8).hexdigest(),
     }
-    _hold(declared, specs, store)
+    _hold(declared, test.order, store)
     found = Stopping(test, store, declared)
     for result in store.results():
         found.feed(result)
@@ -93,10 +104,8 @@ def check(flags: EvalArgs) -> None:
         raise ConfigError(f"--margin is {flags.margin:g} and --level {flags.level:g}; both lie between 0 and 100")
 
 
-def _outcomes(a: RunStore, specs: Sequence[EpisodeSpec], store: RunStore) -> dict[EpisodeSpec, bool]:
-    if a.directory.resolve() == pathlib.Path(store.directory).resolve():
-        raise ConfigError(f"--against {a.directory.name} is this run itself; name another")
-    meaningless, _ = differences(a.configuration, store.configuration)
+def _outcomes(a: RunStore, specs: Sequence[EpisodeSpec], configuration: Configuration) -> dict[EpisodeSpec, bool]:
+    meaningless, _ = differences(a.configuration, configuration)
     if meaningless:
         raise ConfigError(
             "the runs differ in more than the policy, so that a pair of episodes says nothing about it:\n  "

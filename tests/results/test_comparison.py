@@ -66,6 +66,14 @@ def test_another_protocol_is_refused_by_name(tmp_path, runs, field, value):
     assert f"{field}: A has {CONFIGURATION.get(field)!r}, B {value!r}" in str(error.value)
 
 
+def test_other_assets_are_another_protocol(runs):
+    runs[0].note(assets="abc")
+    assert not compare([runs[0]], [runs[1]]).warnings  # nobody noted B's
+    runs[1].note(assets="def")
+    with pytest.raises(ConfigError, match="assets: A has abc, B def"):
+        compare([runs[0]], [runs[1]])
+
+
 def test_force_goes_on_with_a_warning(tmp_path, runs):
     other = write(tmp_path / "other", outcomes(()), max_steps=520)
     assert compare([runs[0]], [other], force=True).warnings == ("max_steps: A has 280, B 520",)

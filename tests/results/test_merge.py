@@ -52,6 +52,15 @@ def test_mixed_configurations_are_refused_by_field(tmp_path, parts):
     assert "gl: 'osmesa' and 'egl'" in str(error.value) and "versions: {'mujoco': '3.2.3'}" in str(error.value)
 
 
+def test_mixed_assets_are_refused(tmp_path, parts):
+    parts[0].note(assets="abc")
+    parts[1].note(assets="def")
+    with pytest.raises(ConfigError, match="assets: 'abc' and 'def'"):
+        merge(tmp_path / "whole", parts)
+    parts[1].note(assets="abc")
+    assert merge(tmp_path / "whole", parts).manifest["assets"] == "abc"
+
+
 def test_what_cannot_be_joined_says_so(tmp_path, parts):
     with pytest.raises(ConfigError, match="part1 is there already"):
         merge(tmp_path / "part1", parts)

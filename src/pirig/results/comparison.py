@@ -95,7 +95,7 @@ def compare(a: Sequence[RunStore], b: Sequence[RunStore], *, force: bool = False
     for suite, store in suites_a.items():
         other = suites_b[suite]
         meaningless, remarkable = differences(store.configuration, other.configuration)
-        refused += meaningless
+        refused += meaningless + _other_assets(store, other)
         warnings += remarkable + [line for side in (store, other) for line in _reservations(side)]
         found, left = pair_up(store.results(), other.results())
         pairs += found
@@ -154,6 +154,12 @@ def _by_suite(stores: Sequence[RunStore], side: str) -> dict[str, RunStore]:
 def _several_policies(stores: Sequence[RunStore], side: str) -> list[str]:
     names = sorted({str(store.configuration.get("policy")) for store in stores})
     return [f"policy: {side} has several: {', '.join(names)}"] if len(names) > 1 else []
+
+
+def _other_assets(a: RunStore, b: RunStore) -> list[str]:
+    """LIBERO's files are no part of a configuration; manifests have their hash."""
+    both = a.manifest.get("assets"), b.manifest.get("assets")
+    return [f"assets: A has {both[0]}, B {both[1]}"] if all(both) and both[0] != both[1] else []
 
 
 def _reservations(store: RunStore) -> Iterator[str]:

@@ -35,6 +35,7 @@ def merge(out: pathlib.Path, sources: Sequence[RunStore]) -> RunStore:
         "complete": complete,
         "merged_from": [{"run": source.directory.name, "notes": _notes(source)} for source in sources],
     }
+    manifest |= {key: sources[0].manifest[key] for key in ("protocol", "assets") if key in sources[0].manifest}
     if complete:
         manifest["planned"] = sum(source.manifest["planned"] for source in sources)
     partial = out.with_name(f".{out.name}.{os.getpid()}.tmp")
@@ -56,7 +57,7 @@ def merge(out: pathlib.Path, sources: Sequence[RunStore]) -> RunStore:
 def _refuse_mixture(sources: Sequence[RunStore]) -> None:
     first = sources[0]
     for source in sources[1:]:
-        differing = differing_fields(first.configuration, source.configuration)
+        differing = differing_fields(*({**s.configuration, "assets": s.manifest.get("assets")} for s in (first, source)))
         if differing:
             lines = [f"{name}: {a!r} and {b!r}" for name, a, b in differing]
             raise ConfigError(

@@ -1,11 +1,82 @@
 """`pirig eval --against RUN --stop-when decided`, on the real simulator."""
 
+import contextlib
 import json
 
 import pytest
 
 from cli.test_eval import pirig
+from pirig.cli import stopping
+from pirig.cli.eval_args import EvalArgs
+from pirig.evaluation.executors import SerialExecutor
+from pirig.evaluation.plan import plan
+from pirig.evaluation.run import run
 from pirig.results.store import RunStore
+from results.runfolders import CONFIGURATION, episode, write
+
+SPECS = plan("libero_object", range(3), range(10), seed=7)
+FAILS = {(task, trial) for task in range(3) for trial in range(10) if (task + trial) % 5}
+
+
+def outcome(spec):
+    return "failure" if (spec.task_id, spec.trial) in FAILS else "success"
+
+
+class Quick:
+    """A worker with known outcomes; every seventh episode is an error the first time."""
+
+    def __init__(self):
+        self.seen = set()
+
+    def __call__(self, spec):
+        if spec not in self.seen and (spec.task_id + 3 * spec.trial) % 7 == 0:
+            self.seen.add(spec)
+            return episode(spec.suite, spec.task_id, spec.trial, "error")
+        return episode(spec.suite, spec.task_id, spec.trial, outcome(spec))
+
+
+class Backwards:
+    """An executor that does the last first, as if the first had taken longest."""
+
+    def run(self, work, make_worker):
+        worker, jobs = make_worker(0), []
+        while (job := work.take(None, ())) is not None:
+            jobs.append(job)
+        for job in reversed(jobs):
+            yield worker(job)
+
+
+def decide(folder, name, executor, *, stop_after=None):
+    """Runs B until it is decided, or stopped from outside. Returns what the manifest says, and episodes scored."""
+    flags = EvalArgs(against="a", stop_when="decided", results_out_path=folder)
+    configuration, directory = {**CONFIGURATION, "policy": "b"}, folder / "runs" / name
+    test = stopping.prepare(flags, SPECS, configuration, directory)
+    worker, results = Quick(), []
+    with RunStore.open(directory, configuration) as store:
+        early = stopping.declare(test, store)
+
+        def observe(result):
+            results.append(result)
+            early.feed(result)
+            if len(results) == stop_after:
+                raise KeyboardInterrupt
+
+        decided = {"is_decided": lambda: early.is_decided, "ahead": early.ahead}
+        with contextlib.suppress(KeyboardInterrupt):
+            run(early.order, store, executor, lambda index: worker, observe, **decided)
+        return store.manifest["stopping"], len(store.finished())
+
+
+def test_the_answer_is_the_same_however_it_ran(tmp_path):
+    """In order, out of order with errors in between, stopped and gone on with."""
+    write(tmp_path / "runs/a", {(spec.task_id, spec.trial): "success" for spec in SPECS})
+    straight, scored = decide(tmp_path, "straight", SerialExecutor())
+    assert straight["answer"] == "worse" and straight["look"]["pairs"] <= scored < 30
+    assert decide(tmp_path, "backwards", Backwards())[0] == straight
+    for after in (1, 7, 12):
+        assert "answer" not in decide(tmp_path, f"stopped{after}", SerialExecutor(), stop_after=after)[0]
+        assert decide(tmp_path, f"stopped{after}", SerialExecutor())[0] == straight
+
 
 TASKS = ("eval", "--suite", "libero_object", "--task-ids", "0", "2", "--video", "none", "--workers", "2")
 STOP = ("--against", "good", "--stop-when", "decided")

@@ -56,6 +56,14 @@ def test_no_worker_runs_further_ahead_than_it_may():
     assert sorted(taken) == sorted(specs) and taken[1].task_id == taken[0].task_id
 
 
+def test_what_is_put_back_is_taken_next():
+    specs = [EpisodeSpec("fake", 0, trial, 7) for trial in range(4)]
+    work = Work(specs, ahead=2)
+    assert [work.take(None, ()), work.take(None, ())] == specs[:2]
+    work.put_back(specs[0])
+    assert [work.take(None, ()) for _ in range(3)] == [specs[0], specs[2], specs[3]]
+
+
 def test_dropped_episodes_are_not_taken():
     work = Work([EpisodeSpec("fake", 0, trial, 7) for trial in range(3)])
     assert work.take(None, ()) is not None

@@ -66,7 +66,7 @@ def test_what_cannot_be_joined_says_so(tmp_path, parts):
         merge(tmp_path / "part1", parts)
     with pytest.raises(ConfigError, match="nothing to join in 1 run"):
         merge(tmp_path / "whole", parts[:1])
-    parts[1].note(stopping={"decided": "B is worse"})
+    parts[1].note(stopping={"decided": "B is worse"}, complete=False)
     with pytest.raises(ConfigError, match=r"part1 stopped early \(B is worse\)"):
         merge(tmp_path / "whole", parts)
 

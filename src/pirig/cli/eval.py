@@ -31,7 +31,7 @@ _INCOMPLETE = 3  # exit code
 
 
 def run(argv: Sequence[str]) -> int:
-    """Returns the exit code: 0 complete, 3 episodes missing.
+    """Returns the exit code: 0 complete or decided as declared, 3 episodes missing.
 
     Raises PirigError, and Interrupted on SIGINT or SIGTERM, when all that was finished is in the store.
     """

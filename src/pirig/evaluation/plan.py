@@ -1,5 +1,6 @@
 """Which episodes a run consists of, and which is next. No simulator, no policy, no clock."""
 
+import bisect
 from collections.abc import Collection, Iterable, Sequence
 
 from pirig.types import EpisodeResult, EpisodeSpec, Job
@@ -44,6 +45,10 @@ class Work:
             task = max(left, key=lambda task: left[task] / (1 + crowd.count(task)))
         index = next(i for i, job in enumerate(jobs) if _task(job) == task)
         return (self._episodes or self._films).pop(index)
+
+    def put_back(self, spec: EpisodeSpec) -> None:
+        """To its place: it is to run again, soon."""
+        bisect.insort(self._episodes, spec, key=self._place.__getitem__)
 
     def drop_episodes(self) -> None:
         """No other is taken."""

@@ -31,7 +31,7 @@ def run(
     """Runs what the store has not finished, and what ended in an error once more; has the videos made that lack.
 
     Once `is_decided`, which is asked after the observer has heard a result, no other episode starts; those that run
-    are finished. `ahead`: see Work.
+    are finished. `ahead`: see Work; with it, what ended in an error runs again at once, as the decision waits for it.
 
     Raises StartError when workers cannot start, or when nothing but errors comes back. Every result that came is in
     the store then.
@@ -47,6 +47,7 @@ def run(
         if again and todo:
             _log.warning("%d episodes ended in an error; running them once more", len(todo))
         work = Work(todo, ahead)
+        put_back: set[EpisodeSpec] = set()
         for result in unfilmed if not again else ():
             work.film(result)
         for found in executor.run(work, make_worker):
@@ -55,6 +56,9 @@ def run(
                 continue
             store.append(found)
             observer(found)
+            if found.status == "error" and ahead is not None and found.spec not in put_back:
+                put_back.add(found.spec)
+                work.put_back(found.spec)
             if is_decided():
                 work.drop_episodes()
             if lacks_video(found):

@@ -57,7 +57,9 @@ def merge(out: pathlib.Path, sources: Sequence[RunStore]) -> RunStore:
 def _refuse_mixture(sources: Sequence[RunStore]) -> None:
     first = sources[0]
     for source in sources[1:]:
-        differing = differing_fields(*({**s.configuration, "assets": s.manifest.get("assets")} for s in (first, source)))
+        differing = differing_fields(
+            *({**s.configuration, "assets": s.manifest.get("assets")} for s in (first, source))
+        )
         if differing:
             lines = [f"{name}: {a!r} and {b!r}" for name, a, b in differing]
             raise ConfigError(

@@ -225,7 +225,9 @@ def repositories(work: pathlib.Path) -> tuple[pathlib.Path, bytes]:
     index(web / "ubuntu", UBUNTUS, web / "ubuntu", "", gpg)
     (docker / "gpg").write_bytes(armoured)
     (nvidia / "gpgkey").write_bytes(armoured)
-    return web, subprocess.run([*gpg, "--export"], check=True, stdout=subprocess.PIPE).stdout
+    keyring = subprocess.run([*gpg, "--export"], check=True, stdout=subprocess.PIPE).stdout
+    run("gpgconf", "--homedir", home, "--kill", "all")
+    return web, keyring
 
 
 def index(top: pathlib.Path, packages: dict, release: pathlib.Path, place: str, gpg: list) -> None:

@@ -207,3 +207,13 @@ def test_a_worker_that_dies_making_a_video_costs_the_video_alone(tmp_path):
     films = {film.spec: film for film in found if isinstance(film, Film)}
     assert {spec for spec, film in films.items() if film.error} == {spec for spec in SPECS if spec.trial == 1}
     assert "exit code 7 during" in films[SPECS[1]].error
+
+
+@pytest.mark.parametrize("executor", [SerialExecutor(), ProcessExecutor(2)], ids=["serial", "processes"])
+def test_a_run_that_is_decided_starts_nothing_else(tmp_path, executor):
+    """What runs is finished and kept; asked again, it still starts nothing."""
+    seen = []
+    with RunStore.open(tmp_path / "run", {"suite": "fake"}) as store:
+        for _ in range(2):
+            run(SPECS, store, executor, Worker, seen.append, is_decided=lambda: len(seen) >= 4, ahead=3)
+        assert 4 <= len(seen) <= 5 and len(list(store.results())) == len(seen)

@@ -41,3 +41,31 @@ def test_videos_come_when_no_episode_is_left_and_from_the_worker_that_has_the_sc
     jobs = [work.take(spec(1), []), work.take(spec(2), [])]
     assert [spec_of(job) for job in jobs] == [spec(1, 5), spec(2, 5)] and isinstance(jobs[0], EpisodeResult)
     assert len(work) == 1
+
+
+def test_no_worker_runs_further_ahead_than_it_may():
+    """Blocks of a trial of each task: a worker stays at its task, but only so far beyond what is still to start."""
+    specs = [EpisodeSpec("fake", task, trial, 7) for trial in range(6) for task in range(3)]
+    work = Work(specs, ahead=6)
+    taken, last = [], None
+    while (job := work.take(last, ())) is not None:
+        first = min(specs.index(spec) for spec in specs if spec not in taken)
+        assert specs.index(job) < first + 6
+        taken.append(job)
+        last = job
+    assert sorted(taken) == sorted(specs) and taken[1].task_id == taken[0].task_id
+
+
+def test_what_is_put_back_is_taken_next():
+    specs = [EpisodeSpec("fake", 0, trial, 7) for trial in range(4)]
+    work = Work(specs, ahead=2)
+    assert [work.take(None, ()), work.take(None, ())] == specs[:2]
+    work.put_back(specs[0])
+    assert [work.take(None, ()) for _ in range(3)] == [specs[0], specs[2], specs[3]]
+
+
+def test_dropped_episodes_are_not_taken():
+    work = Work([EpisodeSpec("fake", 0, trial, 7) for trial in range(3)])
+    assert work.take(None, ()) is not None
+    work.drop_episodes()
+    assert work.take(None, ()) is None and len(work) == 0

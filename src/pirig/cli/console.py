@@ -168,6 +168,12 @@ def print_table(suite: str, by_task: Mapping[int, Tally], names: Mapping[int, st
     (console if console.is_terminal else Console(width=130)).print(table)
 
 
+def stopped(suite: str, total: Tally, decided: str) -> str:
+    """The last line of a run that stopped early. Its rate is no headline: the rest of the plan is not in it."""
+    planned = total.scored + total.errors + total.missing
+    return f"{suite}: STOPPED EARLY, {total.scored} of {planned} episodes scored, as declared: {decided}"
+
+
 def verdict(suite: str, total: Tally) -> str:
     """The last line. A run with episodes missing gets no headline number."""
     planned = total.scored + total.errors + total.missing

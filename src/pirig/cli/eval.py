@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pirig import envvars
-from pirig.cli import args, console, provenance, signals, source
+from pirig.cli import args, console, provenance, signals, source, stopping
 from pirig.cli.eval_args import EvalArgs
 from pirig.cli.worker import LiberoWorkerFactory
 from pirig.errors import ConfigError, Interrupted
@@ -18,6 +18,7 @@ from pirig.evaluation.executors import ProcessExecutor, SerialExecutor
 from pirig.evaluation.plan import plan
 from pirig.evaluation.run import run as run_episodes
 from pirig.evaluation.worker import video_name, wants_video
+from pirig.results import runs
 from pirig.results.export import export
 from pirig.results.statistics import Tally, tally, tally_by_task
 from pirig.results.store import RunStore, run_id
@@ -30,13 +31,14 @@ _INCOMPLETE = 3  # exit code
 
 
 def run(argv: Sequence[str]) -> int:
-    """Returns the exit code: 0 complete, 3 episodes missing.
+    """Returns the exit code: 0 complete or decided as declared, 3 episodes missing.
 
     Raises PirigError, and Interrupted on SIGINT or SIGTERM, when all that was finished is in the store.
     """
     console.log_to_stderr()
     flags = args.parse(EvalArgs, argv, prog="pirig eval", description=__doc__ or "")
     signals.raise_interrupted()
+    stopping.check(flags)
     names = suites.STANDARD_SUITES if flags.task_suite_name == "all" else (flags.task_suite_name,)
     planned = {suite: _plan(suite, flags) for suite in names}
     settings = _settings()
@@ -78,7 +80,7 @@ class _Run:
 
 
 def _run_suite(suite: str, specs: list[EpisodeSpec], run: _Run) -> bool:
-    """Returns whether every planned episode is scored."""
+    """Returns whether every planned episode is scored, or the run was decided before."""
     flags = run.flags
     rules = _rules(suite, run.metadata, flags)
     configuration = _configuration(suite, rules, run)
@@ -89,8 +91,10 @@ def _run_suite(suite: str, specs: list[EpisodeSpec], run: _Run) -> bool:
     videos = flags.video_out_path / name
     if flags.video != "none":
         _writable(videos)
+    test = stopping.prepare(flags, specs, configuration, directory)
     with RunStore.open(directory, configuration, fresh=flags.fresh) as store:
         _log.info("run %s: %d episodes, results in %s", name, len(specs), directory)
+        early = stopping.declare(test, store) if test else None
         factory = LiberoWorkerFactory(
             settings=run.settings,
             simulator=flags.simulator,
@@ -102,11 +106,13 @@ def _run_suite(suite: str, specs: list[EpisodeSpec], run: _Run) -> bool:
             videos=videos,
         )
         try:
-            _run_remaining(suite, specs, store, factory, flags)
+            _run_remaining(suite, early.order if early else specs, store, factory, flags, early)
         except Interrupted as signal_:
             _log.warning("%s: stopped; what was finished is kept", signal_)
             _report(suite, specs, store, run.policy, flags)
             raise
+        if early and not early.is_decided:
+            _log.info("not decided; pirig compare %s %s says what the pairs show", flags.against, name)
         return _report(suite, specs, store, run.policy, flags)
 
 
@@ -154,7 +160,12 @@ def _configuration(suite: str, rules: Rules, run: _Run) -> dict[str, Any]:
 
 
 def _run_remaining(
-    suite: str, specs: list[EpisodeSpec], store: RunStore, factory: LiberoWorkerFactory, flags: EvalArgs
+    suite: str,
+    specs: list[EpisodeSpec],
+    store: RunStore,
+    factory: LiberoWorkerFactory,
+    flags: EvalArgs,
+    early: stopping.Stopping | None,
 ) -> None:
     finished = [result for result in store.results() if result.status != "error" and result.spec in set(specs)]
     workers = _workers(flags, len(specs) - len(finished))
@@ -180,11 +191,22 @@ def _run_remaining(
             progress.show(found)
             if isinstance(found, EpisodeResult):
                 results.append(found)
+                if early:
+                    early.feed(found)
             if isinstance(found, EpisodeResult) and progress.scored == len(specs):  # videos may still be made
                 _export(suite, specs, store, headless=factory.policy.headless, flags=flags)
 
         try:
-            run_episodes(specs, store, executor, factory, observe, lacks_video)
+            run_episodes(
+                specs,
+                store,
+                executor,
+                factory,
+                observe,
+                lacks_video,
+                is_decided=lambda: early is not None and early.is_decided,
+                ahead=early.ahead if early else None,
+            )
         finally:
             session.end(results)
     if progress.films_failed:
@@ -200,12 +222,13 @@ def _workers(flags: EvalArgs, episodes: int) -> int:
 def _report(
     suite: str, specs: list[EpisodeSpec], store: RunStore, policy: source.PolicySource, flags: EvalArgs
 ) -> bool:
-    """Prints the table and writes the exports. Returns whether every planned episode is scored."""
+    """Prints the table and writes the exports. Returns whether every planned episode is scored, or it was decided."""
     csv_path, results, total = _export(suite, specs, store, headless=policy.headless, flags=flags)
+    decided = runs.decided(store.manifest)
     console.print_table(suite, tally_by_task(results, specs), _task_names(suite))
     _log.info("results: %s", csv_path)
-    print(console.verdict(suite, total), flush=True)
-    return total.complete
+    print(console.stopped(suite, total, decided) if decided else console.verdict(suite, total), flush=True)
+    return total.complete or bool(decided)
 
 
 def _export(
@@ -223,6 +246,7 @@ def _export(
         "errors": total.errors,
         "wilson_95": [low, high],
         "run": store.directory.name,
+        "stopped_early": runs.decided(store.manifest) or None,
     }
     csv_path, _ = export(
         flags.results_out_path,

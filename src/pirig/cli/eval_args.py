@@ -58,6 +58,15 @@ class EvalArgs:
     model: tyro.conf.OmitArgPrefixes[ModelArgs] = dataclasses.field(default_factory=ModelArgs)
     run: str = ""
     """name of the run; default: made from its configuration"""
+    against: str = ""
+    """run A of a comparison that may stop early: a name under results/libero/runs, or a folder"""
+    stop_when: Literal["complete", "decided"] = "complete"
+    """decided: as soon as a test that is valid at any time says how this policy compares with --against; declared
+    before the first episode, recorded in the manifest"""
+    margin: float = 0.0
+    """of --stop-when decided: is this policy worse by so much or more? 0: is it better or worse? [percentage points]"""
+    level: float = 5.0
+    """two-sided level of --stop-when decided [percent]"""
     fresh: bool = False
     """start over; the old run is kept beside the new one"""
     results_out_path: pathlib.Path = pathlib.Path("results/libero")

@@ -1,5 +1,6 @@
 """Which episodes a run consists of, and which is next. No simulator, no policy, no clock."""
 
+import bisect
 from collections.abc import Collection, Iterable, Sequence
 
 from pirig.types import EpisodeResult, EpisodeSpec, Job
@@ -19,16 +20,19 @@ def remaining(specs: Sequence[EpisodeSpec], finished: Collection[EpisodeSpec]) -
 class Work:
     """Implements interfaces.Work: episodes, and videos by workers that no episode is left for."""
 
-    def __init__(self, specs: Iterable[EpisodeSpec] = ()):
+    def __init__(self, specs: Iterable[EpisodeSpec] = (), ahead: int | None = None):
+        """`ahead`: how many places beyond the first episode that is left one may be taken; by default any number."""
         self._episodes: list[Job] = list(specs)
         self._films: list[Job] = []
+        self._place = {job: place for place, job in enumerate(self._episodes)}
+        self._ahead = ahead
 
     def film(self, result: EpisodeResult) -> None:
         self._films.append(result)
 
     def take(self, last: EpisodeSpec | None, busy: Collection[EpisodeSpec]) -> Job | None:
         """A worker's own task first, since its scene is built; else the task with most left per worker on it."""
-        jobs = self._episodes or self._films
+        jobs = self._within_reach() or self._films
         if not jobs:
             return None
         left: dict[tuple[str, int], int] = {}
@@ -39,7 +43,23 @@ class Work:
         else:
             crowd = [_task(spec) for spec in busy]
             task = max(left, key=lambda task: left[task] / (1 + crowd.count(task)))
-        return jobs.pop(next(i for i, job in enumerate(jobs) if _task(job) == task))
+        index = next(i for i, job in enumerate(jobs) if _task(job) == task)
+        return (self._episodes or self._films).pop(index)
+
+    def put_back(self, spec: EpisodeSpec) -> None:
+        """To its place: it is to run again, soon."""
+        bisect.insort(self._episodes, spec, key=self._place.__getitem__)
+
+    def drop_episodes(self) -> None:
+        """No other is taken."""
+        self._episodes.clear()
+
+    def _within_reach(self) -> list[Job]:
+        """The first of the episodes, since they stand in the order of their places."""
+        if self._ahead is None or not self._episodes:
+            return self._episodes
+        limit = self._place[self._episodes[0]] + self._ahead
+        return [job for job in self._episodes[: self._ahead] if self._place[job] < limit]
 
     def __len__(self) -> int:
         return len(self._episodes) + len(self._films)

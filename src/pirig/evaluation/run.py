@@ -25,22 +25,29 @@ def run(
     make_worker: WorkerFactory,
     observer: Observer = lambda found: None,
     lacks_video: Callable[[EpisodeResult], bool] = lambda result: False,
+    is_decided: Callable[[], bool] = lambda: False,
+    ahead: int | None = None,
 ) -> None:
     """Runs what the store has not finished, and what ended in an error once more; has the videos made that lack.
+
+    Once `is_decided`, which is asked after the observer has heard a result, no other episode starts; those that run
+    are finished. `ahead`: see Work; with it, what ended in an error runs again at once, as the decision waits for it.
 
     Raises StartError when workers cannot start, or when nothing but errors comes back. Every result that came is in
     the store then.
     """
-    todo = remaining(specs, store.finished())
-    if len(todo) < len(specs):
-        _log.info("%d of %d episodes are there already; going on with the rest", len(specs) - len(todo), len(specs))
+    finished = store.finished()
+    todo = [] if is_decided() else remaining(specs, finished)
+    if finished & set(specs):
+        _log.info("%d of %d episodes are there already; going on with the rest", len(finished & set(specs)), len(specs))
     planned = set(specs)
     unfilmed = [result for result in store.results() if result.spec in planned and lacks_video(result)]
     in_a_row = 0
     for again in (False, True):
         if again and todo:
             _log.warning("%d episodes ended in an error; running them once more", len(todo))
-        work = Work(todo)
+        work = Work(todo, ahead)
+        put_back: set[EpisodeSpec] = set()
         for result in unfilmed if not again else ():
             work.film(result)
         for found in executor.run(work, make_worker):
@@ -49,9 +56,14 @@ def run(
                 continue
             store.append(found)
             observer(found)
+            if found.status == "error" and ahead is not None and found.spec not in put_back:
+                put_back.add(found.spec)
+                work.put_back(found.spec)
+            if is_decided():
+                work.drop_episodes()
             if lacks_video(found):
                 work.film(found)
             in_a_row = in_a_row + 1 if found.status == "error" else 0
             if in_a_row == _ERRORS_IN_A_ROW:
                 raise StartError(f"{in_a_row} errors in a row, so the run stops; the last one:\n{found.error}")
-        todo = remaining(specs, store.finished())
+        todo = [] if is_decided() else remaining(specs, store.finished())

@@ -38,8 +38,8 @@ class Tally:
         return wilson(self.successes, self.scored)
 
 
-def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Score interval of a proportion; (0, 1) for n = 0.
+def wilson(successes: float, n: float, confidence: float = 0.95) -> tuple[float, float]:
+    """Score interval of a proportion; (0, 1) for n = 0. Counts may be effective ones, see `intervals`.
 
     E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927) 209-212.
     """

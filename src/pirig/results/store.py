@@ -37,6 +37,11 @@ def run_id(configuration: Configuration) -> str:
     return f"{readable}-{hashlib.blake2b(canonical, digest_size=4).hexdigest()}"
 
 
+def differing_fields(a: Configuration, b: Configuration) -> list[tuple[str, Any, Any]]:
+    """Name, value in `a`, value in `b`, by name; None for what is not there."""
+    return [(name, a.get(name), b.get(name)) for name in sorted(a.keys() | b.keys()) if a.get(name) != b.get(name)]
+
+
 class RunStore:
     """Implements interfaces.ResultStore. Made by `open` (one writer) or `read`."""
 
@@ -90,6 +95,10 @@ class RunStore:
             raise ConfigError(f"no run in {directory}; {there}")
         return cls(directory, _read_manifest(directory))
 
+    @property
+    def configuration(self) -> Configuration:
+        return self.manifest["configuration"]
+
     def append(self, result: EpisodeResult) -> None:
         """On disk when this returns."""
         with (self.directory / "episodes.jsonl").open("ab") as file:
@@ -125,12 +134,17 @@ class RunStore:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def lines(self) -> Iterator[bytes]:
+        """As they stand in the file, each with its newline."""
+        return (line + b"\n" for line in self._split())
+
+    def _split(self) -> list[bytes]:
+        path = self.directory / "episodes.jsonl"
+        return path.read_bytes().split(b"\n")[:-1] if path.exists() else []  # behind the last newline: cut short
+
     def _lines(self) -> Iterator[EpisodeResult]:
         path = self.directory / "episodes.jsonl"
-        if not path.exists():
-            return
-        *lines, _cut = path.read_bytes().split(b"\n")  # what follows the last newline was cut short
-        for number, line in enumerate(lines, start=1):
+        for number, line in enumerate(self._split(), start=1):
             if not line:
                 continue  # a cut line that `open` removed
             try:
@@ -177,11 +191,7 @@ def _read_manifest(directory: pathlib.Path) -> dict[str, Any]:
 
 
 def _refuse_mixture(directory: pathlib.Path, theirs: Configuration, ours: Configuration) -> None:
-    differing = [
-        f"{name}: the run has {theirs.get(name)!r}, this command {ours.get(name)!r}"
-        for name in sorted(theirs.keys() | ours.keys())
-        if theirs.get(name) != ours.get(name)
-    ]
+    differing = [f"{name}: the run has {a!r}, this command {b!r}" for name, a, b in differing_fields(theirs, ours)]
     if differing:
         raise ConfigError(
             f"run {directory.name} was made with another configuration:\n  "

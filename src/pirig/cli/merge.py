@@ -1,0 +1,40 @@
+"""`pirig merge OUT RUN RUN…`: joins the parts of a run that several machines made."""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+from typing import Annotated
+
+import tyro
+
+from pirig.cli import args
+from pirig.errors import ConfigError
+from pirig.results import runs
+from pirig.results.merge import merge
+
+
+@dataclasses.dataclass(frozen=True)
+class MergeArgs:
+    out: Annotated[str, tyro.conf.Positional]
+    """name of the joined run"""
+    parts: Annotated[tuple[str, ...], tyro.conf.Positional]
+    """names under results/libero/runs, or folders"""
+    results: pathlib.Path = pathlib.Path("results/libero")
+
+
+def run(argv: Sequence[str]) -> int:
+    """Raises ConfigError where the runs are no parts of one."""
+    flags = args.parse(MergeArgs, argv, prog="pirig merge", description=__doc__ or "")
+    if pathlib.PurePath(flags.out).name != flags.out or flags.out in (".", ".."):
+        raise ConfigError(f"{flags.out!r} is no name of a run, which is one word without slashes")
+    sources = [runs.find(name, flags.results) for name in flags.parts]
+    (flags.results / "runs").mkdir(parents=True, exist_ok=True)
+    found = runs.overview(merge(flags.results / "runs" / flags.out, sources))
+    low, high = found.interval
+    print(
+        f"{found.run}: {found.scored} episodes of {found.suite}, {found.successes} succeeded "
+        f"(95 % Wilson {100 * low:.1f} – {100 * high:.1f}), {found.errors} errors"
+    )
+    if not found.complete:
+        print(f"not every part is complete: pirig eval --run {flags.out} with the same flags goes on with it")
+    return 0

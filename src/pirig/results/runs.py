@@ -1,0 +1,74 @@
+"""The runs of a results folder: found by name, listed."""
+
+import dataclasses
+import datetime
+import pathlib
+from typing import Any
+
+from pirig.errors import ConfigError
+from pirig.results.statistics import wilson
+from pirig.results.store import RunStore
+
+
+def find(name: str, results: pathlib.Path) -> RunStore:
+    """A run by its folder, or by its name under `results`/runs. Raises ConfigError, naming those there are."""
+    folder = pathlib.Path(name)
+    if (folder / "manifest.json").exists():
+        return RunStore.read(folder)
+    return RunStore.read(results / "runs" / name)
+
+
+@dataclasses.dataclass(frozen=True)
+class Overview:
+    """One line about a run."""
+
+    run: str
+    suite: str
+    policy: str
+    successes: int
+    scored: int
+    errors: int
+    planned: int | None  # None: nobody has noted it
+    complete: bool
+    stopped: str  # what was decided when the run stopped early; else empty
+    date: datetime.datetime  # of the last result, in local time
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Wilson, 95 %."""
+        return wilson(self.successes, self.scored)
+
+
+def overview(store: RunStore) -> Overview:
+    status = [result.status for result in store.results()]
+    configuration, manifest = store.configuration, store.manifest
+    successes, errors = status.count("success"), status.count("error")
+    episodes = store.directory / "episodes.jsonl"
+    written = (episodes if episodes.exists() else store.directory / "manifest.json").stat().st_mtime
+    return Overview(
+        store.directory.name,
+        str(configuration.get("suite", "")),
+        str(configuration.get("policy", "")),
+        successes,
+        len(status) - errors,
+        errors,
+        manifest.get("planned"),
+        bool(manifest.get("complete", False)),
+        decided(manifest),
+        datetime.datetime.fromtimestamp(written).astimezone(),
+    )
+
+
+def decided(manifest: dict[str, Any]) -> str:
+    """What ended a run before its plan was done; empty where nothing did, and once the plan is done after all."""
+    if manifest.get("complete"):
+        return ""
+    return (manifest.get("stopping") or {}).get("decided") or ""
+
+
+def overviews(results: pathlib.Path) -> list[Overview]:
+    """Of all runs, the latest first. Raises ConfigError where there is none, or one is damaged."""
+    folders = [path.parent for path in (results / "runs").glob("*/manifest.json")]
+    if not folders:
+        raise ConfigError(f"no runs in {results / 'runs'}; pirig eval makes some, or name a folder: --results")
+    return sorted((overview(RunStore.read(folder)) for folder in folders), key=lambda row: row.date, reverse=True)

@@ -1,0 +1,102 @@
+"""`pirig compare` and its neighbours as a user runs them, on runs that the store wrote."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from results.runfolders import outcomes, write
+
+PIRIG = [sys.executable, "-m", "pirig.cli.main"]
+
+
+def pirig(folder, *words):
+    return subprocess.run([*PIRIG, *words], cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    runs = tmp_path / "results/libero/runs"
+    write(runs / "a", outcomes({(0, 1)}))
+    write(runs / "b", outcomes({(0, 2), (1, 3), (1, 4)}), policy="two")
+    video = tmp_path / "data/libero/videos/b/libero_object_task01_trial003_failure.mp4"
+    video.parent.mkdir(parents=True)
+    video.write_bytes(b"film")
+    return tmp_path
+
+
+def test_two_runs_are_compared_by_name(folder):
+    found = pirig(folder, "compare", "a", "b", "--margin", "40")
+    text = " ".join(found.stdout.split())
+    assert found.returncode == 0 and not found.stderr, found.stderr
+    assert "4 discordant episodes" in text and "pick up the alphabet soup" in text
+    assert "libero_object_task01_trial003_failure.mp4" in text and "no video here" in text
+    assert "B succeeds 10.0 points less often than A: 95 % interval -32.6 to +12.4 points, 20 pairs" in text
+    assert "no difference is shown (exact McNemar p = 0.625" in text and "not worse than A by 40 points" in text
+
+
+def test_json_names_the_videos_side_by_side(folder):
+    found = pirig(folder, "compare", str(folder / "results/libero/runs/a"), "b", "--json")
+    row = json.loads(found.stdout)
+    episode = next(e for e in row["discordant"] if (e["task_id"], e["trial"]) == (1, 3))
+    assert episode["b"]["video"] == "data/libero/videos/b/libero_object_task01_trial003_failure.mp4"
+    assert episode["a"] == {"status": "success", "steps": 100, "video": None}
+    assert row["total"]["mcnemar_p"] == 0.625 and row["margin"] is None
+
+
+BAD = {
+    "no run": ("a c", "no run in results/libero/runs/c; there are: a, b"),
+    "margin": ("a b --margin 0", "--margin is 0 points; it must lie between 0 and 100"),
+    "level": ("a b --level 100", "--level is 100 percent; it must lie between 0 and 100"),
+    "twice": ("a,b b", "A has two runs of libero_object, a and b"),
+}
+
+
+@pytest.mark.parametrize(("words", "message"), BAD.values(), ids=BAD)
+def test_bad_input_is_a_clear_error(folder, words, message):
+    found = pirig(folder, "compare", *words.split())
+    assert (found.returncode, "Traceback" in found.stderr) == (2, False), found.stderr
+    assert message in " ".join(found.stderr.split())
+
+
+def test_power_says_what_so_many_episodes_show(folder):
+    row = json.loads(pirig(folder, "power", "--episodes", "200", "500", "--difference", "2", "--json").stdout)
+    assert [round(100 * entry["unpaired"], 1) for entry in row["detectable"]] == [6.8, 3.8]
+    assert row["needed"][0]["unpaired"] == 1506 and row["discordance"] is None
+    like = json.loads(pirig(folder, "power", "--like", "a", "b", "--json").stdout)
+    assert (like["baseline"], like["discordance"]) == (0.95, 0.2)
+    text = pirig(folder, "power").stdout
+    assert "A succeeds at 97 %" in text and "1506" in text
+
+
+def test_power_refuses_what_cannot_be(folder):
+    for words, message in {
+        "--baseline 0": "--baseline is 0 percent",
+        "--difference 98": "--difference is 98 points; it must lie between 0 and the baseline",
+        "--episodes 0": "--episodes is 0; at least 1 is needed",
+        "--like a a": "A and B agree in all episodes",
+        "--like a": "--like takes two runs",
+    }.items():
+        found = pirig(folder, "power", *words.split())
+        assert found.returncode == 2 and message in found.stderr, found.stderr
+
+
+def test_runs_lists_and_merge_joins(folder):
+    runs = folder / "results/libero/runs"
+    write(runs / "c", {(2, 0): "success"})
+    listed = json.loads(pirig(folder, "runs", "--json").stdout)
+    assert {row["run"]: (row["successes"], row["scored"], row["planned"]) for row in listed} == {
+        "a": (19, 20, 20),
+        "b": (17, 20, 20),
+        "c": (1, 1, 1),
+    }
+    joined = pirig(folder, "merge", "whole", "a", "c")
+    assert joined.returncode == 0 and "whole: 21 episodes of libero_object, 20 succeeded" in joined.stdout, (
+        joined.stderr
+    )
+    text = pirig(folder, "runs").stdout
+    assert "21/21" in text and "complete" in text
+    for words, message in {"b2 a b": "policy: 'one' and 'two'", "x/y a c": "is no name of a run"}.items():
+        refused = pirig(folder, "merge", *words.split())
+        assert refused.returncode == 2 and message in refused.stderr and "Traceback" not in refused.stderr

@@ -1,0 +1,142 @@
+"""`pirig eval --against RUN --stop-when decided`, on the real simulator."""
+
+import contextlib
+import json
+
+import pytest
+
+from cli.test_eval import pirig
+from pirig.cli import stopping
+from pirig.cli.eval_args import EvalArgs
+from pirig.evaluation.executors import SerialExecutor
+from pirig.evaluation.plan import plan
+from pirig.evaluation.run import run
+from pirig.results.store import RunStore
+from results.runfolders import CONFIGURATION, episode, write
+
+SPECS = plan("libero_object", range(3), range(10), seed=7)
+FAILS = {(task, trial) for task in range(3) for trial in range(10) if (task + trial) % 5}
+
+
+def outcome(spec):
+    return "failure" if (spec.task_id, spec.trial) in FAILS else "success"
+
+
+class Quick:
+    """A worker with known outcomes; every seventh episode is an error the first time."""
+
+    def __init__(self):
+        self.seen = set()
+
+    def __call__(self, spec):
+        if spec not in self.seen and (spec.task_id + 3 * spec.trial) % 7 == 0:
+            self.seen.add(spec)
+            return episode(spec.suite, spec.task_id, spec.trial, "error")
+        return episode(spec.suite, spec.task_id, spec.trial, outcome(spec))
+
+
+class Backwards:
+    """An executor that does the last first, as if the first had taken longest."""
+
+    def run(self, work, make_worker):
+        worker, jobs = make_worker(0), []
+        while (job := work.take(None, ())) is not None:
+            jobs.append(job)
+        for job in reversed(jobs):
+            yield worker(job)
+
+
+def decide(folder, name, executor, *, stop_after=None):
+    """Runs B until it is decided, or stopped from outside. Returns what the manifest says, and episodes scored."""
+    flags = EvalArgs(against="a", stop_when="decided", results_out_path=folder)
+    configuration, directory = {**CONFIGURATION, "policy": "b"}, folder / "runs" / name
+    test = stopping.prepare(flags, SPECS, configuration, directory)
+    worker, results = Quick(), []
+    with RunStore.open(directory, configuration) as store:
+        early = stopping.declare(test, store)
+
+        def observe(result):
+            results.append(result)
+            early.feed(result)
+            if len(results) == stop_after:
+                raise KeyboardInterrupt
+
+        decided = {"is_decided": lambda: early.is_decided, "ahead": early.ahead}
+        with contextlib.suppress(KeyboardInterrupt):
+            run(early.order, store, executor, lambda index: worker, observe, **decided)
+        return store.manifest["stopping"], len(store.finished())
+
+
+def test_the_answer_is_the_same_however_it_ran(tmp_path):
+    """In order, out of order with errors in between, stopped and gone on with."""
+    write(tmp_path / "runs/a", {(spec.task_id, spec.trial): "success" for spec in SPECS})
+    straight, scored = decide(tmp_path, "straight", SerialExecutor())
+    assert straight["answer"] == "worse" and straight["look"]["pairs"] <= scored < 30
+    assert decide(tmp_path, "backwards", Backwards())[0] == straight
+    for after in (1, 7, 12):
+        assert "answer" not in decide(tmp_path, f"stopped{after}", SerialExecutor(), stop_after=after)[0]
+        assert decide(tmp_path, f"stopped{after}", SerialExecutor())[0] == straight
+
+
+TASKS = ("eval", "--suite", "libero_object", "--task-ids", "0", "2", "--video", "none", "--workers", "2")
+STOP = ("--against", "good", "--stop-when", "decided")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """With a finished run of the scripted policy: 2 tasks x 8 trials, nearly all of them successes."""
+    made = tmp_path_factory.mktemp("stopping")
+    found = pirig(made, *TASKS, "--policy", "scripted", "--num-trials-per-task", "8", "--run", "good")
+    assert found.returncode == 0, found.stderr
+    return made
+
+
+def test_a_run_that_is_clearly_worse_ends_early_and_says_so(folder):
+    words = (*TASKS, "--policy", "zero", "--replan-steps", "5", "--num-trials-per-task", "8", "--run", "bad", *STOP)
+    found = pirig(folder, *words)
+    assert found.returncode == 0, found.stderr
+    assert "libero_object: STOPPED EARLY" in found.stdout and "as declared: worse than good" in found.stdout
+    store = RunStore.read(folder / "results/libero/runs/bad")
+    noted = store.manifest["stopping"]
+    assert (noted["against"], noted["margin"], noted["level"], noted["order_seed"]) == ("good", 0.0, 0.05, 7)
+    assert noted["answer"] == "worse" and noted["look"]["pairs"] < 16 and noted["episodes"] == 16
+    scored = len(store.finished())
+    assert noted["look"]["pairs"] <= scored < 16 and not store.manifest["complete"]
+    export = json.loads((folder / "results/libero/libero_object_results.json").read_text())
+    assert (export["complete"], export["total_episodes"]) == (False, scored) and "worse" in export["stopped_early"]
+
+    again = pirig(folder, *words)  # it is decided, so nothing runs
+    assert again.returncode == 0 and "STOPPED EARLY" in again.stdout and len(store.finished()) == scored
+
+    other = pirig(folder, *words, "--margin", "5")
+    assert other.returncode == 2 and "was declared to stop otherwise" in other.stderr
+    assert "margin: 0.0, now 0.05" in other.stderr
+
+    compared = pirig(folder, "compare", "good", "bad")
+    assert compared.returncode == 0 and "bad stopped early: worse than good" in " ".join(compared.stdout.split())
+
+
+BAD = {
+    "alone": (("--stop-when", "decided"), "--against RUN and --stop-when decided go together"),
+    "never": (("--against", "good"), "--against RUN and --stop-when decided go together"),
+    "margin": ((*STOP, "--margin", "100"), "--margin is 100 and --level 5; both lie between 0 and 100"),
+    "run": (("--against", "god", "--stop-when", "decided"), "no run in results/libero/runs/god; there are:"),
+    "trials": ((*STOP, "--num-trials-per-task", "9"), "good has no score for 2 of the 18 planned episodes"),
+    "protocol": ((*STOP, "--num-steps-wait", "9"), "settle_steps: A has 10, B 9"),
+}
+
+
+@pytest.mark.parametrize(("words", "message"), BAD.values(), ids=BAD)
+def test_what_cannot_be_declared_is_a_clear_error(folder, words, message):
+    base = (*TASKS, "--policy", "zero", "--replan-steps", "5", "--num-trials-per-task", "8", "--run", "refused")
+    found = pirig(folder, *base, *words)
+    assert (found.returncode, "Traceback" in found.stderr) == (2, False), found.stderr
+    assert message in " ".join(found.stderr.split())
+    assert not (folder / "results/libero/runs/refused").exists()
+
+
+def test_a_declaration_after_the_first_episode_is_refused(folder):
+    words = (*TASKS, "--policy", "zero", "--replan-steps", "5", "--num-trials-per-task", "1", "--run", "late")
+    assert pirig(folder, *words).returncode == 0
+    found = pirig(folder, *words, *STOP)
+    assert found.returncode == 2 and "2 episodes of run late are there already" in found.stderr

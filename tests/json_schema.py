@@ -23,9 +23,9 @@ def faults(value: Any, schema: dict, root: dict | None = None, at: str = "") -> 
                 if value not in ([said] if word == "const" else said):
                     yield f"{at}: {value!r} is not {said}"
             case "required":
-                yield from (f"{at} lacks {key}" for key in said if key not in value)
+                yield from (f"{at} lacks {key}" for key in said if value is not None and key not in value)
             case "properties":
-                for key in value.keys() & said.keys():
+                for key in (value or {}).keys() & said.keys():
                     yield from faults(value[key], said[key], root, f"{at}/{key}")
             case "additionalProperties":
                 for key in value.keys() - schema.get("properties", {}).keys():

@@ -10,7 +10,7 @@ import pytest
 
 from json_schema import faults
 from page_text import parse
-from pirig.results import summary, tables
+from pirig.results import published, summary, tables
 from pirig.results.page import charts, overview, run
 from pirig.results.page.html import Html, element, resource
 from pirig.results.report import TIMES, make_report, mean_seconds, seconds
@@ -57,24 +57,28 @@ def test_the_headline_is_the_stores(whole):
 
 
 @pytest.mark.parametrize(
-    ("successes", "said"),
-    [
-        (50, "inside the interval: these episodes do not tell the two apart"),
-        (40, "outside the interval: this run is below the published rate"),
-    ],
+    ("suite", "successes", "verdict"),
+    [("libero_goal", 50, "consistent with"), ("libero_goal", 40, "below"), ("libero_10", 200, "above")],
 )
-def test_the_comparison_is_read_off_the_interval(tmp_path, successes, said):
-    with RunStore.open(tmp_path / "run", {"suite": "libero_goal", "policy": "zero"}) as store:
-        for trial in range(50):
-            store.append(EpisodeResult(EpisodeSpec("libero_goal", 0, trial), _outcome(trial < successes), 99, 310))
-    assert said in parse(run.page(make_report(store))).one("p", class_="comparison").text
+def test_the_published_rate_stands_beside_ours(tmp_path, suite, successes, verdict):
+    """The numbers are those of results/published.py, which is tested by itself."""
+    with RunStore.open(tmp_path / "run", {"suite": suite, "policy": "zero"}) as store:
+        for trial in range(max(50, successes)):
+            status = "success" if trial < successes else "failure"
+            store.append(EpisodeResult(EpisodeSpec(suite, 0, trial), status, 99, 310))
+    report = make_report(store)
+    found = published.place(suite, successes, max(50, successes)).difference
+    said = parse(run.page(report)).one("p", class_="comparison").text
+    assert f"Published π0.5: {summary.PUBLISHED[suite]} % of 500. Difference {100 * found.value:+.1f} points" in said
+    assert f"(95 % {100 * found.low:+.1f} to {100 * found.high:+.1f}): {verdict} the published rate" in said
+    assert tables.as_json(report)["difference_from_published"]["verdict"] == verdict.split()[0]
 
 
-def test_a_suite_beyond_the_published_rate_is_above_it(tmp_path):
-    with RunStore.open(tmp_path / "run", {"suite": "libero_10", "policy": "zero"}) as store:
-        for trial in range(200):
-            store.append(EpisodeResult(EpisodeSpec("libero_10", 0, trial), "success", 99, 530))
-    assert "this run is above the published rate" in parse(run.page(make_report(store))).text
+def test_a_run_that_stopped_early_says_why_and_has_no_headline_number(tmp_path):
+    planned = make_run(tmp_path / "run", recorded=60, manifest={"stopping": {"decided": "B is better, p < 0.05"}})
+    page = parse(run.page(make_report(RunStore.read(tmp_path / "run"), planned=planned))).one("section", id="headline")
+    assert page.one("p", class_="number").text == "Stopped early" and "B is better, p < 0.05" in page.text
+    assert "stopped early, as declared: 60 of 500 scored" in page.text
 
 
 def test_a_run_with_episodes_missing_has_no_headline_number(cut):
@@ -279,8 +283,10 @@ def test_the_overview_stands_beside_the_published_row():
     done = [*ROWS[:3], summary.SuiteRow("libero_10", 460, 500, True, "run-10")]
     mean = (494 + 470 + 490 + 460) / 20
     assert parse(overview.page(done, {})).one("p", class_="number").text == f"{mean:.2f}%"
-    assert f"| average of four | | **{mean:.2f}** | | 96.85 | |" in tables.markdown_overview(done)
-    assert "| libero_10 | 230/250 | incomplete | – | 92.4 | run-10 |" in tables.markdown_overview(ROWS)
+    apart = tables.difference_text(published.place_average(done))
+    assert f"| average of four | | **{mean:.2f}** | | 96.85 | {apart} | |" in tables.markdown_overview(done)
+    assert apart.startswith(f"{mean - 96.85:+.1f} (") and apart.endswith("consistent")
+    assert "| libero_10 | 230/250 | incomplete | – | 92.4 | – | run-10 |" in tables.markdown_overview(ROWS)
 
 
 def test_only_element_makes_markup():
@@ -328,7 +334,3 @@ def make_like(report, **change):
 
 def sorted_results(report):
     return sorted(report.results, key=lambda result: result.spec)
-
-
-def _outcome(success):
-    return "success" if success else "failure"

@@ -47,7 +47,8 @@ def planned(manifest: Mapping[str, Any]) -> list[EpisodeSpec]:
     suite, specs = str(configuration.get("suite", "")), set[EpisodeSpec]()
     if suite not in suites.MAX_STEPS:
         return []
-    for session in manifest.get("sessions", []):
+    parts = [manifest, *(part.get("notes", {}) for part in manifest.get("merged_from", []))]
+    for session in (session for part in parts for session in part.get("sessions", [])):
         flags = session.get("flags", {})
         tasks = flags.get("task_ids") or [task.task_id for task in suites.tasks(suite)]
         trials = flags.get("trials") or range(flags.get("num_trials_per_task", 0))

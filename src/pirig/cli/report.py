@@ -13,7 +13,8 @@ from rich.table import Table
 from pirig.cli import args, pages
 from pirig.cli.recorded import find_run
 from pirig.errors import ConfigError
-from pirig.results import summary
+from pirig.results import published, summary
+from pirig.results.tables import difference_text
 from pirig.sim.suites import MAX_STEPS
 
 
@@ -76,27 +77,28 @@ def show(results: pathlib.Path, suites: Sequence[str]) -> bool:
     if not rows:
         return False
     console = Console(highlight=False)
-    (console if console.is_terminal else Console(width=130, highlight=False)).print(_table(rows))
+    (console if console.is_terminal else Console(width=150, highlight=False)).print(_table(rows))
     return True
 
 
 def _table(rows: Sequence[summary.SuiteRow]) -> Table:
     table = Table()
-    for column in ("suite", "success", "rate", "95 % Wilson", "published π0.5", "run"):
+    for column in ("suite", "success", "rate", "95 % Wilson", "published π0.5", "difference", "run"):
         table.add_column(column, justify="left" if column in ("suite", "run") else "right", overflow="fold")
     for row in rows:
         low, high = row.interval
-        published = summary.PUBLISHED.get(row.suite)
+        theirs = summary.PUBLISHED.get(row.suite)
         table.add_row(
             row.suite,
             f"{row.successes}/{row.scored}" + ("" if row.complete else ", incomplete"),
             f"{100 * row.rate:.1f}" if row.complete else "-",
             f"{100 * low:.1f} – {100 * high:.1f}" if row.complete else "-",
-            f"{published:.1f}" if published is not None else "-",
+            f"{theirs:.1f}" if theirs is not None else "-",
+            difference_text(published.place(row.suite, row.successes, row.scored) if row.complete else None),
             row.run,
         )
     mean = summary.average(rows)
     table.add_section()
     table.add_row("average of four", "", f"{100 * mean:.2f}" if mean is not None else "-", "",
-                  f"{summary.PUBLISHED_AVERAGE:.2f}", "")  # fmt: skip
+                  f"{summary.PUBLISHED_AVERAGE:.2f}", difference_text(published.place_average(rows)), "")  # fmt: skip
     return table

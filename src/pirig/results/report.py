@@ -8,6 +8,8 @@ import functools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from pirig.results import runs
+from pirig.results.published import Placement, place
 from pirig.results.statistics import Tally, tally, tally_by_task
 from pirig.results.store import RunStore
 from pirig.results.summary import PUBLISHED
@@ -27,6 +29,7 @@ class Report:
     planned: tuple[EpisodeSpec, ...]  # ascending; with every result's
     names: Mapping[int, str]  # language instruction by task id; may lack some
     videos: Mapping[EpisodeSpec, str] = dataclasses.field(default_factory=dict)  # address, relative to the page
+    is_planned: bool = True  # somebody knew what was planned
 
     @property
     def configuration(self) -> Mapping[str, Any]:
@@ -45,6 +48,22 @@ class Report:
         """The published π0.5's success rate on this suite, 0 to 1."""
         percent = PUBLISHED.get(self.suite)
         return None if percent is None else percent / 100
+
+    @property
+    def placement(self) -> Placement | None:
+        """Beside the published rate; None where there is none, and before the run is complete."""
+        return place(self.suite, self.total.successes, self.total.scored) if self.is_complete else None
+
+    @property
+    def is_complete(self) -> bool:
+        """Every planned episode is scored, and the plan is known."""
+        known = self.is_planned or self.manifest.get("complete", True)
+        return self.total.complete and self.total.scored > 0 and bool(known)
+
+    @property
+    def stopped(self) -> str:
+        """What was decided when the run stopped early, as declared; else empty."""
+        return runs.decided(dict(self.manifest))
 
     @functools.cached_property
     def total(self) -> Tally:
@@ -75,8 +94,9 @@ def make_report(
 ) -> Report:
     """`planned`: of all commands on the run; what is recorded is added. Raises ConfigError for a damaged store."""
     results = tuple(store.results())
-    specs = sorted({*planned, *(result.spec for result in results)})
-    return Report(store.directory.name, dict(store.manifest), results, tuple(specs), names or {}, videos or {})
+    planned = set(planned)
+    specs = tuple(sorted(planned.union(result.spec for result in results)))
+    return Report(store.directory.name, dict(store.manifest), results, specs, names or {}, videos or {}, bool(planned))
 
 
 def seconds(result: EpisodeResult) -> dict[str, float]:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from pirig.results import summary
+from pirig.results import published, summary
 from pirig.results.report import SCHEMA, Report, mean_inference_s, mean_seconds
 from pirig.results.statistics import Tally
 from pirig.types import EpisodeResult
@@ -31,9 +31,10 @@ def as_json(report: Report) -> dict[str, Any]:
         "run": report.run,
         "suite": report.suite,
         "policy": report.policy,
-        "complete": report.total.complete and bool(report.planned),
+        "complete": report.is_complete,
         "total": _counts(report.total),
         "published_success_rate": report.published,
+        "difference_from_published": _difference(report.placement),
         "tasks": [
             {"task_id": task_id, "task_name": report.task_name(task_id), **_counts(tally)}
             for task_id, tally in report.by_task.items()
@@ -64,25 +65,47 @@ def markdown(report: Report) -> str:
     lines += [_markdown_row(f"{i} {report.task_name(i)}", tally) for i, tally in report.by_task.items()]
     lines.append(_markdown_row(f"**{report.suite}**", report.total))
     notes = [f"Run `{report.run}`, policy {_cell(report.policy)}."]
-    if not report.total.complete:
+    if report.stopped:
+        notes.append(f"STOPPED EARLY, as declared: {report.stopped}")
+    elif not report.is_complete:
         notes.append(f"INCOMPLETE: {report.total.errors} errors, {report.total.missing} missing.")
     if report.published is not None:
         notes.append(f"Published π0.5: {100 * report.published:.1f}.")
+    if report.placement is not None:
+        notes.append(f"Difference {difference_text(report.placement)}.")
     return "\n".join(lines) + f"\n\n{' '.join(notes)}\n"
 
 
 def markdown_overview(rows: Sequence[summary.SuiteRow]) -> str:
     """One row per suite, beside the published one. A suite with episodes missing has no rate."""
-    lines = ["| suite | success | rate [%] | 95 % Wilson | published π0.5 | run |", "|---|--:|--:|--:|--:|---|"]
+    lines = ["| suite | success | rate [%] | 95 % Wilson | published π0.5 | difference (95 %) | run |"]
+    lines.append("|---|--:|--:|--:|--:|--:|---|")
     for row in rows:
-        (low, high), published = row.interval, summary.PUBLISHED.get(row.suite)
+        (low, high), theirs = row.interval, summary.PUBLISHED.get(row.suite)
         numbers = f"{100 * row.rate:.1f} | {100 * low:.1f} – {100 * high:.1f}" if row.complete else "incomplete | –"
-        beside = "–" if published is None else f"{published:.1f}"
-        lines.append(f"| {row.suite} | {row.successes}/{row.scored} | {numbers} | {beside} | {_cell(row.run)} |")
-    mean = summary.average(rows)
+        beside = "–" if theirs is None else f"{theirs:.1f}"
+        apart = difference_text(published.place(row.suite, row.successes, row.scored) if row.complete else None)
+        count = f"{row.successes}/{row.scored}"
+        lines.append(f"| {row.suite} | {count} | {numbers} | {beside} | {apart} | {_cell(row.run)} |")
+    mean, apart = summary.average(rows), difference_text(published.place_average(rows))
     average = "–" if mean is None else f"**{100 * mean:.2f}**"
-    lines.append(f"| average of four | | {average} | | {summary.PUBLISHED_AVERAGE:.2f} | |")
+    lines.append(f"| average of four | | {average} | | {summary.PUBLISHED_AVERAGE:.2f} | {apart} | |")
     return "\n".join(lines) + "\n"
+
+
+def difference_text(placement: published.Placement | None) -> str:
+    """In points, e.g. `-2.6 (-4.9 to -0.4), below`."""
+    if placement is None:
+        return "–"
+    found = placement.difference
+    return f"{100 * found.value:+.1f} ({100 * found.low:+.1f} to {100 * found.high:+.1f}), {placement.verdict}"
+
+
+def _difference(placement: published.Placement | None) -> dict[str, Any] | None:
+    if placement is None:
+        return None
+    found = placement.difference
+    return {"value": found.value, "interval_95": [found.low, found.high], "verdict": placement.verdict}
 
 
 def _counts(tally: Tally) -> dict[str, Any]:

@@ -2,16 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 
-from pirig.results import summary
+from pirig.results import published, summary
 from pirig.results.page import charts
 from pirig.results.page.html import Html, document, element, interval, join, percent
+from pirig.results.tables import difference_text
 
 
 def page(rows: Sequence[summary.SuiteRow], links: Mapping[str, str]) -> str:
     """`links`: by run, the address of its page, relative to this one; a run may have none."""
     bounds = [row.interval[0] for row in rows if row.complete]
-    published = [p / 100 for row in rows if (p := summary.PUBLISHED.get(row.suite)) is not None]
-    axis = charts.rate_axis([*bounds, *published])
+    theirs = [rate / 100 for row in rows if (rate := summary.PUBLISHED.get(row.suite)) is not None]
+    axis = charts.rate_axis([*bounds, *theirs])
     heads = ("suite", charts.scale(axis), "rate", "95 %", "published")
     classes = ("name", "plot", "n", "n ci", "n")
     head = element("tr", *(element("th", h, scope="col", class_=c) for h, c in zip(heads, classes, strict=True)))
@@ -52,10 +53,13 @@ def _headline(rows: Sequence[summary.SuiteRow]) -> Html:
 
 
 def _row(row: summary.SuiteRow, axis: charts.Axis, link: str | None) -> Html:
-    published = summary.PUBLISHED.get(row.suite)
-    mark = published / 100 if published is not None else None
+    theirs = summary.PUBLISHED.get(row.suite)
+    mark = theirs / 100 if theirs is not None else None
     state = f"{row.successes} of {row.scored} succeeded" if row.complete else f"incomplete, {row.scored} scored"
     name = [element("a", row.suite, href=link) if link else row.suite, element("span", state, class_="sub")]
+    if row.complete and theirs is not None:
+        beside = published.place(row.suite, row.successes, row.scored)
+        name.append(element("span", f"published {difference_text(beside)}", class_="sub difference"))
     name.append(element("span", row.run, class_="sub run"))
     rate = row.rate if row.complete else float("nan")
     label = (
@@ -71,5 +75,5 @@ def _row(row: summary.SuiteRow, axis: charts.Axis, link: str | None) -> Html:
         element("td", charts.rate_strip(rate, row.interval, axis, label, mark=mark, height=30), class_="plot"),
         element("td", f"{100 * row.rate:.1f}" if row.complete else "–", class_="n rate"),
         element("td", interval(row.interval) if row.complete else "–", class_="n ci"),
-        element("td", f"{published:.1f}" if published is not None else "–", class_="n of"),
+        element("td", f"{theirs:.1f}" if theirs is not None else "–", class_="n of"),
     )

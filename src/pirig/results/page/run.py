@@ -5,6 +5,7 @@ what. Each section is a function of the report, so the live page is made of the 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pirig.results import published
 from pirig.results.page import charts
 from pirig.results.page.html import Html, document, element, interval, join, percent
 from pirig.results.page.provenance import tree
@@ -27,11 +28,13 @@ def page(report: Report) -> str:
 def headline(report: Report, *, live: bool = False) -> Html:
     """The one number. A run with episodes missing has none, unless it is watched while it goes on."""
     total = report.total
-    shown = total.scored > 0 and (total.complete or live)
+    shown = total.scored > 0 and (report.is_complete or live)
     axis = charts.rate_axis([total.interval[0], 1.0 if report.published is None else report.published])
-    number = join(f"{100 * total.rate:.1f}", element("small", "%")) if shown else join("–" if live else "Incomplete")
-    planned = len(report.planned)
+    nothing = "–" if live else "Stopped early" if report.stopped else "Incomplete"
+    number = join(f"{100 * total.rate:.1f}", element("small", "%")) if shown else nothing
     said = [f"{total.successes} of {total.scored} episodes succeeded" + (" so far" * (not total.complete))]
+    if report.stopped:
+        said.append(report.stopped)
     if shown:
         said.append(f"95 % Wilson interval {interval(total.interval)}")
     label = f"success rate {percent(total.rate)}, 95 % Wilson interval {interval(total.interval)}" if shown else ""
@@ -45,9 +48,7 @@ def headline(report: Report, *, live: bool = False) -> Html:
     )  # fmt: skip
     return element(
         "section",
-        element(
-            "p", element("span", report.suite, class_="suite"), " ", _verdict(total, planned, live), class_="kicker"
-        ),
+        element("p", element("span", report.suite, class_="suite"), " ", _verdict(report, live), class_="kicker"),
         element("h1", report.policy or report.run),
         element(
             "div",
@@ -64,15 +65,21 @@ def headline(report: Report, *, live: bool = False) -> Html:
 
 
 def comparison(report: Report) -> Html | None:
-    """With the published rate, which is taken as exact: inside the interval, above it or below it."""
-    if report.published is None:
+    """With the published rate, a count of episodes too."""
+    placement = report.placement
+    if placement is None or report.published is None:
         return None
-    low, high = report.total.interval
-    beside = join("Published π0.5: ", element("b", percent(report.published)), ", ")
-    if low <= report.published <= high:
-        return join(beside, "inside the interval: these episodes do not tell the two apart.")
-    word = "below" if report.published > high else "above"
-    return join(beside, "outside the interval: this run is ", element("b", word), " the published rate.")
+    found, count = placement.difference, published.EPISODES
+    words = {
+        "consistent": "consistent with the published rate: these episodes do not tell the two apart.",
+        "below": "below the published rate, by more than chance.",
+        "above": "above the published rate, by more than chance.",
+    }
+    return join(
+        f"Published π0.5: {percent(report.published)} of {count}. ",
+        f"Difference {100 * found.value:+.1f} points (95 % {100 * found.low:+.1f} to {100 * found.high:+.1f}): ",
+        element("b", words[placement.verdict]),
+    )
 
 
 def facts(report: Report) -> Html:
@@ -211,12 +218,16 @@ def footer(report: Report) -> Html:
     return element("footer", "pirig · ", report.run, " · success rate = successes / (successes + failures)")
 
 
-def _verdict(total: Tally, planned: int, live: bool) -> Html:
-    if total.complete and planned:
+def _verdict(report: Report, live: bool) -> Html:
+    total, planned = report.total, len(report.planned)
+    if report.is_complete:
         return element("span", f"complete, {planned} episodes", class_="pill good")
-    words = [f"{total.scored} of {planned} scored", f"{total.errors} errors", f"{total.missing} missing"]
-    start = "running" if live else "incomplete"
-    return element("span", f"{start}: {', '.join(words)}", class_=f"pill {'going' if live else 'bad'}")
+    words = f"{total.scored} of {planned} scored, {total.errors} errors, {total.missing} missing"
+    if report.stopped:
+        return element("span", f"stopped early, as declared: {words}", class_="pill going")
+    return element(
+        "span", f"{'running' if live else 'incomplete'}: {words}", class_=f"pill {'going' if live else 'bad'}"
+    )
 
 
 _TASK_COLUMNS = ("name", "plot", "n", "n ci", "n")

@@ -295,5 +295,11 @@ def _section(name: str, title: str, *parts: str | None, note: str = "", class_: 
 def fragments(report: Report) -> Iterator[tuple[str, Html]]:
     """What a page that is open replaces as results come in, by the id of the section."""
     yield "headline", headline(report, live=True)
-    for name, section in (("tasks", tasks), ("over-time", over_time), ("steps", steps), ("errors", errors)):
+    for name, section in (
+        ("tasks", tasks),
+        ("over-time", over_time),
+        ("steps", steps),
+        ("time", time_spent),
+        ("errors", errors),
+    ):
         yield name, section(report) or element("section", id=name, hidden=True)

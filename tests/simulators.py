@@ -87,7 +87,7 @@ def our_memory(spec: EpisodeSpec, episodes: int) -> list[int]:
     env = LiberoEnvironment(settings())
     used = []
     for trial in range(episodes):
-        _our_trace(env, dataclasses.replace(spec, trial=trial), random_actions(2), look_every=4)
+        _our_trace(env, dataclasses.replace(spec, trial=trial % 50), random_actions(2), look_every=4)
         with open("/proc/self/statm") as file:
             used.append(int(file.read().split()[1]) * resource.getpagesize())
     env.close()

@@ -11,6 +11,7 @@ from pirig.results.page.html import Html, document, element, interval, join, per
 from pirig.results.page.provenance import tree
 from pirig.results.report import TIMES, Report, mean_inference_s, mean_seconds
 from pirig.results.statistics import Tally
+from pirig.results.tables import points
 from pirig.types import EpisodeResult, EpisodeSpec
 
 _FOLDED_FROM = 60  # rows
@@ -70,15 +71,16 @@ def comparison(report: Report) -> Html | None:
     if placement is None or report.published is None:
         return None
     found, count = placement.difference, published.EPISODES
-    words = {
-        "consistent": "consistent with the published rate: these episodes do not tell the two apart.",
-        "below": "below the published rate, by more than chance.",
-        "above": "above the published rate, by more than chance.",
+    rest = {
+        "consistent": " with the published rate: these episodes do not tell the two apart.",
+        "below": " the published rate, by more than chance.",
+        "above": " the published rate, by more than chance.",
     }
     return join(
-        f"Published π0.5: {percent(report.published)} of {count}. ",
-        f"Difference {100 * found.value:+.1f} points (95 % {100 * found.low:+.1f} to {100 * found.high:+.1f}): ",
-        element("b", words[placement.verdict]),
+        f"Published π0.5: {percent(report.published)} of {count}. Difference {points(found.value)} points ",
+        f"(95 % {points(found.low)} to {points(found.high)}): ",
+        element("b", placement.verdict),
+        rest[placement.verdict],
     )
 
 
@@ -222,7 +224,11 @@ def _verdict(report: Report, live: bool) -> Html:
     total, planned = report.total, len(report.planned)
     if report.is_complete:
         return element("span", f"complete, {planned} episodes", class_="pill good")
-    words = f"{total.scored} of {planned} scored, {total.errors} errors, {total.missing} missing"
+    words = f"{total.scored} of {planned} scored"
+    if total.errors:
+        words += f", {total.errors} error{'s' * (total.errors > 1)}"
+    if total.missing:
+        words += f", {total.missing} missing"
     if report.stopped:
         return element("span", f"stopped early, as declared: {words}", class_="pill going")
     return element(

@@ -170,9 +170,10 @@ def test_what_the_store_says_never_becomes_markup(tmp_path):
 
 
 def test_whatever_a_manifest_says_is_shown(whole):
-    manifest = {**whole.manifest, "later": {"deep": [{"renderer": "llvmpipe (LLVM 15)"}, {"renderer": None}]}}
+    deep = [{"renderer": "llvmpipe (LLVM 15)"}, {"renderer": None}]
+    manifest = {**whole.manifest, "later": {"deep": deep, "order": [[i, 2 * i] for i in range(500)]}}
     shown = parse(run.page(make_like(whole, manifest=manifest))).one("section", id="provenance").text
-    for word in ("llvmpipe (LLVM 15)", "deep", "5f0c9b2e7a41d8c3", "robosuite", "1.4.1", "per-episode"):
+    for word in ("llvmpipe (LLVM 15)", "deep", "5f0c9b2e7a41d8c3", "robosuite", "1.4.1", "per-episode", "[499, 998]"):
         assert word in shown
 
 

@@ -1,5 +1,6 @@
 """`pirig eval`: LIBERO episodes with a policy, results on disk, success rates with intervals."""
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import json
@@ -10,11 +11,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from pirig import envvars
-from pirig.cli import args, console, provenance, signals, source, stopping
+from pirig.cli import args, console, pages, provenance, signals, source, stopping
 from pirig.cli.eval_args import EvalArgs
+from pirig.cli.live import Watch, watching
 from pirig.cli.worker import LiberoWorkerFactory
 from pirig.errors import ConfigError, Interrupted
-from pirig.evaluation.executors import ProcessExecutor, SerialExecutor
+from pirig.evaluation.executors import ProcessExecutor, SerialExecutor, ignore
 from pirig.evaluation.plan import plan
 from pirig.evaluation.run import run as run_episodes
 from pirig.evaluation.worker import video_name, wants_video
@@ -44,8 +46,10 @@ def run(argv: Sequence[str]) -> int:
     settings = _settings()
     workers = _workers(flags, max(map(len, planned.values())))
     in_process = workers == 0 and settings.gl != "egl"  # CUDA and EGL must not share a process
-    with _source(flags, workers).started(in_process=in_process) as (policy, metadata):
-        run = _Run(settings, policy, metadata, flags)
+    with contextlib.ExitStack() as resources:
+        policy, metadata = resources.enter_context(_source(flags, workers).started(in_process=in_process))
+        watch = resources.enter_context(watching(flags.live_host, flags.live)) if flags.live is not None else None
+        run = _Run(settings, policy, metadata, flags, watch)
         complete = [_run_suite(suite, specs, run) for suite, specs in planned.items()]
     return 0 if all(complete) else _INCOMPLETE
 
@@ -77,6 +81,7 @@ class _Run:
     policy: source.PolicySource
     metadata: Metadata
     flags: EvalArgs
+    watch: Watch | None
 
 
 def _run_suite(suite: str, specs: list[EpisodeSpec], run: _Run) -> bool:
@@ -104,9 +109,10 @@ def _run_suite(suite: str, specs: list[EpisodeSpec], run: _Run) -> bool:
             rules={suite: rules},
             first=specs[0],
             videos=videos,
+            frames=run.watch.frames if run.watch else None,
         )
         try:
-            _run_remaining(suite, early.order if early else specs, store, factory, flags, early)
+            _run_remaining(suite, early.order if early else specs, store, factory, run, early)
         except Interrupted as signal_:
             _log.warning("%s: stopped; what was finished is kept", signal_)
             _report(suite, specs, store, run.policy, flags)
@@ -164,24 +170,27 @@ def _run_remaining(
     specs: list[EpisodeSpec],
     store: RunStore,
     factory: LiberoWorkerFactory,
-    flags: EvalArgs,
+    run: _Run,
     early: stopping.Stopping | None,
 ) -> None:
+    flags, watch = run.flags, run.watch
     finished = [result for result in store.results() if result.status != "error" and result.spec in set(specs)]
     workers = _workers(flags, len(specs) - len(finished))
     envvars.export(boot.PROCESS_VARIABLES, override=False)  # inherited by the workers
     session = provenance.Session(store, flags, assets=assets.digest(), workers=workers)
-    on_ready = session.worker_is_ready
+    on_ready, on_start = session.worker_is_ready, watch.starts if watch else ignore
+    if watch:
+        watch.begin(store, specs, _task_names(suite))
 
     def lacks_video(result: EpisodeResult) -> bool:
         return wants_video(result, flags.video) and not (factory.videos / video_name(result)).exists()
 
     executor = (
         ProcessExecutor(
-            workers, on_ready, recycle_after=flags.recycle_after, max_memory_gib=flags.max_worker_memory_gib
+            workers, on_ready, on_start, recycle_after=flags.recycle_after, max_memory_gib=flags.max_worker_memory_gib
         )
         if workers
-        else SerialExecutor(on_ready)
+        else SerialExecutor(on_ready, on_start)
     )
     successes = sum(result.status == "success" for result in finished)
     results: list[EpisodeResult] = []
@@ -189,6 +198,8 @@ def _run_remaining(
 
         def observe(found: EpisodeResult | Film) -> None:
             progress.show(found)
+            if watch:
+                watch.hears(found)
             if isinstance(found, EpisodeResult):
                 results.append(found)
                 if early:
@@ -222,11 +233,13 @@ def _workers(flags: EvalArgs, episodes: int) -> int:
 def _report(
     suite: str, specs: list[EpisodeSpec], store: RunStore, policy: source.PolicySource, flags: EvalArgs
 ) -> bool:
-    """Prints the table and writes the exports. Returns whether every planned episode is scored, or it was decided."""
+    """Prints the table, writes exports and pages. Returns whether all that was planned is scored, or it was decided."""
     csv_path, results, total = _export(suite, specs, store, headless=policy.headless, flags=flags)
     decided = runs.decided(store.manifest)
     console.print_table(suite, tally_by_task(results, specs), _task_names(suite))
     _log.info("results: %s", csv_path)
+    _log.info("report: %s", pages.write_run(store, flags.video_out_path))
+    pages.write_overview(flags.results_out_path, tuple(suites.MAX_STEPS))
     print(console.stopped(suite, total, decided) if decided else console.verdict(suite, total), flush=True)
     return total.complete or bool(decided)
 

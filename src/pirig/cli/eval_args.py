@@ -44,6 +44,10 @@ class EvalArgs:
     """of a simulator process, beyond which another takes its place between two episodes [GiB]"""
     video: VideoChoice = "all"
     """made from the recorded actions by workers that no episode is left for"""
+    live: int | None = None
+    """serve a page that shows the run while it goes on, on this port; 0: any that is free"""
+    live_host: str = "127.0.0.1"
+    """address that the live page listens on"""
     host: str = "0.0.0.0"
     port: int = 8000
     connect_timeout_s: float = 600.0

@@ -1,30 +1,74 @@
-"""`pirig report`: the latest results of all suites, beside the published row of π0.5."""
+"""`pirig report [RUN…]`: pages, tables and files about runs; without RUN about the latest results of all suites."""
 
 import dataclasses
 import pathlib
+import sys
 from collections.abc import Sequence
+from typing import Annotated
 
+import tyro
 from rich.console import Console
 from rich.table import Table
 
-from pirig.cli import args
+from pirig.cli import args, pages
+from pirig.cli.recorded import find_run
 from pirig.errors import ConfigError
-from pirig.results import summary
+from pirig.results import published, summary
+from pirig.results.tables import difference_text
 from pirig.sim.suites import MAX_STEPS
 
 
 @dataclasses.dataclass(frozen=True)
 class ReportArgs:
+    runs: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """names of runs, or their folders; none: the latest of each suite, and a page about all suites"""
+    format: tuple[pages.Format, ...] = ("html",)
+    """html: a page that needs nothing else; json, csv, md: report.json and so on, beside it"""
+    out: pathlib.Path | None = None
+    """the file to write, where it is one; - is standard output"""
     results: pathlib.Path = pathlib.Path("results/libero")
+    video_out_path: pathlib.Path = pathlib.Path("data/libero/videos")
     suites: tuple[str, ...] = tuple(MAX_STEPS)
 
 
 def run(argv: Sequence[str]) -> int:
     """Raises ConfigError where there are no results."""
     flags = args.parse(ReportArgs, argv, prog="pirig report", description=__doc__ or "")
-    if not show(flags.results, flags.suites):
-        raise ConfigError(f"no results in {flags.results}; pirig eval makes some, or name a folder: --results")
+    if flags.out is not None and len(flags.runs) * len(flags.format) > 1:
+        raise ConfigError(
+            f"--out names one file, but {len(flags.runs)} runs in {len(flags.format)} formats were asked for; ask for "
+            "one, or leave --out away"
+        )
+    written = _of_runs(flags) if flags.runs else _of_suites(flags)
+    for path in written:
+        if str(path) != "-":
+            print(f"report: {path}", file=sys.stderr)
     return 0
+
+
+def _of_runs(flags: ReportArgs) -> list[pathlib.Path]:
+    stores = [find_run(name, flags.results / "runs") for name in flags.runs]
+    return [pages.write_run(store, flags.video_out_path, form, flags.out) for store in stores for form in flags.format]
+
+
+def _of_suites(flags: ReportArgs) -> list[pathlib.Path]:
+    rows = summary.latest(flags.results, flags.suites)
+    if not rows:
+        raise ConfigError(f"no results in {flags.results}; pirig eval makes some, or name a folder: --results")
+    about_all = [form for form in flags.format if form in ("html", "md")]
+    if flags.out is not None:
+        if not about_all:
+            raise ConfigError(
+                f"a file about all suites is html or md, not {flags.format[0]}; name a RUN, or a --format"
+            )
+        if str(flags.out) != "-":
+            show(flags.results, flags.suites)
+        return [pages.write_overview(flags.results, flags.suites, about_all[0], flags.out)]
+    show(flags.results, flags.suites)
+    folders = [flags.results / "runs" / row.run for row in rows if row.run]
+    stores = [find_run(str(folder), folder.parent) for folder in folders if folder.is_dir()]
+    written = [pages.write_run(store, flags.video_out_path, form) for store in stores for form in flags.format]
+    return written + [pages.write_overview(flags.results, flags.suites, form) for form in about_all]
 
 
 def show(results: pathlib.Path, suites: Sequence[str]) -> bool:
@@ -33,27 +77,28 @@ def show(results: pathlib.Path, suites: Sequence[str]) -> bool:
     if not rows:
         return False
     console = Console(highlight=False)
-    (console if console.is_terminal else Console(width=130, highlight=False)).print(_table(rows))
+    (console if console.is_terminal else Console(width=150, highlight=False)).print(_table(rows))
     return True
 
 
 def _table(rows: Sequence[summary.SuiteRow]) -> Table:
     table = Table()
-    for column in ("suite", "success", "rate", "95 % Wilson", "published π0.5", "run"):
+    for column in ("suite", "success", "rate", "95 % Wilson", "published π0.5", "difference", "run"):
         table.add_column(column, justify="left" if column in ("suite", "run") else "right", overflow="fold")
     for row in rows:
         low, high = row.interval
-        published = summary.PUBLISHED.get(row.suite)
+        theirs = summary.PUBLISHED.get(row.suite)
         table.add_row(
             row.suite,
             f"{row.successes}/{row.scored}" + ("" if row.complete else ", incomplete"),
             f"{100 * row.rate:.1f}" if row.complete else "-",
             f"{100 * low:.1f} – {100 * high:.1f}" if row.complete else "-",
-            f"{published:.1f}" if published is not None else "-",
+            f"{theirs:.1f}" if theirs is not None else "-",
+            difference_text(published.place(row.suite, row.successes, row.scored) if row.complete else None),
             row.run,
         )
     mean = summary.average(rows)
     table.add_section()
     table.add_row("average of four", "", f"{100 * mean:.2f}" if mean is not None else "-", "",
-                  f"{summary.PUBLISHED_AVERAGE:.2f}", "")  # fmt: skip
+                  f"{summary.PUBLISHED_AVERAGE:.2f}", difference_text(published.place_average(rows)), "")  # fmt: skip
     return table

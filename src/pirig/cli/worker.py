@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from pirig.cli.source import PolicySource
+from pirig.evaluation.onlooker import Onlooker
 from pirig.evaluation.worker import EpisodeWorker
 from pirig.serving.heap import keep_freed_memory
 from pirig.sim import boot, compiled
@@ -26,14 +27,16 @@ class LiberoWorkerFactory:
     rules: Mapping[str, Rules]
     first: EpisodeSpec  # to warm up with
     videos: pathlib.Path
+    frames: pathlib.Path | None = None  # where what the policy sees is shown, by index; None: nowhere
 
     def __call__(self, index: int) -> EpisodeWorker:
         keep_freed_memory()
         env = LiberoEnvironment(self.settings, seeding=self.seeding, resize=self.resize, simulator=self.simulator)
         compiled.once(self.settings.cache, lambda: self._use_everything(env))
+        policy = self.policy.open(index)
         return EpisodeWorker(
             env,
-            self.policy.open(index),
+            Onlooker(policy, self.frames / f"{index}.png") if self.frames else policy,
             self.rules,
             self.first,
             save_video=self._save_video,

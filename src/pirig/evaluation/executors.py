@@ -27,16 +27,19 @@ _GIB = 2**30
 OnReady = Callable[[Mapping[str, Any]], None]
 """Hears the description of each worker that has started."""
 
+OnStart = Callable[[int, Job], None]
+"""Hears which job the worker with this index is given."""
 
-def ignore(_: Mapping[str, Any]) -> None:
-    """The OnReady of a caller that does not care."""
+
+def ignore(*_: object) -> None:
+    """The OnReady, and the OnStart, of a caller that does not care."""
 
 
 class SerialExecutor:
     """Does one job after another in this process. The one to debug with."""
 
-    def __init__(self, on_ready: OnReady = ignore):
-        self._on_ready = on_ready
+    def __init__(self, on_ready: OnReady = ignore, on_start: OnStart = ignore):
+        self._on_ready, self._on_start = on_ready, on_start
 
     def run(self, work: Work, make_worker: WorkerFactory) -> Iterator[EpisodeResult | Film]:
         if not len(work):
@@ -47,6 +50,7 @@ class SerialExecutor:
             last: EpisodeSpec | None = None
             while (job := work.take(last, ())) is not None:
                 last = spec_of(job)
+                self._on_start(0, job)
                 yield worker(job)
         finally:
             _close(worker)
@@ -56,10 +60,16 @@ class ProcessExecutor:
     """Works in `workers` processes, each on a core of its own where there are enough."""
 
     def __init__(
-        self, workers: int, on_ready: OnReady = ignore, *, recycle_after: int = 200, max_memory_gib: float = 4.0
+        self,
+        workers: int,
+        on_ready: OnReady = ignore,
+        on_start: OnStart = ignore,
+        *,
+        recycle_after: int = 200,
+        max_memory_gib: float = 4.0,
     ):
         """`recycle_after`: jobs in the life of a process. `max_memory_gib`: resident, beyond which it is replaced."""
-        self._workers, self._on_ready = workers, on_ready
+        self._workers, self._on_ready, self._on_start = workers, on_ready, on_start
         self._recycle_after, self._max_memory = recycle_after, max_memory_gib * _GIB
 
     def run(self, work: Work, make_worker: WorkerFactory) -> Iterator[EpisodeResult | Film]:
@@ -102,6 +112,7 @@ class ProcessExecutor:
                 busy = [spec_of(other.job) for other in slots if other is not slot and other.job is not None]
                 if (job := work.take(slot.last, busy)) is not None:
                     slot.give(job)
+                    self._on_start(slot.index, job)
         return any(not slot.is_idle for slot in slots) and (
             len(work) > 0 or any(slot.job is not None for slot in slots)
         )

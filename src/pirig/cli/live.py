@@ -1,0 +1,128 @@
+"""`pirig eval --live PORT`: what happens, heard from the coordinator, and shown in a browser.
+
+Law: it hears and looks, and nothing else; a run with it gives what the run without it gives.
+"""
+
+import contextlib
+import dataclasses
+import logging
+import pathlib
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pirig.evaluation.plan import spec_of
+from pirig.results import live
+from pirig.results.page import live as pages
+from pirig.results.report import Report
+from pirig.results.store import RunStore
+from pirig.types import EpisodeResult, EpisodeSpec, Film, Job
+
+_log = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def watching(host: str, port: int) -> "Iterator[Watch]":
+    """Serves the page while the block runs. Raises StartError where it can't."""
+    with tempfile.TemporaryDirectory(prefix="pirig-live-") as folder:
+        watch = Watch(pathlib.Path(folder))
+        with live.serving(watch, host, port) as address:
+            _log.info("live page: %s", address)
+            watch.address = address
+            yield watch
+
+
+@dataclasses.dataclass(frozen=True)
+class _Doing:
+    job: Job
+    since_s: float
+
+
+class Watch:
+    """Implements live.View. Told by one thread, asked by others."""
+
+    def __init__(self, frames: pathlib.Path):
+        self.address = ""  # of the page, where it is served
+        self._frames, self._lock = frames, threading.Lock()
+        self._store: RunStore | None = None
+        self._planned: tuple[EpisodeSpec, ...] = ()
+        self._names: Mapping[int, str] = {}
+        self._results: dict[EpisodeSpec, EpisodeResult] = {}
+        self._doing: dict[int, _Doing | None] = {}
+        self._revision, self._began_s, self._scored_before = 0, time.monotonic(), 0
+        self._fragments: tuple[int, Mapping[str, str]] = (-1, {})
+
+    @property
+    def frames(self) -> pathlib.Path:
+        """Where workers put what their policies see, by index."""
+        return self._frames
+
+    def begin(self, store: RunStore, planned: Sequence[EpisodeSpec], names: Mapping[int, str]) -> None:
+        """Another run; what it has already is read from the store."""
+        wanted = set(planned)
+        with self._lock:
+            self._results = {result.spec: result for result in store.results() if result.spec in wanted}
+            self._store, self._planned, self._names, self._doing = store, tuple(sorted(planned)), names, {}
+            self._began_s, self._scored_before = time.monotonic(), self._scored()
+            self._revision += 1
+
+    def starts(self, worker: int, job: Job) -> None:
+        """An executors.OnStart."""
+        with self._lock:
+            self._doing[worker] = _Doing(job, time.monotonic())
+
+    def hears(self, found: EpisodeResult | Film) -> None:
+        with self._lock:
+            for worker, doing in self._doing.items():
+                if doing and spec_of(doing.job) == found.spec:
+                    self._doing[worker] = None
+            if isinstance(found, EpisodeResult):
+                self._results[found.spec] = found
+                self._revision += 1
+
+    def page(self) -> str:
+        with self._lock:
+            report = self._current()
+            return pages.page(report, self._now()) if report else "<!doctype html><p>The run has not begun.</p>"
+
+    def state(self, seen: int) -> dict[str, Any]:
+        with self._lock:
+            report = self._current()
+            if report is None:
+                return {"revision": -1, "title": "pirig", "fragments": {}}
+            if self._fragments[0] != self._revision:
+                self._fragments = self._revision, pages.fragments(report)
+            changed = self._fragments[1] if seen != self._revision else {}
+            title = f"{self._scored()}/{len(report.planned)} · {report.suite} · pirig"
+            return {"revision": self._revision, "title": title, "fragments": {**changed, "now": self._now()}}
+
+    def _current(self) -> Report | None:
+        if self._store is None:
+            return None
+        manifest = dict(self._store.manifest)  # which grows
+        return Report(self._store.directory.name, manifest, tuple(self._results.values()), self._planned, self._names)
+
+    def _scored(self) -> int:
+        return sum(result.status != "error" for result in self._results.values())
+
+    def _now(self) -> pages.Html:
+        done, planned, now_s = self._scored(), len(self._planned), time.monotonic()
+        fresh = done - self._scored_before
+        left_s = (now_s - self._began_s) / fresh * (planned - done) if fresh else None
+        workers = [self._worker(worker, doing, now_s) for worker, doing in sorted(self._doing.items())]
+        return pages.now(workers, done=done, planned=planned, left_s=left_s)
+
+    def _worker(self, worker: int, doing: _Doing | None, now_s: float) -> pages.Now:
+        if doing is None:
+            return pages.Now(worker, "", 0.0, "")
+        spec = spec_of(doing.job)
+        name = f"task {spec.task_id} trial {spec.trial}"
+        if isinstance(doing.job, EpisodeResult):
+            name = f"video of {name}"
+        try:
+            taken = (self._frames / f"{worker}.png").stat().st_mtime_ns
+        except OSError:
+            taken = 0
+        return pages.Now(worker, name, now_s - doing.since_s, f"frame/{worker}.png?at={taken}" if taken else "")

@@ -1,0 +1,96 @@
+"""Reports on disk: finds what belongs into one (plan, task names, videos), and writes it where people look for it."""
+
+import dataclasses
+import os
+import pathlib
+import sys
+import urllib.parse
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+from pirig.errors import ConfigError
+from pirig.evaluation.plan import plan
+from pirig.evaluation.worker import video_name
+from pirig.results import summary, tables
+from pirig.results.page import overview, run
+from pirig.results.report import Report, make_report
+from pirig.results.store import RunStore, write_atomically
+from pirig.sim import suites
+from pirig.types import EpisodeSpec
+
+Format = Literal["html", "json", "csv", "md"]
+WRITERS: Mapping[Format, Callable[[Report], str]] = {
+    "html": run.page,
+    "json": tables.json_text,
+    "csv": tables.csv_text,
+    "md": tables.markdown,
+}
+
+
+def report_of(store: RunStore, videos: pathlib.Path, seen_from: pathlib.Path) -> Report:
+    """`videos`: folder with a folder of the run's name. `seen_from`: folder of the page that links to them."""
+    bare = make_report(store, planned=planned(store.manifest), names=task_names(store.manifest))
+    folder = videos / store.directory.name
+    there = set(os.listdir(folder)) if folder.is_dir() else set()
+    at = os.path.relpath(folder, seen_from)
+    links = {
+        result.spec: urllib.parse.quote(f"{at}/{video_name(result)}")
+        for result in bare.results
+        if video_name(result) in there
+    }
+    return dataclasses.replace(bare, videos=links)
+
+
+def planned(manifest: Mapping[str, Any]) -> list[EpisodeSpec]:
+    """What the commands that worked on the run asked for, as their flags in the manifest tell."""
+    configuration = manifest["configuration"]
+    suite, specs = str(configuration.get("suite", "")), set[EpisodeSpec]()
+    if suite not in suites.MAX_STEPS:
+        return []
+    parts = [manifest, *(part.get("notes", {}) for part in manifest.get("merged_from", []))]
+    for session in (session for part in parts for session in part.get("sessions", [])):
+        flags = session.get("flags", {})
+        tasks = flags.get("task_ids") or [task.task_id for task in suites.tasks(suite)]
+        trials = flags.get("trials") or range(flags.get("num_trials_per_task", 0))
+        specs.update(plan(suite, tasks, trials, configuration["seed"]))
+    return sorted(specs)
+
+
+def task_names(manifest: Mapping[str, Any]) -> dict[int, str]:
+    suite = str(manifest["configuration"].get("suite", ""))
+    return {task.task_id: task.language for task in suites.tasks(suite)} if suite in suites.MAX_STEPS else {}
+
+
+def write_run(
+    store: RunStore, videos: pathlib.Path, form: Format = "html", out: pathlib.Path | None = None
+) -> pathlib.Path:
+    """Returns where it is: `out`, or report.FORMAT in the run's folder. `-` is standard output."""
+    path = out or store.directory / f"report.{form}"
+    return put(path, WRITERS[form](report_of(store, videos, path.parent)))
+
+
+def write_overview(
+    results: pathlib.Path, names: Sequence[str], form: Literal["html", "md"] = "html", out: pathlib.Path | None = None
+) -> pathlib.Path:
+    """Of the latest results of the suites `names`; links to the pages of runs that have one."""
+    path, rows = out or results / f"report.{form}", summary.latest(results, names)
+    if form == "md":
+        return put(path, tables.markdown_overview(rows))
+    pages = {row.run: results / "runs" / row.run / "report.html" for row in rows if row.run}
+    links = {
+        name: urllib.parse.quote(os.path.relpath(page, path.parent)) for name, page in pages.items() if page.exists()
+    }
+    return put(path, overview.page(rows, links))
+
+
+def put(path: pathlib.Path, text: str) -> pathlib.Path:
+    """Raises ConfigError where it can't be written."""
+    if str(path) == "-":
+        sys.stdout.write(text)
+        return path
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, text.encode())
+    except OSError as e:
+        raise ConfigError(f"cannot write the report {path}: {e.strerror}; choose a file with --out") from e
+    return path

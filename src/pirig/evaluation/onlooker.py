@@ -1,0 +1,66 @@
+"""Shows what a policy looks at, while it looks: the latest camera image as a file, for the live page.
+
+Law: nothing is rendered for it, no observation and no answer changes, and a file that can't be written is no error.
+"""
+
+import contextlib
+import pathlib
+import struct
+import time
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pirig.interfaces import Policy
+from pirig.types import Metadata, Observation
+
+_CAMERA = "observation/image"
+_EVERY_S = 1.0
+
+
+class Onlooker:
+    """Implements interfaces.Policy, around one. Writes `path` (PNG) at most once a second, whole or not at all."""
+
+    def __init__(self, policy: Policy, path: pathlib.Path):
+        self._policy, self._path, self._next_s = policy, path, 0.0
+
+    @property
+    def metadata(self) -> Metadata:
+        return self._policy.metadata
+
+    def infer(self, obs: Observation) -> dict[str, Any]:
+        self._show(obs)
+        return self._policy.infer(obs)
+
+    def infer_batch(self, observations: Sequence[Observation]) -> list[dict[str, Any]]:
+        for obs in observations:
+            self._show(obs)
+        return self._policy.infer_batch(observations)
+
+    def close(self) -> None:
+        if close := getattr(self._policy, "close", None):
+            close()
+
+    def _show(self, obs: Observation) -> None:
+        now, image = time.monotonic(), obs.get(_CAMERA)
+        if image is None or now < self._next_s:
+            return
+        self._next_s = now + _EVERY_S
+        with contextlib.suppress(OSError):  # the folder goes when the command ends
+            partial = self._path.with_suffix(".tmp")
+            partial.write_bytes(png(image))
+            partial.rename(self._path)
+
+
+def png(image: np.ndarray) -> bytes:
+    """`image`: uint8[H, W, 3]. ISO/IEC 15948, with no filter: a loopback has room."""
+    height, width, _ = image.shape
+    rows = np.zeros((height, 1 + 3 * width), np.uint8)
+    rows[:, 1:] = image.reshape(height, -1)
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = (b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes(), 1)), (b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )

@@ -1,0 +1,102 @@
+"""Serves one page that keeps itself up to date, from a thread of the process that knows what happens.
+
+Law 1: nobody can change anything by it; it answers GET and HEAD. Law 2: it gives out the page, its state and the
+frames, and no other file.
+
+    /                 the page
+    /state?seen=N     JSON: revision, title, fragments (HTML by id); only `now`, where N is the revision
+    /frame/I.png      what the policy of worker I last saw
+"""
+
+import contextlib
+import http.server
+import json
+import pathlib
+import re
+import threading
+import urllib.parse
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from pirig.errors import StartError
+
+_SAFE = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src 'self'; connect-src 'self'"
+
+
+class View(Protocol):
+    """What is shown. Called from many threads."""
+
+    @property
+    def frames(self) -> pathlib.Path: ...
+
+    def page(self) -> str: ...
+
+    def state(self, seen: int) -> dict[str, Any]: ...
+
+
+@contextlib.contextmanager
+def serving(view: View, host: str, port: int) -> Iterator[str]:
+    """The page's address, while the block runs; port 0 is any that is free. Raises StartError where it can't listen."""
+
+    class Handler(_Handler):
+        shown = view
+
+    try:
+        server = http.server.ThreadingHTTPServer((host, port), Handler)
+    except (OSError, OverflowError) as e:
+        raise StartError(f"cannot serve the live page on {host}:{port}: {e}; choose another --live PORT") from e
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True, name="live page")
+    thread.start()
+    try:
+        yield f"http://{host}:{server.server_address[1]}/"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    shown: View
+    protocol_version = "HTTP/1.1"
+    timeout = 60  # [s], of a connection that says nothing
+
+    def do_GET(self) -> None:
+        address = urllib.parse.urlsplit(self.path)
+        if address.path == "/":
+            self._answer("text/html; charset=utf-8", self.shown.page().encode())
+        elif address.path == "/state":
+            seen = urllib.parse.parse_qs(address.query).get("seen", ["-1"])[0]
+            number = int(seen) if re.fullmatch(r"-?\d{1,9}", seen) else -1
+            self._answer("application/json", json.dumps(self.shown.state(number)).encode())
+        elif address.path == "/favicon.ico":
+            self._answer("image/x-icon", b"", 204)
+        elif (found := re.fullmatch(r"/frame/(\d{1,6})\.png", address.path)) and (data := self._frame(found[1])):
+            self._answer("image/png", data)
+        else:
+            self._answer("text/plain; charset=utf-8", b"there are /, /state and /frame/WORKER.png\n", 404)
+
+    do_HEAD = do_GET
+
+    def _frame(self, worker: str) -> bytes:
+        try:
+            return (self.shown.frames / f"{int(worker)}.png").read_bytes()
+        except OSError:
+            return b""
+
+    def _answer(self, kind: str, data: bytes, status: int = 200) -> None:
+        self.send_response(status)
+        for name, value in (
+            ("Content-Type", kind),
+            ("Content-Length", str(len(data))),
+            ("Cache-Control", "no-store"),
+            ("Content-Security-Policy", _SAFE),
+            ("X-Content-Type-Options", "nosniff"),
+        ):
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(data)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """The log is the run's."""

@@ -1,0 +1,63 @@
+"""The page of a run that goes on: the report's sections, and above them what happens now."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from pirig.results.page import run
+from pirig.results.page.html import Html, document, element
+from pirig.results.report import Report
+
+
+@dataclasses.dataclass(frozen=True)
+class Now:
+    """One worker."""
+
+    slot: int
+    doing: str  # e.g. "task 3 trial 17"; empty: nothing
+    for_s: float
+    frame: str  # address of the latest image; empty: there is none
+
+
+def page(report: Report, now: Html) -> str:
+    lost = element("p", "No answer: the run has ended, or was stopped. This is what was last heard.", id="lost",
+                   role="status", hidden=True)  # fmt: skip
+    (_, first), *others = run.fragments(report)
+    body = element("main", lost, first, now, *(section for _, section in others), run.provenance(report))
+    return document(f"{report.suite} · live · pirig", body, run.footer(report), script="live.js")
+
+
+def fragments(report: Report) -> Mapping[str, Html]:
+    """What changes when a result comes in, by the id of the section."""
+    return dict(run.fragments(report))
+
+
+def now(workers: Sequence[Now], *, done: int, planned: int, left_s: float | None) -> Html:
+    """`left_s`: until the last episode, as things go."""
+    said = f"{done} of {planned} episodes scored"
+    if left_s is not None and done < planned:
+        said += f", about {duration(left_s)} left"
+    meter = element("div", element("i", style=f"width:{100 * done / max(1, planned):.2f}%"), class_="meter")
+    cells = [_worker(worker) for worker in workers]
+    content = element("div", *cells, class_="now") if cells else element("p", "Simulators are starting.", class_="note")
+    return element(
+        "section", element("h2", "Now"), element("p", said, class_="note"), meter, content, id="now", class_="card"
+    )
+
+
+def duration(seconds: float) -> str:
+    """E.g. `2 h 05 min`, `12 min`, `40 s`."""
+    minutes = round(seconds / 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
+    return f"{minutes} min" if seconds >= 90 else f"{round(seconds)} s"
+
+
+def _worker(worker: Now) -> Html:
+    name = worker.doing or "waits"
+    if worker.frame and worker.doing:
+        label = f"what the policy last saw in {worker.doing}"
+        picture = element("img", src=worker.frame, alt=label, data_slot=worker.slot)
+    else:
+        picture = element("div", "no image: the policy looks at none, or has not yet", class_="blank")
+    since = f" {duration(worker.for_s)}" if worker.doing else ""
+    return element("figure", picture, element("figcaption", element("b", name), since))

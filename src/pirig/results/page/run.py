@@ -1,0 +1,305 @@
+"""The page of a run, section by section, in the order in which a reader asks: how good, how sure, where not, why, with
+what. Each section is a function of the report, so the live page is made of the same ones.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pirig.results import published
+from pirig.results.page import charts
+from pirig.results.page.html import Html, document, element, interval, join, percent
+from pirig.results.page.provenance import tree
+from pirig.results.report import TIMES, Report, mean_inference_s, mean_seconds
+from pirig.results.statistics import Tally
+from pirig.types import EpisodeResult, EpisodeSpec
+
+_FOLDED_FROM = 60  # rows
+
+
+def page(report: Report) -> str:
+    """Self-contained; videos are links relative to it."""
+    sections = (tasks, over_time, steps, time_spent, errors, videos, episodes, provenance)
+    title = f"{report.suite} · {report.policy} · pirig"
+    return document(
+        title, element("main", headline(report), *(section(report) for section in sections)), footer(report)
+    )
+
+
+def headline(report: Report, *, live: bool = False) -> Html:
+    """The one number. A run with episodes missing has none, unless it is watched while it goes on."""
+    total = report.total
+    shown = total.scored > 0 and (report.is_complete or live)
+    axis = charts.rate_axis([total.interval[0], 1.0 if report.published is None else report.published])
+    nothing = "–" if live else "Stopped early" if report.stopped else "Incomplete"
+    number = join(f"{100 * total.rate:.1f}", element("small", "%")) if shown else nothing
+    said = [f"{total.successes} of {total.scored} episodes succeeded" + (" so far" * (not total.complete))]
+    if report.stopped:
+        said.append(report.stopped)
+    if shown:
+        said.append(f"95 % Wilson interval {interval(total.interval)}")
+    label = f"success rate {percent(total.rate)}, 95 % Wilson interval {interval(total.interval)}" if shown else ""
+    if report.published is not None:
+        label += f"; published π0.5 {percent(report.published)}"
+    strip = element(
+        "div",
+        charts.rate_strip(total.rate, total.interval, axis, label, mark=report.published, height=34),
+        charts.scale(axis),
+        class_="strip",
+    )  # fmt: skip
+    return element(
+        "section",
+        element("p", element("span", report.suite, class_="suite"), " ", _verdict(report, live), class_="kicker"),
+        element("h1", report.policy or report.run),
+        element(
+            "div",
+            element("p", number, class_="number" if shown else "number words", data_value="rate"),
+            element("div", *(element("p", line) for line in said), class_="said"),
+            class_="answer",
+        ),
+        strip if shown else None,
+        element("p", comparison(report), class_="comparison") if shown else None,
+        facts(report),
+        id="headline",
+        class_="card",
+    )
+
+
+def comparison(report: Report) -> Html | None:
+    """With the published rate, a count of episodes too."""
+    placement = report.placement
+    if placement is None or report.published is None:
+        return None
+    found, count = placement.difference, published.EPISODES
+    words = {
+        "consistent": "consistent with the published rate: these episodes do not tell the two apart.",
+        "below": "below the published rate, by more than chance.",
+        "above": "above the published rate, by more than chance.",
+    }
+    return join(
+        f"Published π0.5: {percent(report.published)} of {count}. ",
+        f"Difference {100 * found.value:+.1f} points (95 % {100 * found.low:+.1f} to {100 * found.high:+.1f}): ",
+        element("b", words[placement.verdict]),
+    )
+
+
+def facts(report: Report) -> Html:
+    """What people look for first."""
+    configuration, total, asked_s = report.configuration, report.total, mean_inference_s(report.results)
+    metadata = configuration.get("policy_metadata", {})
+    found: Mapping[str, Any] = {
+        "run": report.run,
+        "protocol": report.manifest.get("protocol", {}).get("id"),
+        "checkpoint": str(metadata.get("checkpoint", ""))[:16],
+        "backend": metadata.get("backend"),
+        "seed": configuration.get("seed"),
+        "rendering": configuration.get("gl"),
+        "steps of a success": f"{total.success_steps:.0f} on average" if total.successes else None,
+        "inference": f"{1e3 * asked_s:.3g} ms a chunk" if asked_s is not None else None,
+    }
+    rows = [element("div", element("dt", k), element("dd", str(v))) for k, v in found.items() if v not in (None, "")]
+    return element("dl", *rows, class_="facts")
+
+
+def tasks(report: Report) -> Html:
+    """A row for each task: its rate and interval, and a tick for each trial."""
+    axis = charts.rate_axis([tally.interval[0] for tally in report.by_task.values() if tally.scored])
+    by_task: dict[int, list[EpisodeSpec]] = {}
+    for spec in report.planned:
+        by_task.setdefault(spec.task_id, []).append(spec)
+    rows = [_task_row(report, i, tally, by_task[i], axis) for i, tally in report.by_task.items()]
+    heads = ("task", charts.scale(axis), "rate", "95 %", "successes")
+    head = element("tr", *(element("th", h, scope="col", class_=c) for h, c in zip(heads, _TASK_COLUMNS, strict=True)))
+    key = element(
+        "p",
+        *(join(element("i", class_=f"key {s}"), f" {s}  ") for s in ("success", "failure", "error", "missing")),
+        class_="legend",
+    )
+    table = element("table", element("thead", head), element("tbody", *rows), class_="tasks")
+    return _section("tasks", "Tasks", table, key, note="Rate and 95 % Wilson interval; below it one tick per trial.")
+
+
+def over_time(report: Report) -> Html | None:
+    """How the rate came about, in order of completion."""
+    successes = [result.status == "success" for result in report.results if result.status != "error"]
+    if not successes:
+        return None
+    label = f"success rate after each of {len(successes)} scored episodes, ending at {percent(report.total.rate)}"
+    chart = charts.rate_over_time(successes, label, mark=report.published)
+    note = "Success rate and interval, in order of completion."
+    if report.published is not None:
+        note += f" Dashed: published, {100 * report.published:.1f}."
+    return _section("over-time", "As it came in", chart, note=note)
+
+
+def steps(report: Report) -> Html | None:
+    found = [result.steps for result in report.with_status("success")]
+    if not found:
+        return None
+    limit = max(result.max_steps for result in report.results)
+    label = f"steps of {len(found)} successes, from {min(found)} to {max(found)}; an episode may take {limit}"
+    note = f"Settle steps included; an episode ends after {limit}."
+    return _section("steps", "Steps to success", charts.histogram(found, limit, label), note=note)
+
+
+def time_spent(report: Report) -> Html | None:
+    parts = mean_seconds(report.results)
+    whole = sum(parts.values())
+    if not whole:
+        return None
+    label = "time of an average episode: " + ", ".join(f"{k} {v:.2f} s" for k, v in parts.items())
+    rows = [
+        element(
+            "li",
+            element("i", class_=f"key t-{name}"),
+            f" {name}",
+            element("b", f"{parts[name]:.2f} s"),
+            element("span", f"{100 * parts[name] / whole:.0f} %"),
+        )
+        for name in TIMES
+    ]
+    note = f"An average episode takes {whole:.1f} s of a worker's time."
+    return _section(
+        "time", "Where the time goes", charts.shares(parts, label), element("ul", *rows, class_="times"), note=note
+    )
+
+
+def errors(report: Report) -> Html | None:
+    found = report.with_status("error")
+    if not found:
+        return None
+    items = []
+    for result in found:
+        lines = result.error.rstrip().splitlines() or ["no traceback"]
+        summary = element("summary", element("b", _name(result.spec)), " ", element("code", lines[-1]))
+        items.append(element("details", summary, element("pre", result.error.rstrip())))
+    note = "Ours, not the policy's: never scored. The same command runs these episodes again."
+    return _section("errors", f"Errors ({len(found)})", *items, note=note)
+
+
+def videos(report: Report) -> Html:
+    failures = [_video(report, r) for r in report.with_status("failure") if r.spec in report.videos]
+    successes = [_video(report, r) for r in report.with_status("success") if r.spec in report.videos]
+    if not failures and not successes:
+        note = "There are none beside this run. pirig replay makes them from the recorded actions."
+        return _section("videos", "Videos", note=note)
+    parts = []
+    if failures:
+        parts += [element("h3", f"Failures ({len(failures)})"), element("div", *failures, class_="gallery")]
+    if successes:
+        summary = element("summary", f"Successes ({len(successes)})")
+        folded = len(successes) > 12 or failures
+        parts.append(element("details", summary, element("div", *successes, class_="gallery"), open=not folded))
+    return _section("videos", "Videos", *parts, class_="screen")
+
+
+def episodes(report: Report) -> Html:
+    heads = ("task", "trial", "outcome", "steps", "wall [s]", "chunks", "ms a chunk", "video")
+    head = element("tr", *(element("th", text, scope="col") for text in heads))
+    rows = [_episode_row(report, report.by_spec[spec]) for spec in report.planned if spec in report.by_spec]
+    choices = []
+    for word in ("all", "success", "failure", "error"):
+        choices.append(element("input", type="radio", name="only", id=f"only-{word}", checked=word == "all"))
+        choices.append(element("label", word, for_=f"only-{word}"))
+    table = element("table", element("thead", head), element("tbody", *rows), class_="episodes")
+    content = join(
+        element("div", *choices, class_="choices"),
+        element("div", table, class_="wide", tabindex=0, role="region", aria_label="episodes"),
+    )
+    folded = element("details", element("summary", f"{len(rows)} episodes"), content, open=len(rows) < _FOLDED_FROM)
+    return _section("episodes", "Episodes", folded, class_="screen")
+
+
+def provenance(report: Report) -> Html:
+    note = "manifest.json, whole: what decides the run's episodes, and what was noted about its making."
+    return _section("provenance", "Provenance", tree(report.manifest), note=note)
+
+
+def footer(report: Report) -> Html:
+    return element("footer", "pirig · ", report.run, " · success rate = successes / (successes + failures)")
+
+
+def _verdict(report: Report, live: bool) -> Html:
+    total, planned = report.total, len(report.planned)
+    if report.is_complete:
+        return element("span", f"complete, {planned} episodes", class_="pill good")
+    words = f"{total.scored} of {planned} scored, {total.errors} errors, {total.missing} missing"
+    if report.stopped:
+        return element("span", f"stopped early, as declared: {words}", class_="pill going")
+    return element(
+        "span", f"{'running' if live else 'incomplete'}: {words}", class_=f"pill {'going' if live else 'bad'}"
+    )
+
+
+_TASK_COLUMNS = ("name", "plot", "n", "n ci", "n")
+
+
+def _task_row(report: Report, task_id: int, tally: Tally, specs: list[EpisodeSpec], axis: charts.Axis) -> Html:
+    found = [(f"trial {s.trial}", _status(report, s)) for s in specs]
+    rate = percent(tally.rate) if tally.scored else "no rate"
+    bounds = interval(tally.interval) if tally.scored else "–"
+    label = f"task {task_id}: {rate}, interval {bounds}"
+    bad = ", ".join(str(s.trial) for s, (_, status) in zip(specs, found, strict=True) if status == "failure")
+    label_trials = f"task {task_id}: {tally.successes} successes; failures: {bad or 'none'}"
+    strip = charts.rate_strip(tally.rate, tally.interval, axis, label)
+    return element(
+        "tr",
+        element(
+            "th", element("span", str(task_id), class_="number"), report.task_name(task_id), scope="row", class_="name"
+        ),
+        element("td", strip, charts.trials(found, label_trials), class_="plot"),
+        element("td", f"{100 * tally.rate:.1f}" if tally.scored else "–", class_="n rate"),
+        element("td", bounds, class_="n ci"),
+        element("td", f"{tally.successes}/{tally.scored}", class_="n of"),
+    )
+
+
+def _status(report: Report, spec: EpisodeSpec) -> str:
+    return report.by_spec[spec].status if spec in report.by_spec else "missing"
+
+
+def _video(report: Report, result: EpisodeResult) -> Html:
+    source, name = report.videos[result.spec], _name(result.spec)
+    film = element("video", src=source, preload="none", controls=True, muted=True, playsinline=True, aria_label=name)
+    said = join(element("a", name, href=source), f" {result.steps} steps")
+    return element("figure", film, element("figcaption", said, title=report.task_name(result.spec.task_id)))
+
+
+def _episode_row(report: Report, result: EpisodeResult) -> Html:
+    times, link = result.timings, report.videos.get(result.spec)
+    numbers = (
+        str(result.steps),
+        f"{result.wall_s:.1f}",
+        str(times.chunks),
+        f"{1e3 * times.inference_s / times.chunks:.3g}" if times.chunks else "–",
+    )
+    return element(
+        "tr",
+        element("td", str(result.spec.task_id)),
+        element("td", str(result.spec.trial)),
+        element("td", result.status, class_=f"is-{result.status}"),
+        *(element("td", number) for number in numbers),
+        element("td", element("a", "watch", href=link) if link else ""),
+        class_=result.status,
+    )
+
+
+def _name(spec: EpisodeSpec) -> str:
+    return f"task {spec.task_id} trial {spec.trial}"
+
+
+def _section(name: str, title: str, *parts: str | None, note: str = "", class_: str = "") -> Html:
+    said = element("p", note, class_="note") if note else None
+    return element("section", element("h2", title), said, *parts, id=name, class_=f"card {class_}".strip())
+
+
+def fragments(report: Report) -> Iterator[tuple[str, Html]]:
+    """What a page that is open replaces as results come in, by the id of the section."""
+    yield "headline", headline(report, live=True)
+    for name, section in (
+        ("tasks", tasks),
+        ("over-time", over_time),
+        ("steps", steps),
+        ("time", time_spent),
+        ("errors", errors),
+    ):
+        yield name, section(report) or element("section", id=name, hidden=True)

@@ -1,0 +1,99 @@
+"""The live page without a browser: what it is told is what it says, and it gives out nothing else."""
+
+import contextlib
+import http.client
+import json
+import re
+
+import pytest
+
+from page_text import parse
+from pirig.cli.live import Watch
+from pirig.errors import StartError
+from pirig.results.live import serving
+from pirig.results.store import RunStore
+from recorded_runs import make_run
+
+
+@pytest.fixture
+def watch(tmp_path):
+    (tmp_path / "frames").mkdir()
+    return Watch(tmp_path / "frames")
+
+
+@pytest.fixture
+def ask(watch):
+    with serving(watch, "127.0.0.1", 0) as address:
+
+        def answer(path, method="GET"):
+            with contextlib.closing(http.client.HTTPConnection(address.split("/")[2], timeout=30)) as connection:
+                connection.request(method, path)
+                found = connection.getresponse()
+                return found.status, found.read()
+
+        yield answer
+
+
+def test_what_happens_is_told_once(tmp_path, watch, ask):
+    planned = make_run(tmp_path / "run", tasks=2, trials=5, recorded=4)
+    results = list(RunStore.read(tmp_path / "run").results())
+    make_run(tmp_path / "empty", tasks=2, trials=5, recorded=0)
+    assert json.loads(ask("/state")[1]) == {"revision": -1, "title": "pirig", "fragments": {}}
+
+    watch.begin(RunStore.read(tmp_path / "empty"), planned, {0: "open the drawer", 1: "close it"})
+    watch.starts(0, results[0].spec)
+    (watch.frames / "0.png").write_bytes(b"a picture")
+    state = json.loads(ask("/state?seen=-1")[1])
+    now = parse(state["fragments"]["now"])
+    assert "task 0 trial 0" in now.text and "0 of 10 episodes scored" in now.text
+    assert re.fullmatch(r"frame/0\.png\?at=\d+", now.one("img").attributes["src"])
+    assert ask("/frame/0.png?at=3") == (200, b"a picture")
+    assert list(json.loads(ask(f"/state?seen={state['revision']}")[1])["fragments"]) == ["now"]
+
+    for result in results:
+        watch.hears(result)
+    state = json.loads(ask(f"/state?seen={state['revision']}")[1])
+    good = sum(result.status == "success" for result in results)
+    headline = parse(state["fragments"]["headline"])
+    assert headline.one("p", class_="number").text == f"{25 * good:.1f}%" and "so far" in headline.text
+    assert "running: 4 of 10 scored" in headline.text and state["title"].startswith("4/10")
+    assert "4 of 10 episodes scored, about" in parse(state["fragments"]["now"]).text
+    assert "waits" in parse(state["fragments"]["now"]).text
+
+    whole = parse(ask("/")[1].decode())
+    assert {section.attributes["id"] for section in whole.find("section")} >= state["fragments"].keys()
+
+
+def test_what_a_run_has_already_counts_from_the_start(tmp_path, watch):
+    planned = make_run(tmp_path / "run", tasks=2, trials=5, recorded=7)
+    watch.begin(RunStore.read(tmp_path / "run"), planned, {})
+    text = parse(watch.state(-1)["fragments"]["now"]).text
+    assert "7 of 10 episodes scored" in text and "left" not in text  # no pace is known yet
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/frame/1.png", "/frame/../../etc/passwd", "/frame/%2e%2e/manifest.json", "//etc/passwd", "/frame/0.tmp", "/x"],
+)
+def test_nothing_else_is_given_out(watch, ask, path):
+    (watch.frames / "0.tmp").write_bytes(b"half a picture")
+    assert ask(path)[0] == 404
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+def test_it_is_read_only(ask, method):
+    assert ask("/state", method)[0] == 501
+
+
+def test_nonsense_is_no_error(ask):
+    assert ask("/state?seen=twelve")[0] == 200 and ask("/", "HEAD") == (200, b"")
+
+
+def test_a_port_that_is_taken_is_named(watch):
+    with serving(watch, "127.0.0.1", 0) as address:
+        port = int(address.rstrip("/").rsplit(":", 1)[1])
+        taken = f"live page on 127.0.0.1:{port}: .*; choose another --live PORT"
+        with pytest.raises(StartError, match=taken), serving(watch, "127.0.0.1", port):
+            pass
+    with pytest.raises(StartError, match="choose another --live PORT"), serving(watch, "127.0.0.1", 70000):
+        pass

@@ -1,0 +1,90 @@
+"""The live page in a real browser, while real worker processes run episodes of a scene without physics."""
+
+import functools
+import pathlib
+import struct
+import sys
+import threading
+import time
+
+import pytest
+
+sys.path.append(str(pathlib.Path(__file__).parent))
+from browser import CHROMIUM, CONTRAST, browser
+
+from pirig.cli.live import watching
+from pirig.evaluation.episode import run_episode
+from pirig.evaluation.executors import ProcessExecutor
+from pirig.evaluation.onlooker import Onlooker
+from pirig.evaluation.plan import plan
+from pirig.evaluation.run import run
+from pirig.policies.baselines import RandomPolicy
+from pirig.results.store import RunStore
+from pirig.sim.fake import FakeEnvironment
+from pirig.types import Rules
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium; as root: apt-get install chromium")
+SUITE = "libero_goal"
+RULES = Rules(max_steps=60, settle_action=(0,) * 7)
+SPECS = plan(SUITE, range(3), range(4), seed=7)
+BROKEN = SPECS[1]
+
+
+class SeesImages(RandomPolicy):
+    metadata = {"name": "random", "observations": ["observation/image"]}
+
+
+class Breaks(FakeEnvironment):
+    def reset(self, spec, look=()):
+        if spec == BROKEN:
+            raise RuntimeError("no <scene> today")
+        return super().reset(spec, look)
+
+
+class Gated:
+    """A worker that shows its first look, and ends its third episode and those after it when the gate is open."""
+
+    def __init__(self, index, frames, gate):
+        self.policy, self.env, self.gate, self.done = Onlooker(SeesImages(), frames / f"{index}.png"), Breaks(), gate, 0
+
+    def __call__(self, job):
+        result = run_episode(job, self.env, self.policy, RULES)
+        self.done += 1
+        while self.done > 2 and not self.gate.exists():
+            time.sleep(0.02)
+        return result
+
+
+def test_the_page_follows_a_run(tmp_path):
+    gate, configuration = tmp_path / "gate", {"suite": SUITE, "policy": "random"}
+    with browser() as tab, watching("127.0.0.1", 0) as watch, RunStore.open(tmp_path / "run", configuration) as store:
+        watch.begin(store, SPECS, {i: f"put the bowl on plate {i}" for i in range(3)})
+        executor = ProcessExecutor(2, on_start=watch.starts)
+        make = functools.partial(Gated, frames=watch.frames, gate=gate)
+        running = threading.Thread(target=run, args=(SPECS, store, executor, make, watch.hears))
+        running.start()
+        try:
+            for name, width in (("desk", 1280), ("phone", 390)):
+                tab.open(watch.address, width=width)
+                tab.wait_for("document.querySelector('#now').innerText.includes('3 of 12 episodes scored')")
+                tab.wait_for("document.querySelectorAll('#now img').length == 2")
+                tab.wait_for("[...document.images].every(image => image.complete && image.naturalWidth == 16)")
+                assert tab.evaluate("document.documentElement.scrollWidth") <= width
+                assert [text for text in tab.evaluate(CONTRAST) if text[0] < 4.5] == []
+                assert all(tab.images()) and any("what the policy last saw in task" in name for name in tab.images())
+                size = struct.unpack(">II", tab.screenshot(tmp_path / f"{name}.png")[16:24])
+                assert size[0] == width and size[1] > 700
+            found = list(store.results())
+            scored = [result for result in found if result.status != "error"]
+            good = sum(result.status == "success" for result in scored)
+            assert len(scored) == 3 and tab.text(".number") == f"{100 * good / 3:.1f}%"
+            assert "so far" in tab.text("#headline") and "RuntimeError: no <scene> today" in tab.text("#errors")
+            assert tab.evaluate("document.querySelector('#lost').hidden")
+        finally:
+            gate.touch()
+            running.join()
+        tab.wait_for("document.querySelector('#now').innerText.includes('11 of 12 episodes scored')")
+        results = [result for result in store.results() if result.status != "error"]
+        good = sum(result.status == "success" for result in results)
+        assert tab.text(".number") == f"{100 * good / 11:.1f}%" and f"{good} of 11 episodes" in tab.text("#headline")
+        assert tab.complaints == []

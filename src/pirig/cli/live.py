@@ -10,7 +10,7 @@ import pathlib
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 from pirig.evaluation.plan import spec_of
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def watching(host: str, port: int) -> "Iterator[Watch]":
+def watching(host: str, port: int) -> "Generator[Watch]":
     """Serves the page while the block runs. Raises StartError where it can't."""
     with tempfile.TemporaryDirectory(prefix="pirig-live-") as folder:
         watch = Watch(pathlib.Path(folder))

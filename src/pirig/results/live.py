@@ -17,7 +17,7 @@ import pathlib
 import re
 import threading
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any, Protocol
 
 from pirig.errors import StartError
@@ -37,7 +37,7 @@ class View(Protocol):
 
 
 @contextlib.contextmanager
-def serving(view: View, host: str, port: int) -> Iterator[str]:
+def serving(view: View, host: str, port: int) -> Generator[str]:
     """The page's address, while the block runs; port 0 is any that is free. Raises StartError where it can't listen."""
 
     class Handler(_Handler):

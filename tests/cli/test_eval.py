@@ -1,14 +1,17 @@
 """`pirig eval` as a user runs it: in a process of its own, on the real simulator where there is something to run."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 
 import pytest
 
+from page_text import parse
 from pirig.results.store import RunStore
 
 PIRIG = [sys.executable, "-m", "pirig.cli.main"]
@@ -76,9 +79,9 @@ def test_an_unknown_command_names_those_there_are(tmp_path):
     assert found.returncode == 2 and "no command 'evaluate'; there are: eval, serve" in found.stderr
 
 
-def start(folder):
+def start(folder, *more):
     return subprocess.Popen(
-        [*PIRIG, "eval", *EPISODES], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [*PIRIG, "eval", *EPISODES, *more], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
 
 
@@ -127,6 +130,9 @@ def test_a_run_that_is_stopped_and_killed_ends_like_one_that_is_left_alone(tmp_p
     assert again.returncode == 0 and "4 of 4 episodes are there already" in again.stderr
 
     run = next((whole / "results/libero/runs").iterdir())
+    page = parse((run / "report.html").read_text())
+    assert "4 of 4 episodes succeeded" in page.text and "llvmpipe" in page.one("section", id="provenance").text
+    assert parse((whole / "results/libero/report.html").read_text()).find("a", href=f"runs/{run.name}/report.html")
     found = list(RunStore.read(run).results())
     assert all(len(result.actions) == result.steps - 10 and result.state_hash for result in found)
 
@@ -138,3 +144,27 @@ def test_a_run_that_is_stopped_and_killed_ends_like_one_that_is_left_alone(tmp_p
 
     other = pirig(whole, "eval", *EPISODES, "--run", "again", "--seed", "8")
     assert other.returncode == 2 and "seed: the run has 7, this command 8" in other.stderr
+
+
+def test_the_live_page_of_a_run_tells_what_it_is_at_and_changes_nothing(tmp_path):
+    running = start(tmp_path, "--live", "0")
+    address = next(line.split()[-1] for line in running.stdout if "live page: " in line)
+    told = set()
+    with contextlib.suppress(OSError):  # it ends
+        while True:
+            with urllib.request.urlopen(f"{address}state", timeout=60) as answer:
+                state = json.load(answer)
+            if now := state["fragments"].get("now"):
+                told |= {figure.one("b").text for figure in parse(now).find("figure")}
+            time.sleep(0.2)
+    output = running.communicate(timeout=60)[0]
+    assert running.returncode == 0 and "4 of 4 episodes succeeded" in output, output
+    assert (
+        {"task 0 trial 0", "task 2 trial 0"}
+        <= told
+        <= {f"task {i} trial {j}" for i in (0, 2) for j in (0, 1)} | {"waits"}
+    )
+    alone = pirig(tmp_path, "eval", *EPISODES, "--run", "alone")
+    assert alone.returncode == 0, alone.stderr
+    runs = [{r.spec: r.outcome() for r in RunStore.read(f).results()} for f in tmp_path.glob("results/libero/runs/*")]
+    assert len(runs) == 2 and runs[0] == runs[1]

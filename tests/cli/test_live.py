@@ -25,9 +25,9 @@ def watch(tmp_path):
 def ask(watch):
     with serving(watch, "127.0.0.1", 0) as address:
 
-        def answer(path, method="GET"):
+        def answer(path, method="GET", **headers):
             with contextlib.closing(http.client.HTTPConnection(address.split("/")[2], timeout=30)) as connection:
-                connection.request(method, path)
+                connection.request(method, path, headers=headers)
                 found = connection.getresponse()
                 return found.status, found.read()
 
@@ -97,3 +97,8 @@ def test_a_port_that_is_taken_is_named(watch):
             pass
     with pytest.raises(StartError, match="choose another --live PORT"), serving(watch, "127.0.0.1", 70000):
         pass
+
+
+@pytest.mark.parametrize(("host", "status"), [("127.0.0.1:99", 200), ("localhost", 200), ("evil.example:80", 403)])
+def test_a_site_that_gives_itself_this_address_reads_nothing(ask, host, status):
+    assert ask("/state", Host=host)[0] == status

@@ -69,8 +69,10 @@ def test_the_published_rate_stands_beside_ours(tmp_path, suite, successes, verdi
     report = make_report(store)
     found = published.place(suite, successes, max(50, successes)).difference
     said = parse(run.page(report)).one("p", class_="comparison").text
-    assert f"Published π0.5: {summary.PUBLISHED[suite]} % of 500. Difference {100 * found.value:+.1f} points" in said
-    assert f"(95 % {100 * found.low:+.1f} to {100 * found.high:+.1f}): {verdict} the published rate" in said
+    assert (
+        f"Published π0.5: {summary.PUBLISHED[suite]} % of 500. Difference {tables.points(found.value)} points" in said
+    )
+    assert f"(95 % {tables.points(found.low)} to {tables.points(found.high)}): {verdict} the published rate" in said
     assert tables.as_json(report)["difference_from_published"]["verdict"] == verdict.split()[0]
 
 
@@ -168,9 +170,10 @@ def test_what_the_store_says_never_becomes_markup(tmp_path):
 
 
 def test_whatever_a_manifest_says_is_shown(whole):
-    manifest = {**whole.manifest, "later": {"deep": [{"renderer": "llvmpipe (LLVM 15)"}, {"renderer": None}]}}
+    deep = [{"renderer": "llvmpipe (LLVM 15)"}, {"renderer": None}]
+    manifest = {**whole.manifest, "later": {"deep": deep, "order": [[i, 2 * i] for i in range(500)]}}
     shown = parse(run.page(make_like(whole, manifest=manifest))).one("section", id="provenance").text
-    for word in ("llvmpipe (LLVM 15)", "deep", "5f0c9b2e7a41d8c3", "robosuite", "1.4.1", "per-episode"):
+    for word in ("llvmpipe (LLVM 15)", "deep", "5f0c9b2e7a41d8c3", "robosuite", "1.4.1", "per-episode", "[499, 998]"):
         assert word in shown
 
 
@@ -279,7 +282,7 @@ def test_the_overview_stands_beside_the_published_row():
     assert rows[0] == ["98.8", "97.4 – 99.4", "98.8"] and rows[1] == ["94.0", "91.6 – 95.8", "98.2"]
     assert rows[3] == ["–", "–", "92.4"]  # incomplete: no number
     assert [link.attributes["href"] for link in page.find("a")] == ["runs/run-s/report.html"]
-    assert page.one("p", class_="number").text == "–" and "no average yet: libero_10 missing" in page.text
+    assert page.one("p", class_="number").text == "No average yet" and "missing or incomplete: libero_10" in page.text
     done = [*ROWS[:3], summary.SuiteRow("libero_10", 460, 500, True, "run-10")]
     mean = (494 + 470 + 490 + 460) / 20
     assert parse(overview.page(done, {})).one("p", class_="number").text == f"{mean:.2f}%"

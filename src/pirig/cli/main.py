@@ -12,7 +12,7 @@ COMMANDS = {
     "serve": "serve a policy over a WebSocket",
     "replay": "run recorded episodes again: check their states, make videos of them",
     "verify": "run a sample of a run's episodes again, and say where they part, if they do",
-    "report": "show the latest results of all suites, beside the published row",
+    "report": "make pages, tables and files of runs, and of the latest results of all suites",
     "compare": "say whether policy B is better or worse than policy A, by the same episodes of both",
     "power": "say how many episodes show a difference, and which one so many show",
     "runs": "list the runs there are",

@@ -1,7 +1,8 @@
 """Serves one page that keeps itself up to date, from a thread of the process that knows what happens.
 
 Law 1: nobody can change anything by it; it answers GET and HEAD. Law 2: it gives out the page, its state and the
-frames, and no other file.
+frames, and no other file. Law 3: on a loopback address it answers to that machine's own names only, so that no site in
+somebody's browser can read it by giving itself this address (DNS rebinding).
 
     /                 the page
     /state?seen=N     JSON: revision, title, fragments (HTML by id); only `now`, where N is the revision
@@ -10,6 +11,7 @@ frames, and no other file.
 
 import contextlib
 import http.server
+import ipaddress
 import json
 import pathlib
 import re
@@ -62,6 +64,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     timeout = 60  # [s], of a connection that says nothing
 
     def do_GET(self) -> None:
+        if not self._is_for_us():
+            return self._answer("text/plain; charset=utf-8", b"ask for localhost\n", 403)
         address = urllib.parse.urlsplit(self.path)
         if address.path == "/":
             self._answer("text/html; charset=utf-8", self.shown.page().encode())
@@ -77,6 +81,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._answer("text/plain; charset=utf-8", b"there are /, /state and /frame/WORKER.png\n", 404)
 
     do_HEAD = do_GET
+
+    def _is_for_us(self) -> bool:
+        local, _ = self.connection.getsockname()[:2]
+        name = re.sub(r":\d+$", "", self.headers.get("Host", "")).strip("[]").lower()
+        return name in ("localhost", local) or not ipaddress.ip_address(local).is_loopback
 
     def _frame(self, worker: str) -> bytes:
         try:

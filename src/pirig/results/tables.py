@@ -94,11 +94,16 @@ def markdown_overview(rows: Sequence[summary.SuiteRow]) -> str:
 
 
 def difference_text(placement: published.Placement | None) -> str:
-    """In points, e.g. `-2.6 (-4.9 to -0.4), below`."""
+    """In points, e.g. `−2.6 (−4.9 to −0.4), below`."""
     if placement is None:
         return "–"
     found = placement.difference
-    return f"{100 * found.value:+.1f} ({100 * found.low:+.1f} to {100 * found.high:+.1f}), {placement.verdict}"
+    return f"{points(found.value)} ({points(found.low)} to {points(found.high)}), {placement.verdict}"
+
+
+def points(difference: float) -> str:
+    """Of rates, with a sign."""
+    return f"{100 * difference:+.1f}".replace("-", "−")
 
 
 def _difference(placement: published.Placement | None) -> dict[str, Any] | None:

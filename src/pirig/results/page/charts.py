@@ -131,7 +131,8 @@ def rate_over_time(successes: Sequence[bool], label: str, *, mark: float | None 
     parts += [element("line", x1="0%", x2="100%", y1=y, y2=y, class_="grid") for y in up.values()]
 
     def point(n: int, rate: float) -> str:
-        return f"{1000 * n / len(counts):.1f} {1000 * (1 - (rate - axis.low) / (axis.high - axis.low)):.1f}"
+        x, y = (n - 1) / max(1, len(counts) - 1), (axis.high - rate) / (axis.high - axis.low)
+        return f"{1000 * x:.1f} {1000 * y:.1f}"
 
     band = [point(n, b[1]) for n, b in zip(numbers, bounds, strict=True)]
     band += [point(n, b[0]) for n, b in reversed(list(zip(numbers, bounds, strict=True)))]

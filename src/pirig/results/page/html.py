@@ -33,6 +33,11 @@ def join(*children: str | None) -> Html:
     return Html("".join(c if isinstance(c, Html) else html.escape(c) for c in children if c is not None))
 
 
+def section(name: str, title: str, *parts: str | None, note: str = "", class_: str = "") -> Html:
+    said = element("p", note, class_="note") if note else None
+    return element("section", element("h2", title), said, *parts, id=name, class_=f"card {class_}".strip())
+
+
 def document(title: str, *body: str | None, script: str = "", attributes: dict[str, str] | None = None) -> str:
     """A whole page, with everything it needs inside."""
     head = join(

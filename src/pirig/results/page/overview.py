@@ -29,11 +29,9 @@ def page(rows: Sequence[summary.SuiteRow], links: Mapping[str, str]) -> str:
 def _headline(rows: Sequence[summary.SuiteRow]) -> Html:
     mean, done = summary.average(rows), {row.suite for row in rows if row.complete}
     missing = [suite for suite in summary.PUBLISHED if suite not in done]
-    number = join(f"{100 * mean:.2f}", element("small", "%")) if mean is not None else Html("–")
+    number = join(f"{100 * mean:.2f}", element("small", "%")) if mean is not None else join("No average yet")
     said = (
-        "mean of the four suites' success rates"
-        if mean is not None
-        else f"no average yet: {', '.join(missing)} missing or incomplete"
+        "mean of the four suites' success rates" if mean is not None else f"missing or incomplete: {', '.join(missing)}"
     )
     return element(
         "section",
@@ -41,7 +39,7 @@ def _headline(rows: Sequence[summary.SuiteRow]) -> Html:
         element("h1", "Latest results of all suites"),
         element(
             "div",
-            element("p", number, class_="number", data_value="average"),
+            element("p", number, class_="number" if mean is not None else "number words quiet", data_value="average"),
             element(
                 "div", element("p", said), element("p", f"published: {summary.PUBLISHED_AVERAGE:.2f} %"), class_="said"
             ),
@@ -59,7 +57,7 @@ def _row(row: summary.SuiteRow, axis: charts.Axis, link: str | None) -> Html:
     name = [element("a", row.suite, href=link) if link else row.suite, element("span", state, class_="sub")]
     if row.complete and theirs is not None:
         beside = published.place(row.suite, row.successes, row.scored)
-        name.append(element("span", f"published {difference_text(beside)}", class_="sub difference"))
+        name.append(element("span", f"difference {difference_text(beside)}", class_="sub difference"))
     name.append(element("span", row.run, class_="sub run"))
     rate = row.rate if row.complete else float("nan")
     label = (

@@ -5,6 +5,8 @@ from typing import Any
 
 from pirig.results.page.html import Html, element, join
 
+_LONG = 40  # entries
+
 
 def tree(value: Any) -> Html:
     """Plain JSON."""
@@ -25,8 +27,9 @@ def _mapping(value: Mapping[str, Any]) -> Html:
 def _sequence(value: Sequence[Any]) -> Html:
     if not value:
         return _nothing("none")
-    if not any(isinstance(item, (Mapping, list)) for item in value):
-        return element("span", ", ".join(map(str, value)))
+    if not any(isinstance(item, Mapping) for item in value):
+        said = element("span", ", ".join(map(str, value)))
+        return said if len(value) <= _LONG else element("details", element("summary", f"{len(value)} entries"), said)
     items = [
         element("details", element("summary", f"{number} of {len(value)}{_hint(item)}"), tree(item))
         for number, item in enumerate(value, start=1)

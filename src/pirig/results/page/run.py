@@ -7,22 +7,20 @@ from typing import Any
 
 from pirig.results import published
 from pirig.results.page import charts
-from pirig.results.page.html import Html, document, element, interval, join, percent
+from pirig.results.page.episodes import episodes, errors, videos
+from pirig.results.page.html import Html, document, element, interval, join, percent, section
 from pirig.results.page.provenance import tree
 from pirig.results.report import TIMES, Report, mean_inference_s, mean_seconds
 from pirig.results.statistics import Tally
-from pirig.types import EpisodeResult, EpisodeSpec
-
-_FOLDED_FROM = 60  # rows
+from pirig.results.tables import points
+from pirig.types import EpisodeSpec
 
 
 def page(report: Report) -> str:
     """Self-contained; videos are links relative to it."""
     sections = (tasks, over_time, steps, time_spent, errors, videos, episodes, provenance)
     title = f"{report.suite} · {report.policy} · pirig"
-    return document(
-        title, element("main", headline(report), *(section(report) for section in sections)), footer(report)
-    )
+    return document(title, element("main", headline(report), *(show(report) for show in sections)), footer(report))
 
 
 def headline(report: Report, *, live: bool = False) -> Html:
@@ -70,15 +68,16 @@ def comparison(report: Report) -> Html | None:
     if placement is None or report.published is None:
         return None
     found, count = placement.difference, published.EPISODES
-    words = {
-        "consistent": "consistent with the published rate: these episodes do not tell the two apart.",
-        "below": "below the published rate, by more than chance.",
-        "above": "above the published rate, by more than chance.",
+    rest = {
+        "consistent": " with the published rate: these episodes do not tell the two apart.",
+        "below": " the published rate, by more than chance.",
+        "above": " the published rate, by more than chance.",
     }
     return join(
-        f"Published π0.5: {percent(report.published)} of {count}. ",
-        f"Difference {100 * found.value:+.1f} points (95 % {100 * found.low:+.1f} to {100 * found.high:+.1f}): ",
-        element("b", words[placement.verdict]),
+        f"Published π0.5: {percent(report.published)} of {count}. Difference {points(found.value)} points ",
+        f"(95 % {points(found.low)} to {points(found.high)}): ",
+        element("b", placement.verdict),
+        rest[placement.verdict],
     )
 
 
@@ -115,7 +114,7 @@ def tasks(report: Report) -> Html:
         class_="legend",
     )
     table = element("table", element("thead", head), element("tbody", *rows), class_="tasks")
-    return _section("tasks", "Tasks", table, key, note="Rate and 95 % Wilson interval; below it one tick per trial.")
+    return section("tasks", "Tasks", table, key, note="Rate and 95 % Wilson interval; below it one tick per trial.")
 
 
 def over_time(report: Report) -> Html | None:
@@ -128,7 +127,7 @@ def over_time(report: Report) -> Html | None:
     note = "Success rate and interval, in order of completion."
     if report.published is not None:
         note += f" Dashed: published, {100 * report.published:.1f}."
-    return _section("over-time", "As it came in", chart, note=note)
+    return section("over-time", "As it came in", chart, note=note)
 
 
 def steps(report: Report) -> Html | None:
@@ -138,7 +137,7 @@ def steps(report: Report) -> Html | None:
     limit = max(result.max_steps for result in report.results)
     label = f"steps of {len(found)} successes, from {min(found)} to {max(found)}; an episode may take {limit}"
     note = f"Settle steps included; an episode ends after {limit}."
-    return _section("steps", "Steps to success", charts.histogram(found, limit, label), note=note)
+    return section("steps", "Steps to success", charts.histogram(found, limit, label), note=note)
 
 
 def time_spent(report: Report) -> Html | None:
@@ -158,60 +157,14 @@ def time_spent(report: Report) -> Html | None:
         for name in TIMES
     ]
     note = f"An average episode takes {whole:.1f} s of a worker's time."
-    return _section(
+    return section(
         "time", "Where the time goes", charts.shares(parts, label), element("ul", *rows, class_="times"), note=note
     )
 
 
-def errors(report: Report) -> Html | None:
-    found = report.with_status("error")
-    if not found:
-        return None
-    items = []
-    for result in found:
-        lines = result.error.rstrip().splitlines() or ["no traceback"]
-        summary = element("summary", element("b", _name(result.spec)), " ", element("code", lines[-1]))
-        items.append(element("details", summary, element("pre", result.error.rstrip())))
-    note = "Ours, not the policy's: never scored. The same command runs these episodes again."
-    return _section("errors", f"Errors ({len(found)})", *items, note=note)
-
-
-def videos(report: Report) -> Html:
-    failures = [_video(report, r) for r in report.with_status("failure") if r.spec in report.videos]
-    successes = [_video(report, r) for r in report.with_status("success") if r.spec in report.videos]
-    if not failures and not successes:
-        note = "There are none beside this run. pirig replay makes them from the recorded actions."
-        return _section("videos", "Videos", note=note)
-    parts = []
-    if failures:
-        parts += [element("h3", f"Failures ({len(failures)})"), element("div", *failures, class_="gallery")]
-    if successes:
-        summary = element("summary", f"Successes ({len(successes)})")
-        folded = len(successes) > 12 or failures
-        parts.append(element("details", summary, element("div", *successes, class_="gallery"), open=not folded))
-    return _section("videos", "Videos", *parts, class_="screen")
-
-
-def episodes(report: Report) -> Html:
-    heads = ("task", "trial", "outcome", "steps", "wall [s]", "chunks", "ms a chunk", "video")
-    head = element("tr", *(element("th", text, scope="col") for text in heads))
-    rows = [_episode_row(report, report.by_spec[spec]) for spec in report.planned if spec in report.by_spec]
-    choices = []
-    for word in ("all", "success", "failure", "error"):
-        choices.append(element("input", type="radio", name="only", id=f"only-{word}", checked=word == "all"))
-        choices.append(element("label", word, for_=f"only-{word}"))
-    table = element("table", element("thead", head), element("tbody", *rows), class_="episodes")
-    content = join(
-        element("div", *choices, class_="choices"),
-        element("div", table, class_="wide", tabindex=0, role="region", aria_label="episodes"),
-    )
-    folded = element("details", element("summary", f"{len(rows)} episodes"), content, open=len(rows) < _FOLDED_FROM)
-    return _section("episodes", "Episodes", folded, class_="screen")
-
-
 def provenance(report: Report) -> Html:
     note = "manifest.json, whole: what decides the run's episodes, and what was noted about its making."
-    return _section("provenance", "Provenance", tree(report.manifest), note=note)
+    return section("provenance", "Provenance", tree(report.manifest), note=note)
 
 
 def footer(report: Report) -> Html:
@@ -222,7 +175,11 @@ def _verdict(report: Report, live: bool) -> Html:
     total, planned = report.total, len(report.planned)
     if report.is_complete:
         return element("span", f"complete, {planned} episodes", class_="pill good")
-    words = f"{total.scored} of {planned} scored, {total.errors} errors, {total.missing} missing"
+    words = f"{total.scored} of {planned} scored"
+    if total.errors:
+        words += f", {total.errors} error{'s' * (total.errors > 1)}"
+    if total.missing:
+        words += f", {total.missing} missing"
     if report.stopped:
         return element("span", f"stopped early, as declared: {words}", class_="pill going")
     return element(
@@ -257,49 +214,9 @@ def _status(report: Report, spec: EpisodeSpec) -> str:
     return report.by_spec[spec].status if spec in report.by_spec else "missing"
 
 
-def _video(report: Report, result: EpisodeResult) -> Html:
-    source, name = report.videos[result.spec], _name(result.spec)
-    film = element("video", src=source, preload="none", controls=True, muted=True, playsinline=True, aria_label=name)
-    said = join(element("a", name, href=source), f" {result.steps} steps")
-    return element("figure", film, element("figcaption", said, title=report.task_name(result.spec.task_id)))
-
-
-def _episode_row(report: Report, result: EpisodeResult) -> Html:
-    times, link = result.timings, report.videos.get(result.spec)
-    numbers = (
-        str(result.steps),
-        f"{result.wall_s:.1f}",
-        str(times.chunks),
-        f"{1e3 * times.inference_s / times.chunks:.3g}" if times.chunks else "–",
-    )
-    return element(
-        "tr",
-        element("td", str(result.spec.task_id)),
-        element("td", str(result.spec.trial)),
-        element("td", result.status, class_=f"is-{result.status}"),
-        *(element("td", number) for number in numbers),
-        element("td", element("a", "watch", href=link) if link else ""),
-        class_=result.status,
-    )
-
-
-def _name(spec: EpisodeSpec) -> str:
-    return f"task {spec.task_id} trial {spec.trial}"
-
-
-def _section(name: str, title: str, *parts: str | None, note: str = "", class_: str = "") -> Html:
-    said = element("p", note, class_="note") if note else None
-    return element("section", element("h2", title), said, *parts, id=name, class_=f"card {class_}".strip())
-
-
 def fragments(report: Report) -> Iterator[tuple[str, Html]]:
     """What a page that is open replaces as results come in, by the id of the section."""
     yield "headline", headline(report, live=True)
-    for name, section in (
-        ("tasks", tasks),
-        ("over-time", over_time),
-        ("steps", steps),
-        ("time", time_spent),
-        ("errors", errors),
-    ):
-        yield name, section(report) or element("section", id=name, hidden=True)
+    sections = {"tasks": tasks, "over-time": over_time, "steps": steps, "time": time_spent, "errors": errors}
+    for name, show in sections.items():
+        yield name, show(report) or element("section", id=name, hidden=True)

@@ -6,9 +6,11 @@ tasks 0 and 1, WORDS before each command (setpriv and its flags).
 
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 from pirig.serving.client import RemotePolicy
@@ -16,6 +18,7 @@ from pirig.serving.client import RemotePolicy
 PIRIG, EXPECTED, *AS_USER = sys.argv[1:]
 STACK = [*AS_USER, PIRIG, "stack"]
 PROJECT = os.environ["COMPOSE_PROJECT_NAME"]
+LOGS = pathlib.Path(tempfile.mkdtemp())  # this script may be root, and the checkout is the user's
 WITHIN_S = 240
 RUN = [
     *(*STACK, "run", "--suite", "libero_object,libero_spatial", "--policy", "scripted", "--num-trials-per-task", "1"),
@@ -46,7 +49,7 @@ def started(log: pathlib.Path) -> subprocess.Popen:
 
 
 def an_interrupted_fan_out_leaves_nothing_running() -> None:
-    log = pathlib.Path("fanout-interrupted.log")
+    log = LOGS / "interrupted.log"
     run = started(log)
     until("task 0 trial 0: success", log, run, "libero_object")
     os.kill(run.pid, signal.SIGINT)
@@ -56,7 +59,7 @@ def an_interrupted_fan_out_leaves_nothing_running() -> None:
 
 
 def what_dies_is_started_again() -> None:
-    log = pathlib.Path("fanout.log")
+    log = LOGS / "killed.log"
     run = started(log)
     until("INFO run libero_spatial-scripted", log, run, "libero_spatial")
     docker("kill", f"{PROJECT}-server-0-1")
@@ -106,3 +109,4 @@ try:
     assert stranger in docker("ps", "-q", "--no-trunc"), "the stack has removed a container that is not its own"
 finally:
     docker("kill", stranger)
+    shutil.rmtree(LOGS)

@@ -4,7 +4,7 @@ from pirig.results.page.html import Html, element, join, section
 from pirig.results.report import Report
 from pirig.types import EpisodeResult, EpisodeSpec
 
-_FOLDED_FROM = 60  # rows
+_FOLDED_FROM = 31  # rows
 
 
 def errors(report: Report) -> Html | None:

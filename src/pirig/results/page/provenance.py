@@ -31,7 +31,9 @@ def _sequence(value: Sequence[Any]) -> Html:
         said = element("span", ", ".join(map(str, value)))
         return said if len(value) <= _LONG else element("details", element("summary", f"{len(value)} entries"), said)
     items = [
-        element("details", element("summary", f"{number} of {len(value)}{_hint(item)}"), tree(item))
+        element(
+            "details", element("summary", f"{number} of {len(value)}{_hint(item)}"), tree(item), open=len(value) == 1
+        )
         for number, item in enumerate(value, start=1)
     ]
     return join(*items)

@@ -4,6 +4,7 @@ import functools
 import json
 import pathlib
 import re
+import shutil
 import zlib
 
 import numpy as np
@@ -44,6 +45,14 @@ def array(path, shape):
 def tree(config):
     """The whole JAX tree."""
     return {path: array(path, shape) for path, shape in weight_table.jax_shapes(config).items()}
+
+
+def workspace(folder: pathlib.Path, recipe: str) -> pathlib.Path:
+    """A working directory: `ckpt`, and `home` with the stand-in tokenizer, for OPENPI_DATA_HOME. Returns `folder`."""
+    checkpoint(folder / "ckpt", recipe)
+    (folder / "home/big_vision").mkdir(parents=True)
+    shutil.copy(TOKENIZER, folder / "home/big_vision/paligemma_tokenizer.model")
+    return folder
 
 
 def checkpoint(folder: pathlib.Path, recipe: str, layout: str = "orbax", dtype: str = "float32") -> pathlib.Path:

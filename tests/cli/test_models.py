@@ -3,7 +3,6 @@
 import json
 import os
 import pathlib
-import shutil
 import signal
 import socket
 import subprocess
@@ -25,11 +24,7 @@ EPISODES = ["--task-suite-name", "libero_spatial", "--task-ids", "0", "3", "--tr
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A working directory with a checkpoint and a tokenizer."""
-    made = tmp_path_factory.mktemp("models")
-    tiny.checkpoint(made / "ckpt", NAME)
-    (made / "home/big_vision").mkdir(parents=True)
-    shutil.copy(tiny.TOKENIZER, made / "home/big_vision/paligemma_tokenizer.model")
-    return made
+    return tiny.workspace(tmp_path_factory.mktemp("models"), NAME)
 
 
 def environment(folder, **more):

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 
@@ -21,11 +20,7 @@ SERVES = {"scripted": ["policy:baseline", "--policy.name", "scripted"],
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    made = tmp_path_factory.mktemp("ways")
-    tiny.checkpoint(made / "ckpt", NAME)
-    (made / "home/big_vision").mkdir(parents=True)
-    shutil.copy(tiny.TOKENIZER, made / "home/big_vision/paligemma_tokenizer.model")
-    return made
+    return tiny.workspace(tmp_path_factory.mktemp("ways"), NAME)
 
 
 def evaluate(folder, way, words):

@@ -1,7 +1,6 @@
 """`pirig doctor`: what this machine has, what is wrong with it, and how to mend it. Changes nothing."""
 
 import dataclasses
-import importlib.metadata
 import json
 import pathlib
 import sys
@@ -92,12 +91,7 @@ def _stated(check: Callable[[], Finding], name: str) -> Finding:
 
 
 def _backends(flags: DoctorArgs) -> Iterator[Finding]:
-    found = {}
-    for name in _BACKENDS:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
+    found = versions.installed(_BACKENDS)
     if not found:
         status = "error" if flags.policy == "model" else "warning"
         yield Finding("model backends", status, "neither jax nor torch is installed", "make setup-models")

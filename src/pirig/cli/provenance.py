@@ -7,7 +7,6 @@ that somebody will ask for.
 import dataclasses
 import datetime
 import hashlib
-import importlib.metadata
 import json
 import os
 import pathlib
@@ -21,7 +20,7 @@ from typing import Any
 from pirig import __version__, envvars
 from pirig.results.store import RunStore
 from pirig.sim.suites import MAX_STEPS, SETTLE_ACTION
-from pirig.stack import gpus, machine
+from pirig.stack import gpus, machine, versions
 from pirig.types import EpisodeResult
 
 _PACKAGES = (
@@ -65,7 +64,7 @@ class Session:
             "pirig": __version__,
             "revision": revision(),
             "python": platform.python_version(),
-            "packages": versions(_PACKAGES),
+            "packages": versions.installed(_PACKAGES),
             "machine": _machine(),
             "gpus": [dataclasses.asdict(gpu) for gpu in gpus.gpus()],
             "flags": _plain(dataclasses.asdict(flags)),
@@ -118,17 +117,6 @@ def variables() -> dict[str, str]:
     """Those that pirig reads and that are set; of secrets only that they are."""
     found = {row.name: envvars.get(row.name) for row in envvars.TABLE} | envvars.starting_with("OPENPI_DUQUANT_")
     return {name: "(set)" if name in _SECRETS else value for name, value in found.items() if value}
-
-
-def versions(names: Sequence[str]) -> dict[str, str]:
-    """Of those that are installed."""
-    found = {}
-    for name in names:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def _git(*words: str) -> str:

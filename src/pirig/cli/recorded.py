@@ -1,7 +1,6 @@
-"""What commands on a finished run have in common: finding it, its episodes, and a simulator like its own."""
+"""What commands on a finished run have in common: its episodes, its rules, and a simulator like its own."""
 
 import logging
-import pathlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,12 +12,6 @@ from pirig.sim import assets, boot, gl
 from pirig.types import EpisodeResult, Rules
 
 _log = logging.getLogger(__name__)
-
-
-def find_run(name: str, runs: pathlib.Path) -> RunStore:
-    """`name`: a folder, or the name of one in `runs`. Raises ConfigError, naming what there is."""
-    folder = pathlib.Path(name)
-    return RunStore.read(folder if folder.is_dir() else runs / name)
 
 
 def choose_episodes(store: RunStore, wanted: Sequence[str]) -> list[EpisodeResult]:

@@ -18,6 +18,7 @@ from pirig.cli import args, console, recorded, signals
 from pirig.errors import ConfigError, PirigError
 from pirig.evaluation.replay import frames, pictures, steps
 from pirig.evaluation.worker import video_name
+from pirig.results import runs
 from pirig.sim.libero import LiberoEnvironment
 from pirig.types import EpisodeResult, Rules
 
@@ -38,7 +39,7 @@ class ReplayArgs:
     """width and height [pixels]; 0: agentview as the policy saw it"""
     output: pathlib.Path | None = None
     """folder for videos; default: data/libero/videos/RUN"""
-    runs: pathlib.Path = pathlib.Path("results/libero/runs")
+    results: pathlib.Path = pathlib.Path("results/libero")
     """where runs are looked up by name"""
 
 
@@ -49,7 +50,7 @@ def run(argv: Sequence[str]) -> int:
     signals.raise_interrupted()
     if flags.size < 0 or flags.size > 4096 or (flags.camera != "agentview" and not flags.size):
         raise ConfigError(f"--size is {flags.size}; expected 1 to 4096, or 0 for agentview as the policy saw it")
-    store = recorded.find_run(flags.run, flags.runs)
+    store = runs.find(flags.run, flags.results)
     chosen = recorded.choose_episodes(store, flags.episodes)
     if not chosen:
         print("no such episodes: nothing to do")

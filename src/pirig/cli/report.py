@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from pirig.cli import args, pages
-from pirig.cli.recorded import find_run
 from pirig.errors import ConfigError
-from pirig.results import published, summary
+from pirig.results import published, runs, summary
+from pirig.results.store import RunStore
 from pirig.results.tables import difference_text
 from pirig.sim.suites import MAX_STEPS
 
@@ -47,7 +47,7 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _of_runs(flags: ReportArgs) -> list[pathlib.Path]:
-    stores = [find_run(name, flags.results / "runs") for name in flags.runs]
+    stores = [runs.find(name, flags.results) for name in flags.runs]
     return [pages.write_run(store, flags.video_out_path, form, flags.out) for store in stores for form in flags.format]
 
 
@@ -66,7 +66,7 @@ def _of_suites(flags: ReportArgs) -> list[pathlib.Path]:
         return [pages.write_overview(flags.results, flags.suites, about_all[0], flags.out)]
     show(flags.results, flags.suites)
     folders = [flags.results / "runs" / row.run for row in rows if row.run]
-    stores = [find_run(str(folder), folder.parent) for folder in folders if folder.is_dir()]
+    stores = [RunStore.read(folder) for folder in folders if folder.is_dir()]
     written = [pages.write_run(store, flags.video_out_path, form) for store in stores for form in flags.format]
     return written + [pages.write_overview(flags.results, flags.suites, form) for form in about_all]
 

@@ -25,6 +25,7 @@ from pirig.errors import ConfigError
 from pirig.evaluation.divergence import first_difference
 from pirig.evaluation.executors import ProcessExecutor, SerialExecutor
 from pirig.evaluation.plan import Work
+from pirig.results import runs
 from pirig.results.store import RunStore
 from pirig.sim import boot
 from pirig.stack import machine
@@ -53,7 +54,7 @@ class VerifyArgs:
     connect_timeout_s: float = 600.0
     force: bool = False
     """compare with a policy that says other things of itself than the run's"""
-    runs: pathlib.Path = pathlib.Path("results/libero/runs")
+    results: pathlib.Path = pathlib.Path("results/libero")
     """where runs are looked up by name"""
 
 
@@ -62,7 +63,7 @@ def run(argv: Sequence[str]) -> int:
     console.log_to_stderr()
     flags = args.parse(VerifyArgs, argv, prog="pirig verify", description=__doc__ or "")
     signals.raise_interrupted()
-    store = recorded.find_run(flags.run, flags.runs)
+    store = runs.find(flags.run, flags.results)
     chosen = _choose(store, flags)
     configuration = store.manifest["configuration"]
     workers = min(machine.cores(), machine.simulators(), len(chosen)) if flags.workers == "auto" else flags.workers
@@ -106,7 +107,7 @@ def _source(recorded_policy: str, flags: VerifyArgs, workers: int) -> source.Pol
     model = None
     if source.is_model(name):
         model = source.model_source(name, flags.policy_dir, flags.model, max_batch=workers, auto=True)
-    return source.PolicySource(name, flags.runs, flags.connect_timeout_s, model)
+    return source.PolicySource(name, flags.results / "runs", flags.connect_timeout_s, model)
 
 
 def _refuse_another_policy(was: Metadata, now: Metadata, *, force: bool) -> None:

@@ -1,8 +1,10 @@
 """Installed packages against the lock files: another version may be another benchmark."""
 
+import contextlib
 import importlib.metadata
 import importlib.resources
 import sys
+from collections.abc import Iterable
 
 from pirig.stack.findings import Finding
 
@@ -12,19 +14,18 @@ _REQUIRED = "libero"  # of the other lock files, what is not installed is not ne
 
 def check() -> Finding:
     """Every package of the lock files, as far as it is installed."""
-    found = {name: _installed(name) for name in pins()}
+    found = {name: version.partition("+")[0] for name, version in installed(pins()).items()}  # +cpu names a build
     wrong = [
         f"{name} is {version or 'missing'}, {' or '.join(wanted)} is needed"
         for name, (lock, wanted) in pins().items()
-        if (version := found[name]) not in wanted and (version or lock == _REQUIRED)
+        if (version := found.get(name)) not in wanted and (version or lock == _REQUIRED)
     ]
     if wrong:
         shown = "; ".join(wrong[:5]) + (f"; and {len(wrong) - 5} more" if len(wrong) > 5 else "")
         return Finding("versions", "error", f"{shown} (another version is another benchmark)", "make setup")
     python = ".".join(map(str, sys.version_info[:3]))
     named = ", ".join(f"{name} {found[name]}" for name in _NAMED)
-    count = sum(version is not None for version in found.values())
-    return Finding("versions", "ok", f"Python {python}, {named}; {count} packages as the lock files have them")
+    return Finding("versions", "ok", f"Python {python}, {named}; {len(found)} packages as the lock files have them")
 
 
 def pins() -> dict[str, tuple[str, tuple[str, ...]]]:
@@ -37,9 +38,10 @@ def pins() -> dict[str, tuple[str, tuple[str, ...]]]:
     return rows
 
 
-def _installed(name: str) -> str | None:
-    """Without the part that names a build, as in `2.13.0+cpu`."""
-    try:
-        return importlib.metadata.version(name).partition("+")[0]
-    except importlib.metadata.PackageNotFoundError:
-        return None
+def installed(names: Iterable[str]) -> dict[str, str]:
+    """Versions by package, of those that are installed."""
+    found = {}
+    for name in names:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found

@@ -41,7 +41,7 @@ HEAVY = {  # package -> where the modules are that may import it; what is not li
     "jax": ("models/", "quantization/", "policies/"),
     "torch": ("models/", "quantization/", "policies/"),
     "ml_dtypes": ("checkpoints/",),
-    "safetensors": ("checkpoints/",),
+    "safetensors": ("checkpoints/", "quantization/"),
     "tensorstore": ("checkpoints/",),
     "docker": ("stack/",),
     "requests": ("stack/",),

@@ -43,7 +43,6 @@ def quantize(
     groups = [dataclasses.replace(group, layers=own) for group in groups if (own := _selected(group, bits))]
     check_shapes(model, bits, configuration)
     made = Made({}, {}, {})
-    tell("looking at channels", 0, 1)
     transforms = _transforms(model, groups, configuration, run)
     for group in groups:
         fold = folds(group, bits, configuration)

@@ -1,7 +1,7 @@
 """From flags and `OPENPI_DUQUANT_*` variables to the pack that a model is to be loaded with.
 
-A pack that is not there yet is made first, before anything is served or evaluated, in a process of its own: the one that
-evaluates must not hold a model, and the one that serves shall not keep what calibration leaves behind.
+A pack that is not there yet is made first, before anything is served or evaluated, in a process of its own: the one
+that evaluates must not hold a model, and the one that serves shall not keep what calibration leaves behind.
 """
 
 import dataclasses
@@ -25,6 +25,7 @@ from pirig.policies.recipes import recipe as find_recipe
 from pirig.quantization import variables
 from pirig.quantization.configuration import Configuration, pack_name, parse
 from pirig.quantization.select import select
+from pirig.types import Metadata
 
 _log = logging.getLogger(__name__)
 
@@ -35,22 +36,32 @@ class Wanted:
 
     configuration: Configuration | None = None
     file: pathlib.Path | None = None  # a pack that is there
-    folder: pathlib.Path = pathlib.Path()
+    folder: pathlib.Path = pathlib.Path()  # of packs
     list_only: bool = False
-    verbose: bool = False
 
     def __bool__(self) -> bool:
         return self.configuration is not None or self.file is not None
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """A pack's file, and what it must have been made with; None: whatever it says."""
+
+    file: pathlib.Path
+    configuration: Configuration | None
 
 
 def wanted(flags: ModelArgs) -> Wanted:
     """Flags come before variables. Raises ConfigError for what cannot be used."""
     asked = variables.read(envvars.starting_with(variables.PREFIX))
     folder = pathlib.Path(flags.pack_dir or asked.folder or envvars.cache_dir() / "packs").expanduser()
-    rest = {"folder": folder, "list_only": asked.list_only, "verbose": asked.verbose}
-    if flags.quantize.endswith(".safetensors"):
-        return Wanted(None, pathlib.Path(flags.quantize).expanduser(), **rest)
     configuration = asked.configuration
+    if flags.quantize.endswith(".safetensors"):
+        if configuration:
+            raise ConfigError(
+                f"--quantize {flags.quantize} and OPENPI_DUQUANT_* variables both say what to quantize; leave one out"
+            )
+        return Wanted(None, pathlib.Path(flags.quantize).expanduser(), folder)
     if flags.quantize:
         weight_bits, activation_bits = parse(flags.quantize)
         configuration = dataclasses.replace(
@@ -58,11 +69,20 @@ def wanted(flags: ModelArgs) -> Wanted:
         )
     if configuration is None and (asked.list_only or asked.verbose):
         _log.info("OPENPI_DUQUANT_* variables are set, and none asks for quantization: the model stays as it is")
-    return Wanted(configuration, **rest)
+    return Wanted(configuration, None, folder, asked.list_only)
 
 
-def pack_for(recipe: str, directory: pathlib.Path, flags: ModelArgs) -> pathlib.Path | None:
-    """The pack's file; None where nothing is to be quantized. Makes the pack where there is none yet.
+def check_done(flags: ModelArgs, metadata: Metadata) -> None:
+    """Raises ConfigError where quantization was asked for here and the policy does not say that it is quantized."""
+    if wanted(flags) and not metadata.get("quantization"):
+        raise ConfigError(
+            f"quantization was asked for, and the policy {metadata.get('name', '')} is not quantized; ask for it where "
+            "the policy is loaded (pirig serve), or unset --quantize and OPENPI_DUQUANT_*"
+        )
+
+
+def pack_for(recipe: str, directory: pathlib.Path, flags: ModelArgs) -> Found | None:
+    """None where nothing is to be quantized. Makes the pack where there is none yet.
 
     With OPENPI_DUQUANT_DRYRUN the layers are printed, and the process ends. Raises ConfigError.
     """
@@ -73,10 +93,9 @@ def pack_for(recipe: str, directory: pathlib.Path, flags: ModelArgs) -> pathlib.
         raise ConfigError("quantized models run in PyTorch only; leave --backend out, or say --backend torch")
     if asked.file:
         if not asked.file.is_file():
-            raise ConfigError(
-                f"there is no pack {asked.file}; make it with: pirig quantize {recipe} --output {asked.file}"
-            )
-        return asked.file
+            remedy = f"make it with: pirig quantize {recipe} --output {asked.file}"
+            raise ConfigError(f"there is no pack {asked.file}; {remedy}")
+        return Found(asked.file, None)
     assert asked.configuration is not None
     if asked.list_only:
         print(listing(recipe, asked.configuration))
@@ -86,7 +105,7 @@ def pack_for(recipe: str, directory: pathlib.Path, flags: ModelArgs) -> pathlib.
         _log.info("there is no pack %s yet: it is made now, once", file)
         make_apart(file, recipe, directory, asked.configuration, flags)
     _log.info("quantized as %s says", file)
-    return file
+    return Found(file, asked.configuration)
 
 
 def named(recipe: str, directory: pathlib.Path, configuration: Configuration, flags: ModelArgs) -> str:
@@ -125,8 +144,8 @@ def make(
                 )
             except MissingExtra as e:
                 raise ConfigError(
-                    f"{file} is not there, and observations to calibrate with cannot be rendered here: {e}; or make the "
-                    f"pack where LIBERO is, with: pirig quantize {recipe}"
+                    f"{file} is not there, and observations to calibrate with cannot be rendered here: {e}; "
+                    f"or make the pack where LIBERO is, with: pirig quantize {recipe}"
                 ) from e
             source = observations.source(configuration.samples, configuration.seed)
             said = {"sha256": observations.digest(found), "samples": len(found), "source": json.loads(source)}

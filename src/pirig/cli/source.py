@@ -34,7 +34,7 @@ class ModelSource:
     flags: ModelArgs
     max_batch: int
     auto_batch: bool  # one at a time on a CPU, where a batch gains nothing, and bits then depend on no company
-    pack: pathlib.Path | None = None  # quantized layers
+    pack: quantizing.Found | None = None  # quantized layers
 
     def __call__(self) -> Policy:
         from pirig.policies import create_policy
@@ -51,7 +51,8 @@ class ModelSource:
             compile=flags.compile,
             max_batch=self.max_batch,
             batch_on_cpu=not self.auto_batch,
-            pack=self.pack,
+            pack=self.pack.file if self.pack else None,
+            configuration=self.pack.configuration if self.pack else None,
             kernel=flags.kernel,
         )
         _log.info("warmed up in %.1f s", policy.warm_up())

@@ -16,6 +16,7 @@ from pirig.policies.recipes import recipe as find_recipe
 
 if TYPE_CHECKING:
     from pirig.quantization.apply import Installation
+    from pirig.quantization.configuration import Configuration
 
 _log = logging.getLogger(__name__)
 BackendName = Literal["auto", "jax", "torch"]
@@ -36,6 +37,7 @@ def create_policy(
     compile: bool = False,
     tokenizer: str | pathlib.Path | None = None,
     pack: pathlib.Path | None = None,
+    configuration: "Configuration | None" = None,
     kernel: str = "auto",
 ) -> Pi0Policy:
     """Loads a checkpoint, in either layout, into either backend.
@@ -50,6 +52,7 @@ def create_policy(
         compile: torch only: through torch.compile.
         tokenizer: PaliGemma's SentencePiece model; default: below OPENPI_DATA_HOME.
         pack: quantized layers in the place of the checkpoint's own; torch only, which is then what auto means.
+        configuration: what the pack must have been made with.
         kernel: multiplies integers: auto, or one of quantization.kernels.NAMES.
 
     Raises ConfigError for a checkpoint that is not the recipe's model and a pack that is not the checkpoint's,
@@ -85,7 +88,7 @@ def create_policy(
     else:
         from pirig.policies.backend_torch import TorchBackend
 
-        quantized = _quantized(pack, kernel, row, content, dtype) if pack else None
+        quantized = _quantized(pack, configuration, kernel, row, content, dtype) if pack else None
         model = torch_model = TorchBackend(
             checkpoint.arrays, row.model, dtype=dtype, device=device, compile=compile, quantized=quantized
         )
@@ -110,13 +113,19 @@ def create_policy(
     return Pi0Policy(row, model, shapes, PromptTokenizer(file, row.model.max_tokens), stats, metadata)
 
 
-def _quantized(file: pathlib.Path, kernel: str, row: Recipe, checkpoint: str, dtype: str) -> "Installation":
+def _quantized(
+    file: pathlib.Path, configuration: "Configuration | None", kernel: str, row: Recipe, checkpoint: str, dtype: str
+) -> "Installation":
     from pirig.policies.quantizable import groups
     from pirig.quantization import apply, packs
     from pirig.quantization.select import select
 
     pack = packs.read(file)
     packs.check(pack.header, file, recipe=row.name, checkpoint=checkpoint, dtype=dtype)
+    if configuration and pack.header.configuration != configuration.document():
+        found, expected = pack.header.configuration, configuration.document()
+        apart = {name: found.get(name) for name in expected if found.get(name) != expected[name]}
+        raise ConfigError(f"the pack {file} was made with {apart}; asked for was { ({n: expected[n] for n in apart}) }")
     expected = select(groups(row.model), apply.configuration_of(pack))
     return apply.Installation(pack, kernel, len(expected))
 

@@ -3,13 +3,14 @@
 There is no float among them: where no kernel can run, that is an error.
 """
 
+import functools
 import logging
 from collections.abc import Callable
 
 import torch
 
 from pirig.errors import ConfigError
-from pirig.quantization.kernels import int_mm
+from pirig.quantization.kernels import proof
 from pirig.quantization.kernels.exact import Exact
 from pirig.quantization.kernels.int_mm import IntMM
 from pirig.quantization.kernels.kernel import Kernel, Weight
@@ -19,16 +20,25 @@ __all__ = ["NAMES", "Kernel", "Weight", "choose"]
 _log = logging.getLogger(__name__)
 
 
+@functools.cache
 def _exact(device: str) -> Kernel | str:
     return Exact() if device == "cpu" else "it is the CPU's reference"
 
 
+@functools.cache
 def _int_mm(device: str) -> Kernel | str:
-    return int_mm.faults(device) or IntMM()
+    return proof.fault(IntMM(), device) or IntMM()
 
 
+@functools.cache
 def _triton(device: str) -> Kernel | str:
-    return "it is not written yet"
+    if device != "cuda":
+        return "Triton compiles for GPUs"
+    try:
+        from pirig.quantization.kernels.triton_kernels import Triton
+    except ImportError as e:
+        return f"{e}; CUDA builds of PyTorch bring Triton along"
+    return proof.fault(Triton(), device) or Triton()
 
 
 _MAKERS: dict[str, Callable[[str], Kernel | str]] = {"exact": _exact, "int_mm": _int_mm, "triton": _triton}

@@ -40,6 +40,7 @@ HEAVY = {  # package -> where the modules are that may import it; what is not li
     "scipy": ("results/",),
     "jax": ("models/", "quantization/", "policies/"),
     "torch": ("models/", "quantization/", "policies/"),
+    "triton": ("quantization/kernels/",),
     "ml_dtypes": ("checkpoints/",),
     "safetensors": ("checkpoints/", "quantization/"),
     "tensorstore": ("checkpoints/",),

@@ -10,6 +10,7 @@ Law 4: so no row of an answer depends on the other rows, and no bit on the kerne
 
 import abc
 import dataclasses
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -71,7 +72,38 @@ class Kernel(abc.ABC):
         return rows.quantize_rows(x, vec, order, block, bits)
 
 
-def finish(sums: Tensor, sx: Tensor, sw: Tensor, bias: Tensor | None) -> Tensor:
-    """Law 2 in float32; overwrites sums: float32[M, N]."""
-    sums.mul_(sx[:, None]).mul_(sw)
-    return sums if bias is None else sums.add_(bias)
+class ByChannels(Kernel):
+    """With what PyTorch has: some output channels at a time, so that what is unpacked for them stays small."""
+
+    def product(self, codes: Tensor, weight: Weight) -> Tensor:
+        check(codes, weight)
+        y = torch.empty(codes.shape[0], weight.rows, dtype=torch.int32, device=codes.device)
+        for some, sums in self.sums(codes, weight):
+            y[:, some] = sums
+        return y.bitwise_right_shift_(self.excess(weight.bits))
+
+    def linear(
+        self, codes: Tensor, sx: Tensor, weight: Weight, sw: Tensor, bias: Tensor | None, dtype: torch.dtype
+    ) -> Tensor:
+        check(codes, weight)
+        y = torch.empty(codes.shape[0], weight.rows, dtype=dtype, device=codes.device)
+        sw = sw * 0.5 ** self.excess(weight.bits)  # a power of two changes no rounding
+        for some, sums in self.sums(codes, weight):
+            scaled = torch.mul(sums, sx[:, None]).mul_(sw[some])
+            y[:, some] = scaled if bias is None else scaled.add_(bias[some])
+        return y
+
+    def excess(self, bits: int) -> int:
+        """`sums` gives them times 2 to this power."""
+        return 0
+
+    @abc.abstractmethod
+    def sums(self, codes: Tensor, weight: Weight) -> Iterator[tuple[slice, Tensor]]:
+        """All output channels, in parts, with their sums [M, n]: int32, or float32 where that is exact."""
+
+
+def check(codes: Tensor, weight: Weight) -> None:
+    """A kernel would read beyond its input, or on the wrong device, without this."""
+    found, expected = (codes.dtype, codes.shape[1:], codes.device), (torch.int8, (weight.columns,), weight.device)
+    if found != expected:
+        raise ValueError(f"codes are {codes.dtype}{list(codes.shape)} on {codes.device}; {expected} was expected")

@@ -1,4 +1,7 @@
-"""Checks that all runs in a folder have the same episodes, bit for bit: python scripts/ci/check_runs.py FOLDER."""
+"""Checks that all runs in a folder have the same episodes, bit for bit, and which quantization they say they have had.
+
+python scripts/ci/check_runs.py FOLDER [w4a8]
+"""
 
 import pathlib
 import sys
@@ -6,8 +9,12 @@ import sys
 from pirig.results.store import RunStore
 
 folders = sorted(pathlib.Path(sys.argv[1]).iterdir())
-runs = [{result.spec: result.outcome() for result in RunStore.read(folder).results()} for folder in folders]
+stores = [RunStore.read(folder) for folder in folders]
+runs = [{result.spec: result.outcome() for result in store.results()} for store in stores]
 assert len(runs) > 1 and runs[0], f"{len(runs)} runs in {sys.argv[1]}"
 for folder, run in zip(folders, runs, strict=True):
     assert run == runs[0], f"{folder.name} and {folders[0].name} differ"
+for store in stores:
+    said = store.configuration["policy_metadata"].get("quantization", {})
+    assert [said["name"]] * bool(said) == sys.argv[2:], said
 print(f"{len(runs)} runs, {len(runs[0])} episodes: the same final states, steps and actions")

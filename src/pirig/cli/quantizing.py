@@ -15,11 +15,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from pirig import envvars
-from pirig.checkpoints import assets, read
 from pirig.cli import console, observations, signals
 from pirig.cli.model_args import ModelArgs
 from pirig.errors import ConfigError, MissingExtra, PirigError, StartError
-from pirig.models import weights
 from pirig.policies.quantizable import groups
 from pirig.policies.recipes import recipe as find_recipe
 from pirig.quantization import variables
@@ -110,6 +108,9 @@ def pack_for(recipe: str, directory: pathlib.Path, flags: ModelArgs) -> Found | 
 
 def named(recipe: str, directory: pathlib.Path, configuration: Configuration, flags: ModelArgs) -> str:
     """Name of the pack's file; it has in it all that the pack's content follows from. Raises ConfigError."""
+    from pirig.checkpoints import assets, read  # not there where robots are simulated only
+    from pirig.models import weights
+
     checkpoint = read.open_checkpoint(directory)
     weights.check(checkpoint.arrays, find_recipe(recipe).model)
     select(groups(find_recipe(recipe).model), configuration)
@@ -145,7 +146,7 @@ def make(
             except MissingExtra as e:
                 raise ConfigError(
                     f"{file} is not there, and observations to calibrate with cannot be rendered here: {e}; "
-                    f"or make the pack where LIBERO is, with: pirig quantize {recipe}"
+                    f"or make the pack where LIBERO is, with: pirig quantize {recipe}, or docker compose up quantize"
                 ) from e
             source = observations.source(configuration.samples, configuration.seed)
             said = {"sha256": observations.digest(found), "samples": len(found), "source": json.loads(source)}

@@ -6,6 +6,7 @@ python scripts/ci/check_runs.py FOLDER [w4a8]
 import pathlib
 import sys
 
+from pirig.results import quantization
 from pirig.results.store import RunStore
 
 folders = sorted(pathlib.Path(sys.argv[1]).iterdir())
@@ -15,6 +16,6 @@ assert len(runs) > 1 and runs[0], f"{len(runs)} runs in {sys.argv[1]}"
 for folder, run in zip(folders, runs, strict=True):
     assert run == runs[0], f"{folder.name} and {folders[0].name} differ"
 for store in stores:
-    said = store.configuration["policy_metadata"].get("quantization", {})
-    assert [said["name"]] * bool(said) == sys.argv[2:], said
+    said = quantization.of_run(store.configuration)
+    assert ([said.name] if said else []) == sys.argv[2:], said
 print(f"{len(runs)} runs, {len(runs[0])} episodes: the same final states, steps and actions")

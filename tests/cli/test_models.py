@@ -119,9 +119,11 @@ def test_a_random_checkpoint_is_made_and_inspected(folder, layout):
 
 
 def test_quantization_that_would_not_happen_is_refused(folder):
-    words = ["eval", "--policy", NAME, "--policy-dir", "ckpt"]
+    words = ["eval", "--policy", NAME, "--policy-dir", "ckpt", "--backend", "jax"]
     found = run(folder, *PIRIG, *words, OPENPI_DUQUANT_WBITS_DEFAULT="4")
-    assert found.returncode == 2 and "OPENPI_DUQUANT_WBITS_DEFAULT ask for quantization" in found.stderr
+    assert found.returncode == 2 and "quantized models run in PyTorch only" in found.stderr
+    found = run(folder, *PIRIG, "serve", "--quantize", "w4a8", "policy:baseline", "--policy.name", "zero")
+    assert found.returncode == 2 and "quantization was asked for, and the policy zero is not quantized" in found.stderr
 
 
 def test_a_missing_tokenizer_is_named_with_its_place(folder):

@@ -71,11 +71,18 @@ def wanted(flags: ModelArgs) -> Wanted:
 
 
 def check_done(flags: ModelArgs, metadata: Metadata) -> None:
-    """Raises ConfigError where quantization was asked for here and the policy does not say that it is quantized."""
-    if wanted(flags) and not metadata.get("quantization"):
+    """Raises ConfigError where quantization was asked for here and the policy does not say that it has had it."""
+    asked, said = wanted(flags), metadata.get("quantization")
+    if asked and not said:
         raise ConfigError(
             f"quantization was asked for, and the policy {metadata.get('name', '')} is not quantized; ask for it where "
             "the policy is loaded (pirig serve), or unset --quantize and OPENPI_DUQUANT_*"
+        )
+    found = said.get("name") if isinstance(said, Mapping) else said
+    if asked.configuration and found != asked.configuration.name:
+        raise ConfigError(
+            f"the policy {metadata.get('name', '')} is quantized as {found}; asked for was {asked.configuration.name}; "
+            "ask for the same where the policy is loaded (pirig serve), or not here"
         )
 
 

@@ -21,18 +21,18 @@ _log = logging.getLogger(__name__)
 
 
 @functools.cache
-def _exact(device: str) -> Kernel | str:
-    return Exact() if device == "cpu" else "it is the CPU's reference"
+def _exact(device: torch.device) -> Kernel | str:
+    return Exact() if device.type == "cpu" else "it is the CPU's reference"
 
 
 @functools.cache
-def _int_mm(device: str) -> Kernel | str:
+def _int_mm(device: torch.device) -> Kernel | str:
     return proof.fault(IntMM(), device) or IntMM()
 
 
 @functools.cache
-def _triton(device: str) -> Kernel | str:
-    if device != "cuda":
+def _triton(device: torch.device) -> Kernel | str:
+    if device.type != "cuda":
         return "Triton compiles for GPUs"
     try:
         from pirig.quantization.kernels.triton_kernels import Triton
@@ -41,8 +41,8 @@ def _triton(device: str) -> Kernel | str:
     return proof.fault(Triton(), device) or Triton()
 
 
-_MAKERS: dict[str, Callable[[str], Kernel | str]] = {"exact": _exact, "int_mm": _int_mm, "triton": _triton}
-"""Each makes its kernel for a kind of device, or says why it cannot."""
+_MAKERS: dict[str, Callable[[torch.device], Kernel | str]] = {"exact": _exact, "int_mm": _int_mm, "triton": _triton}
+"""Each makes its kernel for a device, or says why it cannot."""
 _PREFERRED = {"cpu": ("int_mm", "exact"), "cuda": ("triton", "int_mm")}
 NAMES = ("auto", *_MAKERS)
 
@@ -50,7 +50,8 @@ NAMES = ("auto", *_MAKERS)
 def choose(device: torch.device | str, name: str = "auto") -> Kernel:
     """The kernel with this name; `auto`: the fastest that runs on this device, with a warning if it is not the first
     choice. Raises ConfigError for a kernel that cannot run."""
-    kind = torch.device(device).type
+    device = torch.device(device)
+    kind = device.type
     if name not in NAMES:
         raise ConfigError(f"there is no kernel {name!r}; there are {', '.join(NAMES)}")
     if kind not in _PREFERRED:
@@ -58,14 +59,14 @@ def choose(device: torch.device | str, name: str = "auto") -> Kernel:
     if kind == "cuda" and not torch.cuda.is_available():
         raise ConfigError("kernels are asked for on cuda, and PyTorch finds no such device; run on the CPU")
     if name != "auto":
-        made = _MAKERS[name](kind)
+        made = _MAKERS[name](device)
         if isinstance(made, Kernel):
             return made
         others = " or ".join(other for other in ("auto", *_PREFERRED[kind]) if other != name)
         raise ConfigError(f"kernel {name} cannot run on {kind}: {made}; choose {others}")
     reasons: list[str] = []
     for other in _PREFERRED[kind]:
-        made = _MAKERS[other](kind)
+        made = _MAKERS[other](device)
         if isinstance(made, Kernel):
             if reasons:
                 _log.warning("kernel %s is used in place of a faster one: %s", made.name, "; ".join(reasons))

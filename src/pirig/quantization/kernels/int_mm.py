@@ -1,7 +1,7 @@
 """PyTorch's own int8 product, on CPU (oneDNN) and CUDA (cuBLAS).
 
-The weight's codes are unpacked into the high bits of int8; the sum is then 2^(8 - width) times too large, and a shift
-of it is cheaper than one of the codes.
+The weight's codes are unpacked into the high bits of int8, which takes the fewest passes; the sum is then 2^(8 - width)
+times too large.
 
 CUDA's needs more than 16 rows, and K and N in multiples of 8; what lacks is filled with zeros, which add nothing.
 oneDNN's is not exact on every processor: without VNNI it adds pairs of products in 16 bits, which saturate. So
@@ -26,9 +26,11 @@ _FEW = 64
 class IntMM(ByChannels):
     name = "int_mm"
 
+    def excess(self, bits: int) -> int:
+        return 8 - packing.width(bits)
+
     def sums(self, codes: Tensor, weight: Weight) -> Iterator[tuple[slice, Tensor]]:
         rows, (n, k), cuda = codes.shape[0], (weight.rows, weight.columns), codes.is_cuda
-        up = 8 - packing.width(weight.bits)
         wide = k + (-k % 8 if cuda else 0)
         padded = max(24, rows + -rows % 8) if cuda else rows + -rows % 16 if 1 < rows <= _FEW else rows
         codes = F.pad(codes, (0, wide - k, 0, padded - rows))
@@ -42,4 +44,4 @@ class IntMM(ByChannels):
                 sums = torch._int_mm(codes, buffer[: len(own) + -len(own) % 8].T)
             else:
                 sums = torch._int_mm(own, codes.T).T if rows <= _FEW else torch._int_mm(codes, own.T)
-            yield some, (sums.bitwise_right_shift_(up) if up else sums)[:rows, : len(own)]
+            yield some, sums[:rows, : len(own)]

@@ -80,22 +80,26 @@ class ByChannels(Kernel):
         y = torch.empty(codes.shape[0], weight.rows, dtype=torch.int32, device=codes.device)
         for some, sums in self.sums(codes, weight):
             y[:, some] = sums
-        return y
+        return y.bitwise_right_shift_(self.excess(weight.bits))
 
     def linear(
         self, codes: Tensor, sx: Tensor, weight: Weight, sw: Tensor, bias: Tensor | None, dtype: torch.dtype
     ) -> Tensor:
         check(codes, weight)
         y = torch.empty(codes.shape[0], weight.rows, dtype=dtype, device=codes.device)
+        sw = sw * 0.5 ** self.excess(weight.bits)  # a power of two changes no rounding
         for some, sums in self.sums(codes, weight):
-            scaled = sums.float().mul_(sx[:, None]).mul_(sw[some])
+            scaled = torch.mul(sums, sx[:, None]).mul_(sw[some])
             y[:, some] = scaled if bias is None else scaled.add_(bias[some])
         return y
 
+    def excess(self, bits: int) -> int:
+        """`sums` gives them times 2 to this power."""
+        return 0
+
     @abc.abstractmethod
     def sums(self, codes: Tensor, weight: Weight) -> Iterator[tuple[slice, Tensor]]:
-        """All output channels, in parts, with their sums [M, n]: int32, or float32 where that is exact. The caller
-        may overwrite them."""
+        """All output channels, in parts, with their sums [M, n]: int32, or float32 where that is exact."""
 
 
 def check(codes: Tensor, weight: Weight) -> None:

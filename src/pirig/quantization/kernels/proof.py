@@ -13,15 +13,15 @@ from pirig.quantization.kernels.kernel import Kernel, Weight
 _SHAPES = ((1, 64, 256), (2, 40, 4096), (33, 33, 1024), (130, 64, 512))  # M, N, K: one for each way through a kernel
 
 
-def fault(kernel: Kernel, device: str) -> str:
-    """Why `kernel` cannot be used on a kind of device; empty: it can."""
+def fault(kernel: Kernel, device: torch.device | str) -> str:
+    """Why `kernel` cannot be used on a device; empty: it can."""
     try:
         return _products(kernel, device) or _rows(kernel, device)
     except Exception as e:  # a compiler may raise anything; the caller decides, and passes the reason on
         return f"{type(e).__name__}: {e}"
 
 
-def _products(kernel: Kernel, device: str) -> str:
+def _products(kernel: Kernel, device: torch.device | str) -> str:
     generator = torch.Generator().manual_seed(0)
     for m, n, k in _SHAPES:
         for bits in (4, 8):
@@ -41,7 +41,7 @@ def _products(kernel: Kernel, device: str) -> str:
     return ""
 
 
-def _rows(kernel: Kernel, device: str) -> str:
+def _rows(kernel: Kernel, device: torch.device | str) -> str:
     generator = torch.Generator().manual_seed(0)
     x, vec = torch.randn(5, 384, generator=generator), torch.rand(384, generator=generator)
     order = torch.randperm(384, generator=generator)

@@ -7,6 +7,9 @@ products, each with its own run of the input. Codes stay in the high bits, and t
 Law: bits are those of `kernel.Kernel` and `rows.quantize_rows`. Sums are integers, so tiles and splits of K change
 none. Floating point is compiled without fused multiply-add, and divides by `div_rn`; Triton's `/` is an approximation.
 
+What comes before the rows, a norm or GeGLU, is not fused with them: a mean has an order, and a tanh many roundings, so
+bits would depend on the kernel.
+
 With TRITON_INTERPRET=1, set before Triton is first imported, all of it runs on CPU tensors, slowly.
 """
 
@@ -70,7 +73,9 @@ class Triton(Kernel):
         scales = torch.empty(m, dtype=torch.float32, device=x.device)
         wide = triton.next_power_of_2(k)
         x = x if x.stride(1) == 1 else x.contiguous()
-        if m:
+        if not m:
+            return codes, scales
+        with torch.cuda.device_of(x):  # Triton launches on the current one
             _quantize_rows[(m,)](
                 x, x if vec is None else vec, x if order is None else order, codes, scales, x.stride(0), k,
                 VEC=vec is not None, ORDER=order is not None, WIDE=wide, BLOCK=block, STAGES=block.bit_length() - 1,
@@ -101,17 +106,18 @@ def multiply(
     flags = {"SCALED": sx is not None, "BIAS": bias is not None}
     sx, sw, bias = (codes if t is None else t for t in (sx, sw, bias))
     grid = (triton.cdiv(n, shape.channels), triton.cdiv(m, shape.tokens), shape.split)
-    _multiply[grid](
-        codes, packed, sx, sw, bias, parts, m, n, k, row,
-        **(flags if shape.split == 1 else {"SCALED": False, "BIAS": False}),
-        WIDTH=packing.width(weight.bits), TOKENS=shape.tokens, CHANNELS=shape.channels, BYTES=shape.bytes,
-        SPLIT=shape.split, WHOLE=row % (shape.bytes * shape.split) == 0,
-        num_warps=shape.warps, num_stages=shape.stages, enable_fp_fusion=False,
-    )  # fmt: skip
-    if shape.split > 1:
-        _join[(triton.cdiv(n, 256), m)](
-            parts, sx, sw, bias, y, m, n, SPLIT=shape.split, CHANNELS=256, **flags, enable_fp_fusion=False
-        )
+    with torch.cuda.device_of(codes):
+        _multiply[grid](
+            codes, packed, sx, sw, bias, parts, m, n, k, row,
+            **(flags if shape.split == 1 else {"SCALED": False, "BIAS": False}),
+            WIDTH=packing.width(weight.bits), TOKENS=shape.tokens, CHANNELS=shape.channels, BYTES=shape.bytes,
+            SPLIT=shape.split, WHOLE=row % (shape.bytes * shape.split) == 0,
+            num_warps=shape.warps, num_stages=shape.stages, enable_fp_fusion=False,
+        )  # fmt: skip
+        if shape.split > 1:
+            _join[(triton.cdiv(n, 256), m)](
+                parts, sx, sw, bias, y, m, n, SPLIT=shape.split, CHANNELS=256, **flags, enable_fp_fusion=False
+            )
     return y
 
 

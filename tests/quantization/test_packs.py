@@ -229,7 +229,7 @@ def test_a_pack_of_something_else_is_refused(tmp_path, what):
         (lambda h: {"layers": h.layers | {"layers.9.up": h.layers["layers.0.up"]}}, "6 layers were .* has 7"),
         (lambda h: {"groups": {**h.groups, "layers.0.gate": {**h.groups["layers.0.gate"], "layers": ["layers.9.up"]}},
                     "layers": {**h.layers, "layers.9.up": h.layers["layers.0.up"]}}, "has a layer layers.9.up"),
-        (lambda h: {"layers": h.layers | {"layers.0.up": {"bits": 4, "shape": [1, 64], "error": 0.0}}}, "the model has"),
+        (lambda h: {"layers": h.layers | {"layers.0.up": {"bits": 4, "shape": [1, 64]}}}, "the model has"),
         (lambda h: {"configuration": {**h.configuration, "block": 5}}, "damaged configuration|power of two"),
         (lambda h: {"configuration": {}}, "damaged configuration"),
     ],

@@ -1,5 +1,7 @@
 """Quantization that was asked for here is what the policy says it has had, wherever the policy is."""
 
+import os
+
 import pytest
 
 from pirig.cli import quantizing
@@ -12,7 +14,8 @@ FLOAT = {"name": "pi05_libero", "backend": "jax"}
 
 @pytest.fixture(autouse=True)
 def no_variables(monkeypatch):
-    monkeypatch.delenv("OPENPI_DUQUANT_WBITS_DEFAULT", raising=False)
+    for name in [name for name in os.environ if name.startswith("OPENPI_DUQUANT_")]:
+        monkeypatch.delenv(name)
 
 
 def test_where_nothing_is_asked_for_any_policy_will_do():
@@ -44,3 +47,11 @@ def test_variables_ask_as_flags_do(monkeypatch):
     monkeypatch.setenv("OPENPI_DUQUANT_WBITS_DEFAULT", "4")
     with pytest.raises(ConfigError, match="is not quantized"):
         quantizing.check_done(ModelArgs(), FLOAT)
+
+
+def test_variables_that_only_say_how_count_where_a_flag_asks(monkeypatch):
+    monkeypatch.setenv("OPENPI_DUQUANT_CALIB_STEPS", "4")
+    monkeypatch.setenv("OPENPI_DUQUANT_LS", "0.15")
+    assert not quantizing.wanted(ModelArgs())
+    found = quantizing.wanted(ModelArgs(quantize="w8a8")).configuration
+    assert found is not None and (found.name, found.samples, found.smoothing) == ("w8a8", 4, 0.15)

@@ -62,9 +62,7 @@ def wanted(flags: ModelArgs) -> Wanted:
         return Wanted(None, pathlib.Path(flags.quantize).expanduser(), folder)
     if flags.quantize:
         weight_bits, activation_bits = parse(flags.quantize)
-        configuration = dataclasses.replace(
-            configuration or Configuration(), weight_bits=weight_bits, activation_bits=activation_bits
-        )
+        configuration = dataclasses.replace(asked.settings, weight_bits=weight_bits, activation_bits=activation_bits)
     if configuration is None and (asked.list_only or asked.verbose):
         _log.info("OPENPI_DUQUANT_* variables are set, and none asks for quantization: the model stays as it is")
     return Wanted(configuration, None, folder, asked.list_only)

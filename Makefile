@@ -16,7 +16,7 @@ MODELS := $(VENV)/.models-$(lastword $(subst -, ,$(STAMP)))
 SKYPILOT := .venv-skypilot/.installed-$(shell cksum <locks/skypilot.txt | tr -d ' ')
 NEEDED := $(if $(filter pi0%,$(POLICY)),$(MODELS),$(STAMP))
 PINS := src/pirig/stack/pins.txt
-PINNED := libero checkpoints jax torch stack
+PINNED := libero checkpoints jax torch stack trackers
 PYTEST := $(VENV)/bin/python -m pytest
 
 .DEFAULT_GOAL := help
@@ -122,7 +122,7 @@ format: $(STAMP) ## mend style and format
 	$(VENV)/bin/ruff format .
 
 lock: ## make the lock files again from locks/*.in (needs uv: UV=path)
-	@for name in build libero dev openpi-client server stack checkpoints jax torch; do \
+	@for name in build libero trackers dev openpi-client server stack checkpoints jax torch; do \
 	    $(UV) pip compile --no-deps --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	        --no-header --no-annotate locks/$$name.in -o locks/$$name.txt || exit 1; done
 	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \

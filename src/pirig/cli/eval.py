@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pirig import envvars
-from pirig.cli import args, console, pages, provenance, signals, source, stopping
+from pirig.cli import args, console, pages, provenance, signals, source, stopping, tracking
 from pirig.cli.eval_args import EvalArgs
 from pirig.cli.live import Watch, watching
 from pirig.cli.worker import LiberoWorkerFactory
@@ -41,6 +41,7 @@ def run(argv: Sequence[str]) -> int:
     flags = args.parse(EvalArgs, argv, prog="pirig eval", description=__doc__ or "")
     signals.raise_interrupted()
     stopping.check(flags)
+    tracking.check(flags.track)
     names = suites.STANDARD_SUITES if flags.task_suite_name == "all" else (flags.task_suite_name,)
     planned = {suite: _plan(suite, flags) for suite in names}
     settings = _settings()
@@ -194,10 +195,14 @@ def _run_remaining(
     )
     successes = sum(result.status == "success" for result in finished)
     results: list[EpisodeResult] = []
-    with console.EpisodeProgress(suite, len(specs), len(finished), successes) as progress:
+    with (
+        console.EpisodeProgress(suite, len(specs), len(finished), successes) as progress,
+        tracking.tracking(flags.track, store, finished) as track,
+    ):
 
         def observe(found: EpisodeResult | Film) -> None:
             progress.show(found)
+            track(found)
             if watch:
                 watch.hears(found)
             if isinstance(found, EpisodeResult):

@@ -57,6 +57,17 @@ def test_tensorboard_shows_what_the_store_has(store):
         assert [event.value for event in events] == pytest.approx([seconds(result)[name] for result in scored])
 
 
+def test_what_writes_them_loads_no_model_library(store):
+    code = (
+        "import sys; from pirig.cli import tracking; from pirig.results.store import RunStore\n"
+        "store = RunStore.read('run')\n"
+        "with tracking.tracking('tensorboard', store, ()) as hears: [hears(result) for result in store.results()]\n"
+        "print([name for name in ('torch', 'jax', 'tensorflow', 'mujoco') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=store.directory.parent, capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stderr
+
+
 def test_a_run_that_goes_on_goes_on_with_its_curves(store):
     track("tensorboard", store, after=13)
     found = EventAccumulator(str(store.directory / "tensorboard")).Reload()

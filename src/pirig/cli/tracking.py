@@ -10,6 +10,7 @@ Where they send things, and with what key, is theirs to read from the environmen
 
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any, Literal, Protocol
 
@@ -19,8 +20,9 @@ from pirig.results.store import RunStore
 from pirig.types import EpisodeResult, Film
 
 TrackerName = Literal["none", "tensorboard", "trackio", "wandb"]
-_EXTRAS = {"tensorboard": ("tensorboardX", "trackers"), "trackio": ("trackio", "trackio"), "wandb": ("wandb", "wandb")}
+_EXTRAS = {"tensorboard": ("tensorboard", "trackers"), "trackio": ("trackio", "trackio"), "wandb": ("wandb", "wandb")}
 _PROJECT = "pirig"
+_FLUSH_S = 5
 _log = logging.getLogger(__name__)
 
 
@@ -79,15 +81,18 @@ class _Track:
 
 
 class _TensorBoard:
-    """tensorboardX: writes event files, needs neither PyTorch nor TensorFlow."""
+    """By TensorBoard's own writer, which needs neither TensorFlow nor PyTorch (tensorboardX imports the latter)."""
 
     def __init__(self, store: RunStore):
-        tensorboard: Any = require("tensorboardX", extra="trackers")
-        self._writer = tensorboard.SummaryWriter(str(store.directory / "tensorboard"), flush_secs=5)
+        files: Any = require("tensorboard.summary.writer.event_file_writer", extra="trackers")
+        self._events: Any = require("tensorboard.compat.proto.event_pb2", extra="trackers")
+        self._writer = files.EventFileWriter(str(store.directory / "tensorboard"), flush_secs=_FLUSH_S)
 
     def log(self, values: Mapping[str, float], step: int) -> None:
+        event = self._events.Event(wall_time=time.time(), step=step)
         for name, value in values.items():
-            self._writer.add_scalar(name, value, step)
+            event.summary.value.add(tag=name, simple_value=value)
+        self._writer.add_event(event)
 
     def close(self) -> None:
         self._writer.close()

@@ -5,11 +5,12 @@ TRIALS  ?= 50
 CKPT    ?=
 MODE    ?=
 ARGS    ?=
+LIVE    ?=
 PYTHON  ?= python3
 VENV    ?= .venv
 UV      ?= uv
 
-export SUITE POLICY TRIALS CKPT
+export SUITE POLICY TRIALS CKPT LIVE
 
 STAMP := $(VENV)/.installed-$(shell cat locks/*.txt pyproject.toml | cksum | tr -d ' ')
 MODELS := $(VENV)/.models-$(lastword $(subst -, ,$(STAMP)))
@@ -40,11 +41,11 @@ $(MODELS): $(STAMP)
 
 # MODE=split: server and simulator in two containers; headless: in one; local: no containers. Default: split where there
 # is a Docker engine, else local.
-eval: ## evaluate a policy on one suite: SUITE, POLICY, CKPT, TRIALS, MODE=split|headless|local, ARGS
+eval: ## evaluate a policy on one suite: SUITE, POLICY, CKPT, TRIALS, MODE=split|headless|local, LIVE=PORT, ARGS
 	@$(MAKE) --no-print-directory eval-$(or $(MODE),$(shell scripts/stack.sh mode))
 
 eval-local: $(NEEDED) ## the same without containers
-	$(VENV)/bin/pirig eval --suite $(SUITE) --policy $(POLICY) --policy-dir "$(CKPT)" --num-trials-per-task $(TRIALS) $(ARGS)
+	$(VENV)/bin/pirig eval --suite $(SUITE) --policy $(POLICY) --policy-dir "$(CKPT)" --num-trials-per-task $(TRIALS) $(if $(LIVE),--live $(LIVE)) $(ARGS)
 
 eval-split: ## the same in two containers, policy server and simulator
 	CLIENT_ARGS='$(ARGS)' scripts/stack.sh split

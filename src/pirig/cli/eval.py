@@ -120,7 +120,10 @@ def _run_suite(suite: str, specs: list[EpisodeSpec], run: _Run) -> bool:
             raise
         if early and not early.is_decided:
             _log.info("not decided; pirig compare %s %s says what the pairs show", flags.against, name)
-        return _report(suite, specs, store, run.policy, flags)
+        is_done = _report(suite, specs, store, run.policy, flags)
+        if run.watch:
+            run.watch.ends(directory / "report.html")
+        return is_done
 
 
 def _source(flags: EvalArgs, workers: int) -> source.PolicySource:

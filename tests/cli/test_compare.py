@@ -119,6 +119,14 @@ def test_runs_lists_and_merge_joins(folder):
     assert joined.returncode == 0 and "whole: 21 episodes of libero_object, 20 succeeded" in joined.stdout, (
         joined.stderr
     )
+    rows = (folder / "results/libero/libero_object_results.csv").read_text().splitlines()
+    assert len(rows) == 22 and rows[-1].startswith("2,pick up the salad dressing")
+    exported = json.loads((folder / "results/libero/libero_object_results.json").read_text())
+    assert (exported["run"], exported["complete"], exported["total_successes"]) == ("whole", True, 20)
+    page = parse((runs / "whole/report.html").read_text())
+    assert "20 of 21 episodes succeeded" in page.one("section", id="headline").text
+    overview = parse((folder / "results/libero/report.html").read_text())
+    assert overview.find("a", href="runs/whole/report.html")
     text = pirig(folder, "runs").stdout
     assert "21/21" in text and "complete" in text
     for words, message in {"b2 a b": "policy: 'one' and 'two'", "x/y a c": "is no name of a run"}.items():

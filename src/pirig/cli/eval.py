@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pirig import envvars
-from pirig.cli import args, console, exports, pages, provenance, signals, source, stopping, tracking
+from pirig.cli import args, console, exports, pages, provenance, quantizing, signals, source, stopping, tracking
 from pirig.cli.eval_args import EvalArgs
 from pirig.cli.live import Watch, watching
 from pirig.cli.worker import LiberoWorkerFactory
@@ -48,6 +48,7 @@ def run(argv: Sequence[str]) -> int:
     in_process = workers == 0 and settings.gl != "egl"  # CUDA and EGL must not share a process
     with contextlib.ExitStack() as resources:
         policy, metadata = resources.enter_context(_source(flags, workers).started(in_process=in_process))
+        quantizing.check_done(flags.model, metadata)
         watch = resources.enter_context(watching(flags.live_host, flags.live)) if flags.live is not None else None
         run = _Run(settings, policy, metadata, flags, watch)
         complete = [_run_suite(suite, specs, run) for suite, specs in planned.items()]

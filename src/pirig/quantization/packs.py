@@ -4,6 +4,7 @@ The file's metadata has one entry, a JSON document (`Header`). Law: a pack is lo
 configuration are those it was made with, and its bytes are those that were written; else the error says what is not.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -59,7 +60,8 @@ def write(file: pathlib.Path, header: Header, tensors: Mapping[str, Tensor]) -> 
         safetensors.torch.save_file(ready, partial, {_KEY: json.dumps(dataclasses.asdict(header), sort_keys=True)})
         partial.replace(file)
     except (OSError, safetensors.SafetensorError) as e:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink()
         raise ConfigError(f"the pack {file} cannot be written: {e}; name another folder") from e
     return header
 

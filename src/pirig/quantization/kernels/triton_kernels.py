@@ -7,8 +7,8 @@ products, each with its own run of the input. Codes stay in the high bits, and t
 Law: bits are those of `kernel.Kernel` and `rows.quantize_rows`. Sums are integers, so tiles and splits of K change
 none. Floating point is compiled without fused multiply-add, and divides by `div_rn`; Triton's `/` is an approximation.
 
-What comes before the rows, a norm or GeGLU, is not fused with them: a mean has an order and tanh many roundings, so bits
-would depend on the kernel.
+What comes before the rows, a norm or GeGLU, is not fused with them: a mean has an order, and a tanh many roundings, so
+bits would depend on the kernel.
 
 With TRITON_INTERPRET=1, set before Triton is first imported, all of it runs on CPU tensors, slowly.
 """

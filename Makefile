@@ -5,11 +5,12 @@ TRIALS  ?= 50
 CKPT    ?=
 MODE    ?=
 ARGS    ?=
+LIVE    ?=
 PYTHON  ?= python3
 VENV    ?= .venv
 UV      ?= uv
 
-export SUITE POLICY TRIALS CKPT
+export SUITE POLICY TRIALS CKPT LIVE
 
 STAMP := $(VENV)/.installed-$(shell cat locks/*.txt pyproject.toml | cksum | tr -d ' ')
 MODELS := $(VENV)/.models-$(lastword $(subst -, ,$(STAMP)))
@@ -17,7 +18,7 @@ SKYPILOT := .venv-skypilot/.installed-$(shell cksum <locks/skypilot.txt | tr -d 
 TRITON := .venv-triton/.installed-$(shell cksum <locks/triton.txt | tr -d ' ')
 NEEDED := $(if $(filter pi0%,$(POLICY)),$(MODELS),$(STAMP))
 PINS := src/pirig/stack/pins.txt
-PINNED := libero checkpoints jax torch stack
+PINNED := libero checkpoints jax torch stack trackers
 PYTEST := $(VENV)/bin/python -m pytest
 
 .DEFAULT_GOAL := help
@@ -41,11 +42,11 @@ $(MODELS): $(STAMP)
 
 # MODE=split: server and simulator in two containers; headless: in one; local: no containers. Default: split where there
 # is a Docker engine, else local.
-eval: ## evaluate a policy on one suite: SUITE, POLICY, CKPT, TRIALS, MODE=split|headless|local, ARGS
+eval: ## evaluate a policy on one suite: SUITE, POLICY, CKPT, TRIALS, MODE=split|headless|local, LIVE=PORT, ARGS
 	@$(MAKE) --no-print-directory eval-$(or $(MODE),$(shell scripts/stack.sh mode))
 
 eval-local: $(NEEDED) ## the same without containers
-	$(VENV)/bin/pirig eval --suite $(SUITE) --policy $(POLICY) --policy-dir "$(CKPT)" --num-trials-per-task $(TRIALS) $(ARGS)
+	$(VENV)/bin/pirig eval --suite $(SUITE) --policy $(POLICY) --policy-dir "$(CKPT)" --num-trials-per-task $(TRIALS) $(if $(LIVE),--live $(LIVE)) $(ARGS)
 
 eval-split: ## the same in two containers, policy server and simulator
 	CLIENT_ARGS='$(ARGS)' scripts/stack.sh split
@@ -132,7 +133,7 @@ format: $(STAMP) ## mend style and format
 	$(VENV)/bin/ruff format .
 
 lock: ## make the lock files again from locks/*.in (needs uv: UV=path)
-	@for name in build libero dev openpi-client server stack checkpoints jax torch triton; do \
+	@for name in build libero trackers dev openpi-client server stack checkpoints jax torch triton; do \
 	    $(UV) pip compile --no-deps --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	        --no-header --no-annotate locks/$$name.in -o locks/$$name.txt || exit 1; done
 	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Evaluates in containers, as the calling user, and exits with the evaluation's code: 0 complete, 3 episodes missing, …
 #
-#   [SUITE=…] [POLICY=…] [TRIALS=…] [CKPT=DIR] [SERVER_ARGS=…] [CLIENT_ARGS=…] scripts/stack.sh split|headless
+#   [SUITE=…] [POLICY=…] [TRIALS=…] [CKPT=DIR] [SERVER_ARGS=…] [CLIENT_ARGS=…] [LIVE=PORT] scripts/stack.sh split|headless
 #   scripts/stack.sh serve|build|down|check
 #   scripts/stack.sh compose WORDS...      docker compose, as the rest calls it; FANOUT=FILE is one more compose file
 #   scripts/stack.sh mode [all]            prints split where containers can be used, stack for all suites on several
@@ -52,6 +52,7 @@ if [ "$has_gpu" = 0 ] && [[ $COMPOSE_FILE != *compose.cpu.yml* ]]; then
     say "the engine has no NVIDIA runtime: adding compose.cpu.yml"
     COMPOSE_FILE=$COMPOSE_FILE:compose.cpu.yml
 fi
+if [ "${LIVE:-}" ] && [[ $COMPOSE_FILE != *compose.live.yml* ]]; then COMPOSE_FILE=$COMPOSE_FILE:compose.live.yml; fi
 COMPOSE_FILE=$COMPOSE_FILE${FANOUT:+:$FANOUT}
 export PIRIG_UID=${PIRIG_UID:-$(id -u)} PIRIG_GID=${PIRIG_GID:-$(id -g)}
 PIRIG_VERSION=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' src/pirig/__init__.py)
@@ -82,6 +83,9 @@ refuse_large_models_on_a_cpu() {
     fi
 }
 
+# An image cannot know its own id; manifests have it from here. Empty where SERVICE's image is not built yet.
+image_of() { docker image inspect --format '{{.Id}}' "pirig/$1:${PIRIG_TAG:-dev}" 2>/dev/null || true; }
+
 # shellcheck disable=SC2329 # called by the trap
 clean_up() { docker compose --profile '*' down --remove-orphans >/dev/null 2>&1 || true; }
 
@@ -98,6 +102,8 @@ case ${1:-} in
     compose)
         mkdir -p results data
         [[ $POLICY = *://* ]] || export SERVER_ARGS=${SERVER_ARGS:-$(server_args)}
+        PIRIG_IMAGE=$(image_of runtime)
+        export PIRIG_IMAGE
         shift
         exec docker compose "$@"
         ;;
@@ -107,7 +113,7 @@ esac
 
 mkdir -p results data
 refuse_large_models_on_a_cpu
-service=headless words=(--build)
+service=headless words=()
 if [ "$1" = headless ] && [ "$address" ]; then CLIENT_ARGS="--policy-dir $address $CLIENT_ARGS"; fi
 if [ "$1" = split ]; then
     service=runtime
@@ -119,6 +125,10 @@ if [ "$1" = split ]; then
 fi
 trap clean_up EXIT
 trap : INT TERM # compose gets the signal too, and stops its containers
+docker compose --profile "$1" build ${words[@]:+"$service"} # without words: all of the profile
+PIRIG_IMAGE=$(image_of "$service")
+export PIRIG_IMAGE
+[ -z "${LIVE:-}" ] || say "live page: http://127.0.0.1:$LIVE/"
 code=0
 docker compose --profile "$1" up "${words[@]}" --exit-code-from "$service" || code=$?
 exit "$code"

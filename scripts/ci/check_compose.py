@@ -34,6 +34,15 @@ for files in (GPU, CPU):
         assert not any("X11" in volume["source"] for volume in service["volumes"]), name
     assert config(files, *EVERYTHING)["server"]["build"]["args"]["ACCELERATOR"] == ("cuda" if files == GPU else "cpu")
 assert config("examples/libero/compose.yml").keys() == {"server", "runtime"}
+assert not any("ports" in config(GPU, *EVERYTHING)[name] for name in ("runtime", "headless")), "LIVE is off by default"
+os.environ["LIVE"] = "8123"
+for name in ("runtime", "headless"):
+    service = config(f"{CPU}:compose.live.yml", *EVERYTHING)[name]
+    (port,) = service["ports"]
+    assert (port["host_ip"], port["published"], port["target"]) == ("127.0.0.1", "8123", 8080), port
+    command = " ".join(service["command"])
+    assert "--live 8080 --live-host 0.0.0.0" in command, command
+del os.environ["LIVE"]
 os.environ["DISPLAY"] = ":0"
 screen = config(f"{CPU}:compose.x11.yml", *EVERYTHING)["runtime"]
 assert screen["environment"]["MUJOCO_GL"] == "glx" and any("X11" in v["source"] for v in screen["volumes"])

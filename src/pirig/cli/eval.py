@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pirig import envvars
-from pirig.cli import args, console, pages, provenance, quantizing, signals, source, stopping
+from pirig.cli import args, console, exports, pages, provenance, quantizing, signals, source, stopping, tracking
 from pirig.cli.eval_args import EvalArgs
 from pirig.cli.live import Watch, watching
 from pirig.cli.worker import LiberoWorkerFactory
@@ -21,8 +21,7 @@ from pirig.evaluation.plan import plan
 from pirig.evaluation.run import run as run_episodes
 from pirig.evaluation.worker import video_name, wants_video
 from pirig.results import runs
-from pirig.results.export import export
-from pirig.results.statistics import Tally, tally, tally_by_task
+from pirig.results.statistics import Tally, tally_by_task
 from pirig.results.store import RunStore, run_id
 from pirig.sim import assets, boot, gl, suites
 from pirig.stack import machine
@@ -41,6 +40,7 @@ def run(argv: Sequence[str]) -> int:
     flags = args.parse(EvalArgs, argv, prog="pirig eval", description=__doc__ or "")
     signals.raise_interrupted()
     stopping.check(flags)
+    tracking.check(flags.track)
     names = suites.STANDARD_SUITES if flags.task_suite_name == "all" else (flags.task_suite_name,)
     planned = {suite: _plan(suite, flags) for suite in names}
     settings = _settings()
@@ -116,11 +116,14 @@ def _run_suite(suite: str, specs: list[EpisodeSpec], run: _Run) -> bool:
             _run_remaining(suite, early.order if early else specs, store, factory, run, early)
         except Interrupted as signal_:
             _log.warning("%s: stopped; what was finished is kept", signal_)
-            _report(suite, specs, store, run.policy, flags)
+            _report(suite, specs, store, flags)
             raise
         if early and not early.is_decided:
             _log.info("not decided; pirig compare %s %s says what the pairs show", flags.against, name)
-        return _report(suite, specs, store, run.policy, flags)
+        is_done = _report(suite, specs, store, flags)
+        if run.watch:
+            run.watch.ends(directory / "report.html")
+        return is_done
 
 
 def _source(flags: EvalArgs, workers: int) -> source.PolicySource:
@@ -195,10 +198,14 @@ def _run_remaining(
     )
     successes = sum(result.status == "success" for result in finished)
     results: list[EpisodeResult] = []
-    with console.EpisodeProgress(suite, len(specs), len(finished), successes) as progress:
+    with (
+        console.EpisodeProgress(suite, len(specs), len(finished), successes) as progress,
+        tracking.tracking(flags.track, store, finished) as track,
+    ):
 
         def observe(found: EpisodeResult | Film) -> None:
             progress.show(found)
+            track(found)
             if watch:
                 watch.hears(found)
             if isinstance(found, EpisodeResult):
@@ -206,7 +213,7 @@ def _run_remaining(
                 if early:
                     early.feed(found)
             if isinstance(found, EpisodeResult) and progress.scored == len(specs):  # videos may still be made
-                _export(suite, specs, store, headless=factory.policy.headless, flags=flags)
+                _export(specs, store, flags)
 
         try:
             run_episodes(
@@ -231,11 +238,9 @@ def _workers(flags: EvalArgs, episodes: int) -> int:
     return max(1, min(machine.cores(), machine.simulators(), episodes))
 
 
-def _report(
-    suite: str, specs: list[EpisodeSpec], store: RunStore, policy: source.PolicySource, flags: EvalArgs
-) -> bool:
+def _report(suite: str, specs: list[EpisodeSpec], store: RunStore, flags: EvalArgs) -> bool:
     """Prints the table, writes exports and pages. Returns whether all that was planned is scored, or it was decided."""
-    csv_path, results, total = _export(suite, specs, store, headless=policy.headless, flags=flags)
+    csv_path, results, total = _export(specs, store, flags)
     decided = runs.decided(store.manifest)
     console.print_table(suite, tally_by_task(results, specs), _task_names(suite))
     _log.info("results: %s", csv_path)
@@ -246,31 +251,11 @@ def _report(
 
 
 def _export(
-    suite: str, specs: list[EpisodeSpec], store: RunStore, *, headless: bool, flags: EvalArgs
+    specs: list[EpisodeSpec], store: RunStore, flags: EvalArgs
 ) -> tuple[pathlib.Path, list[EpisodeResult], Tally]:
     """CSV and JSON of the planned episodes; returns where, what they hold, and the count."""
-    planned = set(specs)
-    results = [result for result in store.results() if result.spec in planned]
-    total = tally(results, specs)
+    csv_path, results, total = exports.write(store, specs, flags.results_out_path)
     store.note(planned=len(specs), complete=total.complete)
-    low, high = total.interval
-    extra = {
-        "complete": total.complete,
-        "planned_episodes": len(specs),
-        "errors": total.errors,
-        "wilson_95": [low, high],
-        "run": store.directory.name,
-        "stopped_early": runs.decided(store.manifest) or None,
-    }
-    csv_path, _ = export(
-        flags.results_out_path,
-        suite,
-        results,
-        task_names=_task_names(suite),
-        seed=flags.seed,
-        headless=headless,
-        extra=extra,
-    )
     return csv_path, results, total
 
 

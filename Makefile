@@ -6,11 +6,14 @@ CKPT    ?=
 MODE    ?=
 ARGS    ?=
 LIVE    ?=
+QUANTIZE ?=
 PYTHON  ?= python3
 VENV    ?= .venv
 UV      ?= uv
 
-export SUITE POLICY TRIALS CKPT LIVE
+export SUITE POLICY TRIALS CKPT LIVE QUANTIZE
+
+QUANTIZED := $(if $(QUANTIZE),--quantize $(QUANTIZE))
 
 STAMP := $(VENV)/.installed-$(shell cat locks/*.txt pyproject.toml | cksum | tr -d ' ')
 MODELS := $(VENV)/.models-$(lastword $(subst -, ,$(STAMP)))
@@ -42,11 +45,11 @@ $(MODELS): $(STAMP)
 
 # MODE=split: server and simulator in two containers; headless: in one; local: no containers. Default: split where there
 # is a Docker engine, else local.
-eval: ## evaluate a policy on one suite: SUITE, POLICY, CKPT, TRIALS, MODE=split|headless|local, LIVE=PORT, ARGS
+eval: ## evaluate a policy on one suite: SUITE, POLICY, CKPT, TRIALS, QUANTIZE=w4a8, MODE=split|headless|local, LIVE=PORT, ARGS
 	@$(MAKE) --no-print-directory eval-$(or $(MODE),$(shell scripts/stack.sh mode))
 
 eval-local: $(NEEDED) ## the same without containers
-	$(VENV)/bin/pirig eval --suite $(SUITE) --policy $(POLICY) --policy-dir "$(CKPT)" --num-trials-per-task $(TRIALS) $(if $(LIVE),--live $(LIVE)) $(ARGS)
+	$(VENV)/bin/pirig eval --suite $(SUITE) --policy $(POLICY) --policy-dir "$(CKPT)" --num-trials-per-task $(TRIALS) $(if $(LIVE),--live $(LIVE)) $(QUANTIZED) $(ARGS)
 
 eval-split: ## the same in two containers, policy server and simulator
 	CLIENT_ARGS='$(ARGS)' scripts/stack.sh split
@@ -58,7 +61,7 @@ eval-all: ## evaluate a policy on the four standard suites, spread over the GPUs
 	@$(MAKE) --no-print-directory eval-$(or $(MODE),$(shell scripts/stack.sh mode all)) SUITE=all
 
 eval-stack: $(STAMP) ## the same in containers, a policy server on each GPU and a simulator container for each suite
-	$(VENV)/bin/pirig stack run --suite $(SUITE) --policy $(POLICY) --policy-dir "$(CKPT)" --num-trials-per-task $(TRIALS) --client-args='$(ARGS)'
+	$(VENV)/bin/pirig stack run --suite $(SUITE) --policy $(POLICY) --policy-dir "$(CKPT)" --num-trials-per-task $(TRIALS) $(QUANTIZED) --client-args='$(ARGS)'
 
 headless: eval-headless ## another name of it
 
@@ -90,7 +93,7 @@ serve-split: ## the same in a container
 	scripts/stack.sh serve
 
 serve-local: $(NEEDED) ## the same without
-	$(VENV)/bin/pirig serve $(ARGS) $(if $(filter pi0%,$(POLICY)),policy:checkpoint --policy.config $(POLICY) --policy.dir "$(CKPT)",policy:baseline --policy.name $(POLICY))
+	$(VENV)/bin/pirig serve $(QUANTIZED) $(ARGS) $(if $(filter pi0%,$(POLICY)),policy:checkpoint --policy.config $(POLICY) --policy.dir "$(CKPT)",policy:baseline --policy.name $(POLICY))
 
 test: $(MODELS) ## all tests but the slow and full ones
 	$(PYTEST) -m "not slow and not full" -n 2 --dist loadfile $(ARGS)

@@ -137,6 +137,13 @@ def test_a_backend_does_without_the_other(backend, other):
     assert found.stdout == "True\n", found.stderr
 
 
+def test_a_machine_without_models_can_evaluate():
+    """The runtime's image has no reader of checkpoints; nor has `make setup`."""
+    block = "import sys; sys.modules.update(dict.fromkeys(('ml_dtypes', 'tensorstore', 'safetensors')))"
+    found = subprocess.run([sys.executable, "-c", f"{block}; import pirig.cli.eval"], capture_output=True, text=True)
+    assert not found.returncode, found.stderr
+
+
 @pytest.mark.parametrize("place", [p for p in MODULES if p != "envvars.py"])
 def test_only_envvars_reads_the_environment(place):
     used = {node.attr for node in ast.walk(ast.parse(MODULES[place])) if isinstance(node, ast.Attribute)}

@@ -24,6 +24,12 @@ def gpus(service: dict[str, Any]) -> list[Any]:
 for files in (GPU, CPU):
     assert set(config(files)) == {"server", "runtime"}, "`docker compose up` starts something else"
     assert set(config(files, "--profile", "headless")) == {"headless"}
+    quantized = config(files, "--profile", "split", "--profile", "quantize")
+    assert set(quantized) == {"server", "runtime", "quantize"}
+    assert (
+        "quantize" in quantized["server"]["depends_on"]
+        and quantized["quantize"]["command"] == quantized["server"]["command"]
+    )
     for name, service in config(files, *EVERYTHING).items():
         requested = [device["driver"] for device in gpus(service)]
         assert requested == (["nvidia"] if files == GPU else []), (files, name, requested)
@@ -43,6 +49,14 @@ for name in ("runtime", "headless"):
     command = " ".join(service["command"])
     assert "--live 8080 --live-host 0.0.0.0" in command, command
 del os.environ["LIVE"]
+os.environ |= {"QUANTIZE": "w8a8", "OPENPI_DUQUANT_INCLUDE": "o_proj$", "OPENPI_DUQUANT_PACKROOT": "/somewhere"}
+for name, service in config(CPU, *EVERYTHING).items():
+    command, given = " ".join(service["command"]), service["environment"]
+    assert "--quantize w8a8" in command, (name, command)
+    assert given["OPENPI_DUQUANT_INCLUDE"] == "o_proj$$" and given["OPENPI_DUQUANT_SCOPE"] is None, (name, given)
+    assert name == "runtime" or ("/somewhere", "/packs") in [(v["source"], v["target"]) for v in service["volumes"]], (
+        name
+    )
 os.environ["DISPLAY"] = ":0"
 screen = config(f"{CPU}:compose.x11.yml", *EVERYTHING)["runtime"]
 assert screen["environment"]["MUJOCO_GL"] == "glx" and any("X11" in v["source"] for v in screen["volumes"])

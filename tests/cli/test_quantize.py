@@ -99,6 +99,7 @@ def test_float_against_quantized_gives_a_verdict(folder, headless):
     found = run(folder, "compare", "float", "headless", "--margin", "50")
     assert found.returncode == 0, found.stderr
     assert "2 episodes" in found.stdout and "McNemar" in found.stdout
+    assert "the policies differ by quantization, of the same checkpoint. A: not quantized. B: w4a8" in found.stdout
 
 
 def test_a_dry_run_names_the_layers_and_stops(folder):

@@ -96,6 +96,8 @@ def _show(
     console = console if console.is_terminal else Console(width=130, highlight=False)
     for side, names in (("A", found.runs_a), ("B", found.runs_b)):
         console.print(f"{side}: {', '.join(names.values())}", soft_wrap=True, markup=False)
+    for note in found.notes:
+        console.print(note, soft_wrap=True, markup=False)
     for warning in found.warnings:
         console.print(f"warning: {warning}", soft_wrap=True, markup=False)
     console.print(_by_task(found, level))

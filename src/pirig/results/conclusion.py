@@ -78,6 +78,7 @@ def to_json(found: Comparison, *, level: float, margin: float | None) -> dict[st
             for field in dataclasses.fields(Unpaired)
         },
         "warnings": list(found.warnings),
+        "notes": list(found.notes),
     }
 
 

@@ -50,6 +50,13 @@ def difference_axis(bounds: Iterable[tuple[float, float]], marks: Iterable[float
     return Axis(first * width / 100, last * width / 100, tuple(i * width / 100 for i in range(first, last + 1)))
 
 
+def percent_axis(high: float) -> Axis:
+    """From 0 to the round number at or above `high`."""
+    width = next(w for w in (1, 2, 5, 10, 20, 50, 100, 10_000) if 100 * high / w <= 5)
+    last = max(1, math.ceil(100 * high / width - 1e-9))
+    return Axis(0.0, last * width / 100, tuple(i * width / 100 for i in range(last + 1)))
+
+
 def scale(axis: Axis, unit: str = " %", *, signed: bool = False) -> Html:
     """The ticks' names, for the head of a column of strips. The last one carries the unit."""
     names = [element("text", _tick(tick, signed) + unit * (tick == axis.ticks[-1]), x=axis.x(tick), y=13,

@@ -7,7 +7,8 @@ from typing import Any
 
 from pirig.results.page.html import Html, element, join
 
-_LONG = 40  # entries
+_LONG = 40  # entries of a list
+_MANY = 24  # names with a value each
 _OF_THE_MOMENT = frozenset(
     ("began", "ended", "command", "episodes", "setup_s", "timings", "started_workers", "warm_up_s")
 )
@@ -26,7 +27,8 @@ def _mapping(value: Mapping[str, Any]) -> Html:
     if not value:
         return _nothing("nothing")
     rows = [join(element("dt", str(key).replace("_", " ")), element("dd", tree(item))) for key, item in value.items()]
-    return element("dl", *rows, class_="tree")
+    found = element("dl", *rows, class_="tree")
+    return found if len(value) <= _MANY else element("details", element("summary", f"{len(value)} entries"), found)
 
 
 def _sequence(value: Sequence[Any]) -> Html:

@@ -12,7 +12,7 @@ import pytest
 sys.path.append(str(pathlib.Path(__file__).parent))
 from browser import CHROMIUM, CONTRAST, browser
 
-from pirig.cli.live import watching
+from pirig.cli.live import Followed, watching
 from pirig.evaluation.episode import run_episode
 from pirig.evaluation.executors import ProcessExecutor
 from pirig.evaluation.onlooker import Onlooker
@@ -58,7 +58,7 @@ class Gated:
 def test_the_page_follows_a_run(tmp_path):
     gate, configuration = tmp_path / "gate", {"suite": SUITE, "policy": "random"}
     with browser() as tab, watching("127.0.0.1", 0) as watch, RunStore.open(tmp_path / "run", configuration) as store:
-        watch.begin(store, SPECS, {i: f"put the bowl on plate {i}" for i in range(3)})
+        watch.begin([Followed(store, SPECS, {i: f"put the bowl on plate {i}" for i in range(3)})])
         executor = ProcessExecutor(2, on_start=watch.starts)
         make = functools.partial(Gated, frames=watch.frames, gate=gate)
         running = threading.Thread(target=run, args=(SPECS, store, executor, make, watch.hears))

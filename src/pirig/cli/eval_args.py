@@ -57,8 +57,10 @@ class EvalArgs:
     policy_config: str = "pi05_libero"
     policy_dir: str = ""
     """checkpoint of --policy-config: a directory or an address; default: the published one"""
+    policy_hosts: int | Literal["auto"] = "auto"
+    """processes that compute the policy, in headless mode; auto: one for each GPU, else one"""
     max_batch: int | Literal["auto"] = "auto"
-    """most observations that are computed together, in headless mode; auto: as many as there are workers"""
+    """most observations that are computed together, in headless mode; auto: as many as a policy host has workers"""
     model: tyro.conf.OmitArgPrefixes[ModelArgs] = dataclasses.field(default_factory=ModelArgs)
     run: str = ""
     """name of the run; default: made from its configuration"""

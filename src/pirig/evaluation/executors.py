@@ -12,7 +12,7 @@ import multiprocessing.connection
 import os
 import signal
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pirig.errors import PirigError, StartError
@@ -65,11 +65,16 @@ class ProcessExecutor:
         on_ready: OnReady = ignore,
         on_start: OnStart = ignore,
         *,
+        cores: Sequence[int] = (),
         recycle_after: int = 200,
         max_memory_gib: float = 4.0,
     ):
-        """`recycle_after`: jobs in the life of a process. `max_memory_gib`: resident, beyond which it is replaced."""
+        """`cores`: of the workers, in their order; default: those that this process may use.
+
+        `recycle_after`: jobs in the life of a process. `max_memory_gib`: resident, beyond which it is replaced.
+        """
         self._workers, self._on_ready, self._on_start = workers, on_ready, on_start
+        self._cores = list(cores) or sorted(os.sched_getaffinity(0))
         self._recycle_after, self._max_memory = recycle_after, max_memory_gib * _GIB
 
     def run(self, work: Work, make_worker: WorkerFactory) -> Iterator[EpisodeResult | Film]:
@@ -124,8 +129,7 @@ class ProcessExecutor:
         return slot.done >= self._recycle_after or slot.memory() > self._max_memory
 
     def _core(self, index: int) -> int | None:
-        cores = sorted(os.sched_getaffinity(0))
-        return cores[index] if self._workers <= len(cores) else None
+        return self._cores[index] if self._workers <= len(self._cores) else None
 
 
 class _Slot:

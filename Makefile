@@ -13,6 +13,7 @@ export SUITE POLICY TRIALS CKPT
 
 STAMP := $(VENV)/.installed-$(shell cat locks/*.txt pyproject.toml | cksum | tr -d ' ')
 MODELS := $(VENV)/.models-$(lastword $(subst -, ,$(STAMP)))
+RAY := $(VENV)/.ray-$(lastword $(subst -, ,$(STAMP)))
 SKYPILOT := .venv-skypilot/.installed-$(shell cksum <locks/skypilot.txt | tr -d ' ')
 NEEDED := $(if $(filter pi0%,$(POLICY)),$(MODELS),$(STAMP))
 PINS := src/pirig/stack/pins.txt
@@ -20,7 +21,7 @@ PINNED := libero checkpoints jax torch stack
 PYTEST := $(VENV)/bin/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-models eval eval-local eval-split eval-headless eval-all eval-stack headless report doctor build down test-docker test-vm bench serve serve-split serve-local test test-slow test-full lint lint-scripts lint-sky format lock pin-base clean
+.PHONY: help setup setup-models setup-ray eval eval-local eval-split eval-headless eval-all eval-stack headless report doctor build down test-docker test-vm bench serve serve-split serve-local test test-slow test-full lint lint-scripts lint-sky format lock pin-base clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -36,6 +37,12 @@ setup-models: $(MODELS) ## the same with JAX and PyTorch, for pi05_libero and pi
 
 $(MODELS): $(STAMP)
 	@scripts/setup.sh "$(PYTHON)" "$(VENV)" models
+	@touch $@
+
+setup-ray: $(RAY) ## the same with Ray, for pirig eval --executor ray
+
+$(RAY): $(STAMP)
+	@scripts/setup.sh "$(PYTHON)" "$(VENV)" ray
 	@touch $@
 
 # MODE=split: server and simulator in two containers; headless: in one; local: no containers. Default: split where there
@@ -122,7 +129,7 @@ format: $(STAMP) ## mend style and format
 	$(VENV)/bin/ruff format .
 
 lock: ## make the lock files again from locks/*.in (needs uv: UV=path)
-	@for name in build libero dev openpi-client server stack checkpoints jax torch; do \
+	@for name in build libero dev openpi-client server stack checkpoints jax torch ray; do \
 	    $(UV) pip compile --no-deps --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	        --no-header --no-annotate locks/$$name.in -o locks/$$name.txt || exit 1; done
 	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \

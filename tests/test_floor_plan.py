@@ -46,6 +46,7 @@ HEAVY = {  # package -> where the modules are that may import it; what is not li
     "docker": ("stack/",),
     "requests": ("stack/",),
     "obstore": ("checkpoints/",),
+    "ray": ("evaluation/ray_",),
 }
 LIGHT = {"numpy", "pirig"} | sys.stdlib_module_names
 BY_NAME = ("import_module", "require", "__import__")

@@ -31,7 +31,7 @@ class MissingExtra(PirigError):
 
     def __init__(self, package: str, extra: str):
         lock = f"locks/{extra}.txt"  # exact versions; a resolver refuses what LIBERO's packages declare
-        target = "setup" if extra in ("libero", "dev", "stack") else "setup-models"
+        target = "setup" if extra in ("libero", "dev", "stack") else "setup-ray" if extra == "ray" else "setup-models"
         super().__init__(f"{package} is not installed; get it with: make {target}, or pip install --no-deps -r {lock}")
 
 

@@ -38,6 +38,12 @@ class EvalArgs:
     resize_size: int = 224
     workers: int | Literal["auto"] = "auto"
     """simulator processes; 0 runs everything in this process; auto: as cores and memory allow"""
+    executor: Literal["processes", "ray"] = "processes"
+    """ray: workers and policy hosts on the nodes of a Ray cluster, a worker on each core unless --workers says fewer"""
+    ray_address: str = "auto"
+    """HOST:PORT of the cluster's head; auto: the one that this machine belongs to; local: a new one on this machine"""
+    autotune: bool = True
+    """with several workers: measure for a minute, then set their number (unless --workers gives it) and the batch"""
     recycle_after: int = 200
     """jobs in the life of a simulator process; then another takes its place"""
     max_worker_memory_gib: float = 4.0

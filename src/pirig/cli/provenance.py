@@ -22,7 +22,7 @@ from pirig.results.store import RunStore
 from pirig.serving.batching import BatchTimes
 from pirig.sim.suites import MAX_STEPS, SETTLE_ACTION
 from pirig.stack import gpus, machine, versions
-from pirig.types import EpisodeResult
+from pirig.types import EpisodeResult, Film
 
 _PACKAGES = (
     "mujoco",
@@ -85,6 +85,10 @@ class Session:
         self._started.append(_plain(dict(description)))
         self._note()
 
+    def tuned(self, found: Mapping[str, Any]) -> None:
+        self._said["autotune"] = _plain(dict(found))
+        self._note()
+
     def end(
         self, results: Sequence[EpisodeResult], batches: Sequence[Mapping[int, BatchTimes]] = (), share: float = 1.0
     ) -> None:
@@ -116,12 +120,18 @@ class Sessions:
         }
         self._results: dict[str, list[EpisodeResult]] = {suite: [] for suite in self._sessions}
 
+    def tuned(self, found: Mapping[str, Any]) -> None:
+        """`found`: what --autotune measured and set."""
+        for session in self._sessions.values():
+            session.tuned(found)
+
     def worker_is_ready(self, description: Mapping[str, Any]) -> None:
         for session in self._sessions.values():
             session.worker_is_ready(description)
 
-    def hears(self, result: EpisodeResult) -> None:
-        self._results[result.spec.suite].append(result)
+    def hears(self, found: EpisodeResult | Film) -> None:
+        if isinstance(found, EpisodeResult):
+            self._results[found.spec.suite].append(found)
 
     def end(self, batches: Sequence[Mapping[int, BatchTimes]]) -> None:
         busy_s = {suite: sum(_spent(results).values()) for suite, results in self._results.items()}

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import tempfile
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -27,7 +28,7 @@ class LiberoWorkerFactory:
     policy: PolicySource
     rules: Mapping[str, Rules]
     first: EpisodeSpec  # to warm up with
-    videos: Mapping[str, pathlib.Path]  # by suite
+    videos: Mapping[str, pathlib.Path]  # by suite; empty: they are sent home
     egl: tuple[int | None, ...] = ()  # EGL device by index of the worker; None: whichever comes first
     frames: pathlib.Path | None = None  # where what the policy sees is shown, by index; None: nowhere
 
@@ -52,7 +53,12 @@ class LiberoWorkerFactory:
         env.reset(self.first)
         env.step(np.array(self.rules[self.first.suite].settle_action))
 
-    def _save_video(self, spec: EpisodeSpec, name: str, frames: Iterator[np.ndarray]) -> None:
+    def _save_video(self, spec: EpisodeSpec, name: str, frames: Iterator[np.ndarray]) -> bytes:
         from pirig.sim.video import write_mp4  # where no video is wanted, imageio is not needed
 
-        write_mp4(self.videos[spec.suite] / name, frames)
+        if self.videos:
+            write_mp4(self.videos[spec.suite] / name, frames)
+            return b""
+        with tempfile.TemporaryDirectory() as folder:
+            write_mp4(pathlib.Path(folder) / name, frames)
+            return (pathlib.Path(folder) / name).read_bytes()

@@ -12,7 +12,7 @@ import multiprocessing.connection
 import os
 import signal
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from pirig.errors import PirigError, StartError
@@ -74,7 +74,7 @@ class ProcessExecutor:
         `recycle_after`: jobs in the life of a process. `max_memory_gib`: resident, beyond which it is replaced.
         """
         self._workers, self._on_ready, self._on_start = workers, on_ready, on_start
-        self._cores = list(cores) or sorted(os.sched_getaffinity(0))
+        self._at_first, self._cores = workers, list(cores) or sorted(os.sched_getaffinity(0))
         self._recycle_after, self._max_memory = recycle_after, max_memory_gib * _GIB
 
     def run(self, work: Work, make_worker: WorkerFactory) -> Iterator[EpisodeResult | Film]:
@@ -83,6 +83,7 @@ class ProcessExecutor:
         try:
             slots = [_Slot(i, make_worker, self._core(i)) for i in range(min(self._workers, len(work)))]
             while slots:
+                self._fit(slots, work, make_worker)
                 if not self._is_occupied(slots, work):
                     return
                 ready = set(mp.connection.wait([slot.pipe for slot in slots if not slot.is_idle]))
@@ -97,7 +98,7 @@ class ProcessExecutor:
                         if slot.job is None or deaths >= _DEATHS_IN_A_ROW:
                             raise StartError(f"{value}; {deaths} in a row without a result, so the run stops")
                         slots[slots.index(slot)] = self._successor(slot, make_worker)
-                        yield _lost(slot.job, value)
+                        yield lost(slot.job, value)
                     else:
                         deaths = 0
                         if self._is_spent(slot):
@@ -109,6 +110,24 @@ class ProcessExecutor:
                 slot.close()
             for slot in slots:
                 slot.stop()
+
+    def resize(self, workers: int) -> None:
+        """To so many: others start, or end when they have done what they are at. Called from the thread that runs."""
+        self._workers = workers
+
+    def _fit(self, slots: "list[_Slot]", work: Work, make_worker: WorkerFactory) -> None:
+        for slot in [slot for slot in reversed(slots) if slot.is_idle][: max(0, len(slots) - self._workers)]:
+            slot.stop()
+            slots.remove(slot)
+        if self._workers <= self._at_first:
+            return
+        wanted = min(self._workers, len(work) + sum(not slot.is_idle for slot in slots))
+        if len(slots) < wanted > len(self._cores):  # too many for a core each
+            for slot in slots:
+                slot.unpin(self._cores)
+        while len(slots) < wanted:
+            index = min(set(range(wanted)) - {slot.index for slot in slots})
+            slots.append(_Slot(index, make_worker, self._core(index)))
 
     def _is_occupied(self, slots: "list[_Slot]", work: Work) -> bool:
         """Hands out what there is. Returns whether anybody has something to do: then more may follow from it."""
@@ -167,6 +186,10 @@ class _Slot:
             self.job, self.done = None, self.done + 1
         return message
 
+    def unpin(self, cores: Collection[int]) -> None:
+        with contextlib.suppress(OSError):  # it has ended
+            os.sched_setaffinity(self._process.pid or 0, cores)
+
     def memory(self) -> int:
         """Resident [bytes]; 0 where it has ended."""
         try:
@@ -211,7 +234,8 @@ def _work(index: int, make_worker: WorkerFactory, core: int | None, pipe: mp.con
         _close(worker)
 
 
-def _lost(job: Job, why: str) -> EpisodeResult | Film:
+def lost(job: Job, why: str) -> EpisodeResult | Film:
+    """What comes of a job whose worker has died."""
     if isinstance(job, EpisodeResult):
         return Film(job.spec, "", error=why)
     return EpisodeResult(job, "error", 0, 0, error=why)

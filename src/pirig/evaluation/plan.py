@@ -57,9 +57,12 @@ class Work:
         index = next(i for i, job in enumerate(jobs) if _task(job) == task)
         return (self._episodes or self._films).pop(index)
 
-    def put_back(self, spec: EpisodeSpec) -> None:
-        """To its place: it is to run again, soon."""
-        bisect.insort(self._episodes, spec, key=self._place.__getitem__)
+    def put_back(self, job: Job) -> None:
+        """To its place: it is to be done again, soon."""
+        if isinstance(job, EpisodeResult):
+            self._films.insert(0, job)
+        else:
+            bisect.insort(self._episodes, job, key=self._place.__getitem__)
 
     def drop_episodes(self) -> None:
         """No other is taken."""

@@ -14,7 +14,7 @@ from pirig.types import EpisodeResult, EpisodeSpec, Film
 _ERRORS_IN_A_ROW = 10
 _log = logging.getLogger(__name__)
 
-Observer = Callable[[EpisodeResult | Film], None]
+Observer = Callable[[EpisodeResult | Film], object]
 
 
 def run(

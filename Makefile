@@ -136,6 +136,8 @@ lock: ## make the lock files again from locks/*.in (needs uv: UV=path)
 	    locks/skypilot.in -o locks/skypilot.txt
 	$(UV) pip compile --no-deps --python-platform x86_64-manylinux_2_28 --python-version 3.12 --generate-hashes \
 	    --no-emit-index-url --no-header --no-annotate locks/cuda.in -o locks/cuda.txt
+	$(UV) pip compile --python-platform x86_64-manylinux_2_28 --python-version 3.12 --generate-hashes \
+	    --no-emit-index-url --no-header --no-annotate locks/ray-jobs.in -o locks/ray-jobs.txt
 	$(MAKE) --no-print-directory $(PINS)
 
 $(PINS): $(PINNED:%=locks/%.txt) # what doctor compares a machine with

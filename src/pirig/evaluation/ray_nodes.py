@@ -8,6 +8,7 @@ one policy; a node whose hosts say something else of themselves is left out.
 import contextlib
 import dataclasses
 import logging
+import socket
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -19,6 +20,7 @@ from pirig.types import Metadata
 
 _log = logging.getLogger(__name__)
 _LOOK_EVERY_S = 2.0
+_HEAD_WITHIN_S = 20.0
 _FIRST_HOST_WITHIN_S = 3600.0  # it may fetch its checkpoint
 
 OpenHost = Callable[[], AbstractContextManager[tuple[str, Metadata]]]
@@ -33,13 +35,14 @@ def connected(address: str, variables: Mapping[str, str]) -> Generator[None]:
     """
     ray = imports.require("ray", extra="ray")
     try:
+        _listens(address)
         ray.init(
             address=None if address == "local" else address,
             runtime_env={"env_vars": dict(variables)},
             logging_level=logging.WARNING,
             include_dashboard=False if address == "local" else None,
         )
-    except (ConnectionError, RuntimeError, ValueError) as e:
+    except (OSError, RuntimeError, ValueError) as e:
         raise StartError(
             f"no Ray cluster at {address}: {e}; start one (ray start --head), or name another --ray-address"
         ) from e
@@ -47,6 +50,13 @@ def connected(address: str, variables: Mapping[str, str]) -> Generator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _listens(address: str) -> None:
+    """Raises OSError at once where Ray would ask for minutes."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=_HEAD_WITHIN_S).close()
 
 
 @dataclasses.dataclass(frozen=True)

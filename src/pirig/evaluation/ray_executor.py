@@ -6,7 +6,6 @@ was lost three times is an `error`, as it may be what kills. Law 3: nodes that j
 start stop the run with their reason; so do workers that keep dying on nodes that live.
 """
 
-import contextlib
 import logging
 import pathlib
 import time
@@ -25,6 +24,7 @@ from pirig.types import EpisodeResult, EpisodeSpec, Film, Job
 
 _log = logging.getLogger(__name__)
 _TICK_S = 1.0
+_CLOSES_WITHIN_S = 20.0
 _LOSSES_OF_A_JOB = 3
 _DEATHS_IN_A_ROW = 5
 _NO_NODE_FOR_S = 1800.0
@@ -73,12 +73,12 @@ class RayExecutor:
                 if not pending:
                     time.sleep(_TICK_S)
                     continue
-                ready, _ = self._ray.wait(list(pending), num_returns=1, timeout=_TICK_S)
+                self._ray.wait(list(pending), num_returns=1, timeout=_TICK_S)
+                ready, _ = self._ray.wait(list(pending), num_returns=len(pending), timeout=0)  # all that came
                 for reference in ready:
                     yield from self._hear(pending[reference], work)
         finally:
-            for slot in self._slots:
-                slot.end()
+            _end(self._ray, self._slots)
             self._slots.clear()
 
     def _staff(self, nodes: Sequence[Node], work: Work, make_worker: WorkerFactory) -> None:
@@ -125,12 +125,12 @@ class RayExecutor:
         slot.job, slot.done, self._deaths = None, slot.done + 1, 0
         if slot.done >= self._recycle_after or memory > self._max_memory:
             self._slots.remove(slot)
-            slot.end()
+            _end(self._ray, [slot])
         yield value
 
     def _lose(self, slot: "_Slot", work: Work, how: str) -> Iterator[EpisodeResult | Film]:
         self._slots.remove(slot)
-        slot.end()
+        slot.kill()
         self._vacant.append((slot.node.id, time.monotonic() + self._settle_s))
         what = f" during {spec_of(slot.job).key}" if slot.job is not None else ""
         _log.warning("a worker of node %s is lost (%s)%s", slot.node.name, how, what)
@@ -179,11 +179,20 @@ class _Slot:
         self.job, self.last = job, spec_of(job)
         self.pending = self._actor.do.remote(job)
 
-    def end(self) -> None:
-        if self.pending is None:
-            with contextlib.suppress(self._ray.exceptions.RayError):
-                self._ray.get(self._actor.close.remote(), timeout=10)
+    def close(self) -> Any:
+        """Ray's reference to its end."""
+        return self._actor.close.remote()
+
+    def kill(self) -> None:
         self._ray.kill(self._actor)
+
+
+def _end(ray: Any, slots: Sequence[_Slot]) -> None:
+    """Idle workers close their simulators first, all at once."""
+    if closing := [slot.close() for slot in slots if slot.pending is None]:
+        ray.wait(closing, num_returns=len(closing), timeout=_CLOSES_WITHIN_S)
+    for slot in slots:
+        slot.kill()
 
 
 class _WorkerActor:

@@ -15,13 +15,14 @@ STAMP := $(VENV)/.installed-$(shell cat locks/*.txt pyproject.toml | cksum | tr 
 MODELS := $(VENV)/.models-$(lastword $(subst -, ,$(STAMP)))
 RAY := $(VENV)/.ray-$(lastword $(subst -, ,$(STAMP)))
 SKYPILOT := .venv-skypilot/.installed-$(shell cksum <locks/skypilot.txt | tr -d ' ')
+TRITON := .venv-triton/.installed-$(shell cksum <locks/triton.txt | tr -d ' ')
 NEEDED := $(if $(filter pi0%,$(POLICY)),$(MODELS),$(STAMP))
 PINS := src/pirig/stack/pins.txt
 PINNED := libero checkpoints jax torch stack
 PYTEST := $(VENV)/bin/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-models setup-ray eval eval-local eval-split eval-headless eval-all eval-stack headless report doctor build down test-docker test-vm bench serve serve-split serve-local test test-slow test-full lint lint-scripts lint-sky format lock pin-base clean
+.PHONY: help setup setup-models setup-ray eval eval-local eval-split eval-headless eval-all eval-stack headless report doctor build down test-docker test-vm bench serve serve-split serve-local test test-slow test-full test-triton lint lint-scripts lint-sky format lock pin-base clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -106,6 +107,15 @@ test-slow: $(MODELS) ## the tests that wait for minutes
 test-full: $(MODELS) ## the known answers of 150 episodes, against a plain LIBERO loop
 	$(PYTEST) -m full -s $(ARGS)
 
+test-triton: $(MODELS) $(TRITON) ## the CUDA kernels without a GPU, in Triton's interpreter
+	PYTHONPATH=.venv-triton $(PYTEST) tests/quantization/test_triton_kernels.py $(ARGS)
+
+$(TRITON): $(STAMP)
+	@echo "installing Triton into .venv-triton (200 MB to download, 690 MB on disk)"
+	@rm -rf .venv-triton
+	@$(VENV)/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes --target .venv-triton -r locks/triton.txt
+	@touch $@
+
 lint: $(MODELS) ## style, format and types
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -129,7 +139,7 @@ format: $(STAMP) ## mend style and format
 	$(VENV)/bin/ruff format .
 
 lock: ## make the lock files again from locks/*.in (needs uv: UV=path)
-	@for name in build libero dev openpi-client server stack checkpoints jax torch ray; do \
+	@for name in build libero dev openpi-client server stack checkpoints jax torch triton ray; do \
 	    $(UV) pip compile --no-deps --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	        --no-header --no-annotate locks/$$name.in -o locks/$$name.txt || exit 1; done
 	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
@@ -147,4 +157,4 @@ pin-base: ## write the digest of the base image, as its registry has it, into .e
 	scripts/pin_base.sh
 
 clean: ## remove the environments; results and videos stay
-	rm -rf $(VENV) .venv-openpi-client .venv-skypilot .pytest_cache .ruff_cache src/*.egg-info
+	rm -rf $(VENV) .venv-openpi-client .venv-skypilot .venv-triton .pytest_cache .ruff_cache src/*.egg-info

@@ -118,10 +118,10 @@ def test_a_random_checkpoint_is_made_and_inspected(folder, layout):
     assert again.returncode == 2 and f"random-{layout} exists" in again.stderr
 
 
-def test_quantization_that_would_not_happen_is_refused(folder):
+def test_quantization_that_matches_nothing_is_refused(folder):
     words = ["eval", "--policy", NAME, "--policy-dir", "ckpt"]
-    found = run(folder, *PIRIG, *words, OPENPI_DUQUANT_WBITS_DEFAULT="4")
-    assert found.returncode == 2 and "OPENPI_DUQUANT_WBITS_DEFAULT ask for quantization" in found.stderr
+    found = run(folder, *PIRIG, *words, OPENPI_DUQUANT_SCOPE="model.layers.")
+    assert found.returncode == 2 and "no layer matches SCOPE='model.layers.', of 56" in found.stderr
 
 
 def test_a_missing_tokenizer_is_named_with_its_place(folder):

@@ -122,9 +122,8 @@ def site(flags: EvalArgs, settings: boot.Settings) -> Generator[Cluster]:
         if source.is_model(name):
             auto = flags.max_batch == "auto"
             most = _BATCH if flags.max_batch == "auto" else flags.max_batch
-            here = pathlib.Path(flags.policy_dir)
-            directory = str(here.absolute()) if flags.policy_dir and here.exists() else flags.policy_dir
-            open_host = HostOfNode(name, directory, flags.model, most, auto)
+            model = dataclasses.replace(flags.model, quantize=_from_anywhere(flags.model.quantize))
+            open_host = HostOfNode(name, _from_anywhere(flags.policy_dir), model, most, auto)
         nodes = Nodes(open_host)
         try:
             policy = PolicySource(name, flags.results_out_path / "runs", flags.connect_timeout_s)
@@ -137,6 +136,11 @@ def site(flags: EvalArgs, settings: boot.Settings) -> Generator[Cluster]:
                     yield Cluster(opened, metadata, flags, nodes)
         finally:
             nodes.close()
+
+
+def _from_anywhere(path: str) -> str:
+    """A file or folder that is here with its whole path, as nodes that share it have it; else what it is."""
+    return str(pathlib.Path(path).absolute()) if path and pathlib.Path(path).exists() else path
 
 
 def _at_node(factory: WorkerFactory, addresses: Sequence[str]) -> WorkerFactory:

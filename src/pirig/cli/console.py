@@ -140,6 +140,39 @@ class DownloadProgress:
             _log.info("%s, %.0f %% of %.2f GiB, %s", files, 100 * share, state.bytes_total / 2**30, pace)
 
 
+class QuantizationProgress:
+    """A bar for each part of making a pack; without a terminal a line now and then."""
+
+    def __init__(self) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=_err,
+            disable=not _err.is_terminal,
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._next_line = 0.0
+
+    def __enter__(self) -> "QuantizationProgress":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def show(self, what: str, done: int, total: int) -> None:
+        """`what`: rendering, calibrating, or the name of a layer."""
+        part = what if what in ("rendering", "calibrating") else "rounding layers"
+        if part not in self._tasks:
+            self._tasks[part] = self._progress.add_task(part, total=total)
+        self._progress.update(self._tasks[part], completed=done, total=total)
+        if not _err.is_terminal and (time.monotonic() > self._next_line or done == total):
+            self._next_line = time.monotonic() + _LINE_EVERY_S
+            _log.info("%s: %d of %d", part, done, total)
+
+
 def download_pace(state: download.Progress) -> str:
     """E.g. `85.3 MiB/s, 2 min 10 s left`."""
     if not state.rate:

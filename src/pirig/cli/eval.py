@@ -9,7 +9,7 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from pirig import envvars
-from pirig.cli import args, console, pages, provenance, signals, sites, stopping, suite_runs
+from pirig.cli import args, console, pages, provenance, quantizing, signals, sites, stopping, suite_runs
 from pirig.cli.autotune import Autotune
 from pirig.cli.eval_args import EvalArgs
 from pirig.cli.live import Followed, Watch, watching
@@ -44,6 +44,7 @@ def run(argv: Sequence[str]) -> int:
     settings = _settings()
     with contextlib.ExitStack() as resources:
         site = resources.enter_context(sites.at(flags, settings, sum(map(len, planned.values()))))
+        quantizing.check_done(flags.model, site.metadata)
         watch = resources.enter_context(watching(flags.live_host, flags.live)) if flags.live is not None else None
         asked = Asked(settings.gl, site.policy, site.metadata, flags)
         runs = [resources.enter_context(suite_runs.opened(suite, specs, asked)) for suite, specs in planned.items()]

@@ -10,6 +10,7 @@ from pirig.errors import Interrupted, PirigError
 COMMANDS = {
     "eval": "run LIBERO episodes with a policy and report success rates",
     "serve": "serve a policy over a WebSocket",
+    "quantize": "make the pack of a checkpoint: its weights in a few bits",
     "replay": "run recorded episodes again: check their states, make videos of them",
     "verify": "run a sample of a run's episodes again, and say where they part, if they do",
     "report": "make pages, tables and files of runs, and of the latest results of all suites",

@@ -17,3 +17,9 @@ class ModelArgs:
     """batches of one size, so that the bits of an answer do not depend on what was computed beside it"""
     compile: bool = False
     """torch only: through torch.compile"""
+    quantize: str = ""
+    """w4a8, w8a8, w4a16, …, or a pack made by pirig quantize; default: as OPENPI_DUQUANT_* variables say"""
+    pack_dir: str = ""
+    """where packs are kept; default: OPENPI_DUQUANT_PACKDIR, else below PIRIG_CACHE"""
+    kernel: Literal["auto", "exact", "int_mm", "triton"] = "auto"
+    """what multiplies integers in a quantized model; the results are the same, bit for bit"""

@@ -72,7 +72,7 @@ class Session:
             "variables": variables(),
             "command": sys.argv[1:],
             "workers": workers,
-            "quantization": None,  # nothing is quantized yet
+            "quantization": store.manifest["configuration"]["policy_metadata"].get("quantization"),
         }
         self._started: list[Mapping[str, Any]] = []
         store.note(protocol=protocol(store.manifest["configuration"], assets), assets=assets)

@@ -9,7 +9,7 @@ from typing import Literal
 import tyro
 
 from pirig import envvars
-from pirig.cli import args, console, signals, source
+from pirig.cli import args, console, quantizing, signals, source
 from pirig.cli.model_args import ModelArgs
 from pirig.interfaces import Policy
 from pirig.policies.wrappers import DefaultPrompt
@@ -67,6 +67,7 @@ def run(argv: Sequence[str]) -> int:
     flags = args.parse(ServeArgs, argv, prog="pirig serve", description=__doc__ or "")
     signals.raise_interrupted()  # while it loads; the server has handlers of its own
     policy = _policy(flags)
+    quantizing.check_done(flags.model, policy.metadata)
     if flags.default_prompt is not None:
         policy = DefaultPrompt(policy, flags.default_prompt)
     keep_freed_memory()

@@ -9,6 +9,7 @@ from collections.abc import Generator, Mapping, Sequence
 import numpy as np
 
 from pirig import envvars
+from pirig.cli import quantizing
 from pirig.cli.fetching import bring
 from pirig.cli.model_args import ModelArgs
 from pirig.errors import ConfigError, PirigError, StartError
@@ -24,7 +25,6 @@ from pirig.stack.placement import ANYWHERE, HostPlace
 from pirig.types import EpisodeSpec, Metadata
 
 _log = logging.getLogger(__name__)
-_QUANTIZES_NOTHING = {f"OPENPI_DUQUANT_{word}" for word in ("DEBUG", "PROFILE", "PROFILE_SYNC")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +36,7 @@ class ModelSource:
     flags: ModelArgs
     max_batch: int
     auto_batch: bool  # one at a time on a CPU, where a batch gains nothing, and bits then depend on no company
+    pack: quantizing.Found | None = None  # quantized layers
     place: HostPlace = ANYWHERE
 
     def __call__(self) -> Policy:
@@ -57,6 +58,9 @@ class ModelSource:
             compile=flags.compile,
             max_batch=self.max_batch,
             batch_on_cpu=not self.auto_batch,
+            pack=self.pack.file if self.pack else None,
+            configuration=self.pack.configuration if self.pack else None,
+            kernel=flags.kernel,
         )
         _log.info("warmed up in %.1f s", policy.warm_up())
         return policy
@@ -144,8 +148,6 @@ def model_source(name: str, directory: str, flags: ModelArgs, *, max_batch: int,
     """
     from pirig.checkpoints import assets
 
-    if quantization := sorted(envvars.starting_with("OPENPI_DUQUANT_").keys() - _QUANTIZES_NOTHING):
-        raise ConfigError(f"{', '.join(quantization)} ask for quantization, which pirig does not have yet; unset them")
     require_readers()
     row = recipe(name)
     if max_batch < 1:
@@ -162,7 +164,7 @@ def model_source(name: str, directory: str, flags: ModelArgs, *, max_batch: int,
             bring(assets.TOKENIZER)
     except PirigError as e:
         raise StartError(f"there is no tokenizer at {file}, and it cannot be fetched: {e}; copy it there") from e
-    return ModelSource(name, found, flags, max_batch, auto)
+    return ModelSource(name, found, flags, max_batch, auto, quantizing.pack_for(name, found, flags))
 
 
 def choose(policy: str, *, headless: bool, policy_config: str, host: str, port: int) -> str:

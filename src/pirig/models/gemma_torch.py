@@ -6,7 +6,7 @@ softmax in float32, the rest in the dtype of the weights. (Its PyTorch model rou
 this one does not.) Module names are those of its state dict.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, cast
 
 import torch
@@ -29,11 +29,17 @@ class Norm(NamedTuple):
         return Norm(gain[index], None if shift is None else shift[index], None if gate is None else gate[index])
 
 
+Multiply = Callable[[Tensor], Tensor]
+
+
 class Joined(NamedTuple):
     """Linear layers with the same input, side by side; their own weights are views of it."""
 
     weight: Tensor
     bias: Tensor | None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight, self.bias)
 
 
 class Rotation(NamedTuple):
@@ -69,7 +75,7 @@ class SelfAttention(nn.Module):
         self.k_proj = nn.Linear(size.width, size.kv_heads * size.head_dim, bias=False)
         self.v_proj = nn.Linear(size.width, size.kv_heads * size.head_dim, bias=False)
         self.o_proj = nn.Linear(size.heads * size.head_dim, size.width, bias=False)
-        self.qkv: Joined | None = None
+        self.qkv: Multiply | None = None
 
 
 class FeedForward(nn.Module):
@@ -78,7 +84,7 @@ class FeedForward(nn.Module):
         self.gate_proj = nn.Linear(size.width, size.mlp, bias=False)
         self.up_proj = nn.Linear(size.width, size.mlp, bias=False)
         self.down_proj = nn.Linear(size.mlp, size.width, bias=False)
-        self.gate_up: Joined | None = None
+        self.gate_up: Multiply | None = None
 
 
 class Layer(nn.Module):
@@ -105,13 +111,14 @@ class Gemma(nn.Module):
         self.frequencies: Tensor | None = None
         self.fixed_norms: tuple[Norm, Norm, Norm] | None = None  # where they do not depend on the time
 
-    def settle(self) -> None:
+    def settle(self, *, joined: bool = True) -> None:
         """Puts weights with the same input side by side, and makes constants. Call it once they are where they stay."""
         self.frequencies = torch.from_numpy(rope_frequencies(self._head_dim)).to(_device(self))
         for layer in self.layers:
             attention, mlp = layer.self_attn, layer.mlp
-            attention.qkv = join([attention.q_proj, attention.k_proj, attention.v_proj])
-            mlp.gate_up = join([mlp.gate_proj, mlp.up_proj])
+            if joined:
+                attention.qkv = join([attention.q_proj, attention.k_proj, attention.v_proj])
+                mlp.gate_up = join([mlp.gate_proj, mlp.up_proj])
         if isinstance(self.norm, RMSNorm):
             self.fixed_norms = norms(self)
 
@@ -220,8 +227,19 @@ def _device(w: nn.Module) -> torch.device:
     return next(w.parameters()).device
 
 
-def join(parts: Sequence[nn.Linear]) -> Joined:
-    """One weight for several layers, whose own become views of it: nothing is held twice."""
+def join(parts: Sequence[nn.Module]) -> Multiply | None:
+    """One product for several layers, whose weights become views of one: nothing is held twice.
+
+    Layers of another kind may know how (`joined_with`); None where they do not.
+    """
+    plain = [part for part in parts if isinstance(part, nn.Linear)]
+    if len(plain) < len(parts):
+        own = getattr(parts[0], "joined_with", None)
+        return own(parts[1:]) if own else None
+    return _side_by_side(plain)
+
+
+def _side_by_side(parts: Sequence[nn.Linear]) -> Joined:
     weight = torch.cat([part.weight.data for part in parts])
     bias = None if parts[0].bias is None else torch.cat([part.bias.data for part in parts])
     start = 0
@@ -234,8 +252,8 @@ def join(parts: Sequence[nn.Linear]) -> Joined:
     return Joined(weight, bias)
 
 
-def side_by_side(x: Tensor, joined: Joined | None, parts: Sequence[nn.Module]) -> Tensor:
+def side_by_side(x: Tensor, joined: Multiply | None, parts: Sequence[nn.Module]) -> Tensor:
     """What `parts` make of x, concatenated; one product where they are joined."""
     if joined is None:
         return torch.cat([part(x) for part in parts], dim=-1)
-    return F.linear(x, joined.weight, joined.bias)
+    return joined(x)

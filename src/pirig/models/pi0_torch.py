@@ -8,7 +8,7 @@
 Source: openpi `models/pi0.py` (commit 15a9616); module names are those of its PyTorch state dict.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -93,8 +93,20 @@ class Pi0(nn.Module):
         return self.get_submodule("paligemma_with_expert.gemma_expert.model")  # ty: ignore
 
 
-def model(arrays: Iterable[tuple[str, Tensor]], config: ModelConfig, dtype: torch.dtype, device: torch.device) -> Pi0:
-    """Takes name and tensor, one after another, so that little more than the model is in memory at any time."""
+def model(
+    arrays: Iterable[tuple[str, Tensor]],
+    config: ModelConfig,
+    dtype: torch.dtype,
+    device: torch.device,
+    *,
+    replace: Callable[[Pi0], None] = lambda _: None,
+    joined: bool = True,
+) -> Pi0:
+    """Takes name and tensor, one after another, so that little more than the model is in memory at any time.
+
+    `replace` may put other layers in the place of some whose weights are not among `arrays`. Without `joined` each
+    layer is computed by itself, so that its input can be seen.
+    """
     with torch.device("meta"):
         w = Pi0(config).eval().requires_grad_(False)
     for name, value in arrays:
@@ -103,8 +115,10 @@ def model(arrays: Iterable[tuple[str, Tensor]], config: ModelConfig, dtype: torc
         if any(part in name for part in _IN_FLOAT32):
             value = value.float()
         setattr(w.get_submodule(owner), last, nn.Parameter(value, requires_grad=False))
-    for part in (w.vision, w.llm, w.expert):
-        part.settle()
+    replace(w)
+    w.vision.settle()
+    w.llm.settle(joined=joined)
+    w.expert.settle(joined=joined)
     rows = suffix_mask(config)
     w.suffix_mask = torch.from_numpy(rows[:1] if rows.all() else rows).to(device)
     return w

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pirig.models.config import VisionSize
-from pirig.models.gemma_torch import Joined, join, side_by_side
+from pirig.models.gemma_torch import Multiply, join, side_by_side
 
 
 class Embeddings(nn.Module):
@@ -29,7 +29,7 @@ class SelfAttention(nn.Module):
         self.v_proj = nn.Linear(size.width, size.width)
         self.q_proj = nn.Linear(size.width, size.width)
         self.out_proj = nn.Linear(size.width, size.width)
-        self.qkv: Joined | None = None
+        self.qkv: Multiply | None = None
 
 
 class FeedForward(nn.Module):

@@ -44,9 +44,9 @@ class _Row:
 
 _BLOCK = "PaliGemma/img/Transformer/encoderblock/"
 _TOWER = "paligemma_with_expert.paligemma.model.vision_tower.vision_model."
-_LLM = "paligemma_with_expert.paligemma.model.language_model."
-_EXPERT = "paligemma_with_expert.gemma_expert.model."
-EMBEDDING = f"{_LLM}embed_tokens.weight"
+LLM = "paligemma_with_expert.paligemma.model.language_model."
+EXPERT = "paligemma_with_expert.gemma_expert.model."
+EMBEDDING = f"{LLM}embed_tokens.weight"
 TIED = "paligemma_with_expert.paligemma.lm_head.weight"  # PaliGemma's output matrix is its embedding
 
 
@@ -101,8 +101,8 @@ def _rows(config: ModelConfig) -> Iterator[_Row]:
     yield from _vision_rows(config.vision, config.llm.width)
     yield _Row("PaliGemma/llm/embedder/input_embedding", (config.vocabulary, config.llm.width), 0,
                ((EMBEDDING, ()),), "VD->VD")  # fmt: skip
-    yield from _gemma_rows(config.llm, "", _LLM, time_in_norm=False)
-    yield from _gemma_rows(config.expert, "_1", _EXPERT, time_in_norm=config.time_in_norm)
+    yield from _gemma_rows(config.llm, "", LLM, time_in_norm=False)
+    yield from _gemma_rows(config.expert, "_1", EXPERT, time_in_norm=config.time_in_norm)
     width = config.expert.width
     yield from _dense("action_in_proj", config.action_size, width)
     yield from _dense("action_out_proj", width, config.action_size)

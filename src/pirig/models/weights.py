@@ -1,7 +1,7 @@
 """Weights of a model, from the JAX tree or the PyTorch state dict to either, strictly. See `weight_table`."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import numpy as np
 
@@ -26,21 +26,25 @@ def as_jax(arrays: Mapping[str, np.ndarray], config: ModelConfig) -> Mapping[str
     return _Assembled(checked, config) if is_torch(arrays) else checked
 
 
-def as_torch(arrays: Mapping[str, np.ndarray], config: ModelConfig) -> Iterator[tuple[str, np.ndarray]]:
+def as_torch(
+    arrays: Mapping[str, np.ndarray], config: ModelConfig, *, without: Collection[str] = ()
+) -> Iterator[tuple[str, np.ndarray]]:
     """Name and array, one after another, from a PyTorch state dict or a JAX tree.
 
-    `arrays` may load what is asked for. The biggest come first, while the most memory is free. Raises ConfigError
-    where `arrays` is not exactly the model of `config`.
+    `arrays` may load what is asked for; what is in `without` is not. The biggest come first, while the most memory is
+    free. Raises ConfigError where `arrays` is not exactly the model of `config`.
     """
     if is_torch(arrays):
         arrays = check(arrays, config)
-        yield from ((name, arrays[name]) for name in _biggest_first(torch_shapes(config)))
+        wanted = (name for name in _biggest_first(torch_shapes(config)) if name not in without)
+        yield from ((name, arrays[name]) for name in wanted)
         return
     check(arrays, config)
     targets = pieces(config)
     for path in _biggest_first(jax_shapes(config)):
-        whole = arrays[path]
-        for piece in targets[path]:
+        wanted = [piece for piece in targets[path] if piece.name not in without]
+        whole = arrays[path] if wanted else np.empty(0)
+        for piece in wanted:
             yield piece.name, merge(whole[piece.index], piece.layout)
 
 

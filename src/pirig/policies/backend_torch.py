@@ -1,8 +1,8 @@
 """The model in PyTorch; on CUDA the whole pipeline is one CUDA graph for each shape."""
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -14,6 +14,19 @@ from pirig.models.sampling import Batch, prefix_layout, suffix_positions
 
 _MAX_SHAPES = 64  # that torch.compile makes code for
 _WARM_UP_RUNS = 3  # before a graph is recorded, so that libraries have chosen their kernels and workspaces
+
+
+class Quantized(Protocol):
+    """What a backend needs to know of a pack."""
+
+    @property
+    def weights(self) -> Collection[str]:
+        """Names of tensors that need not be loaded."""
+        ...
+
+    def install(self, model: torch.nn.Module, device: torch.device) -> None: ...
+
+    def report(self, model: torch.nn.Module) -> dict[str, Any]: ...
 
 
 class TorchBackend:
@@ -29,10 +42,11 @@ class TorchBackend:
         dtype: str,
         device: str | None = None,
         compile: bool = False,
+        quantized: "Quantized | None" = None,
     ):
         """`arrays`: a state dict or tree. `device`: cpu, cuda, cuda:1; default: cuda where there is one.
 
-        `compile`: through torch.compile.
+        `compile`: through torch.compile. `quantized`: has layers to put in the place of others.
         """
         envvars.export({"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}, override=False)  # read when CUDA starts
         torch.use_deterministic_algorithms(True, warn_only=True)
@@ -41,9 +55,18 @@ class TorchBackend:
         self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.device = "cpu" if self._device.type == "cpu" else torch.cuda.get_device_name(self._device)
         self._config = config
-        tensors = ((name, _tensor(array)) for name, array in weights.as_torch(arrays, config))
+        without = quantized.weights if quantized else ()
+        tensors = ((name, tensor(array)) for name, array in weights.as_torch(arrays, config, without=without))
+        self.quantization: dict[str, Any] = {}
+
+        def replace(model: pi0_torch.Pi0) -> None:
+            if quantized:
+                quantized.install(model, self._device)
+
         with torch.inference_mode():
-            self._model = pi0_torch.model(tensors, config, getattr(torch, dtype), self._device)
+            self._model = pi0_torch.model(tensors, config, getattr(torch, dtype), self._device, replace=replace)
+            if quantized:
+                self.quantization = quantized.report(self._model)
             self._tables = pi0_torch.tabulate(self._model, config)
         self._compiles = compile
         if compile:
@@ -59,7 +82,7 @@ class TorchBackend:
 
     @torch.inference_mode()
     def sample(self, batch: Batch, *, trim: bool) -> np.ndarray:
-        inputs = self._inputs(batch)
+        inputs = inputs_of(batch, self._config)
         if self._device.type != "cuda":
             return self._run(inputs, trim).numpy()
         key = (*batch.images.shape[:2], batch.tokens.shape[1], trim)
@@ -71,7 +94,7 @@ class TorchBackend:
     @torch.inference_mode()
     def parts(self, batch: Batch) -> Iterator[tuple[str, Callable[[], object]]]:
         """Vision, prefix and denoising as calls that end when the device is done; each needs those before it."""
-        inputs = pi0_torch.Inputs(*(x.to(self._device) for x in self._inputs(batch)))
+        inputs = pi0_torch.Inputs(*(x.to(self._device) for x in inputs_of(batch, self._config)))
         w, config, made = self._model, self._config, {}
 
         def timed(work: Callable[[], object]) -> Callable[[], object]:
@@ -97,12 +120,6 @@ class TorchBackend:
 
     def _run(self, inputs: pi0_torch.Inputs, trim: bool) -> torch.Tensor:
         return self._sample(inputs, self._model, self._tables if trim else None, self._config)
-
-    def _inputs(self, batch: Batch) -> pi0_torch.Inputs:
-        mask, positions = prefix_layout(batch, self._config.vision.tokens)
-        after = suffix_positions(mask, self._config)
-        arrays = (batch.images, batch.tokens, mask, positions, after, batch.state, batch.noise)
-        return pi0_torch.Inputs(*(torch.from_numpy(np.ascontiguousarray(x)) for x in arrays))
 
 
 class _Graph:
@@ -131,7 +148,15 @@ class _Graph:
         return self._output
 
 
-def _tensor(array: np.ndarray) -> torch.Tensor:
+def inputs_of(batch: Batch, config: ModelConfig) -> pi0_torch.Inputs:
+    """On the CPU."""
+    mask, positions = prefix_layout(batch, config.vision.tokens)
+    after = suffix_positions(mask, config)
+    arrays = (batch.images, batch.tokens, mask, positions, after, batch.state, batch.noise)
+    return pi0_torch.Inputs(*(torch.from_numpy(np.ascontiguousarray(x)) for x in arrays))
+
+
+def tensor(array: np.ndarray) -> torch.Tensor:
     """Shares the memory where it can; NumPy knows bfloat16 only by another package."""
     array = array if array.flags.writeable and array.flags.c_contiguous else np.array(array, order="C")
     if array.dtype.name == "bfloat16":

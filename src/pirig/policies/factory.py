@@ -4,14 +4,19 @@ import importlib.util
 import logging
 import pathlib
 import time
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pirig import envvars, imports
 from pirig.errors import ConfigError
 from pirig.models import weights
 from pirig.policies.backends import Backend, Shapes
 from pirig.policies.pi0 import Pi0Policy
+from pirig.policies.recipes import Recipe
 from pirig.policies.recipes import recipe as find_recipe
+
+if TYPE_CHECKING:
+    from pirig.quantization.apply import Installation
+    from pirig.quantization.configuration import Configuration
 
 _log = logging.getLogger(__name__)
 BackendName = Literal["auto", "jax", "torch"]
@@ -31,6 +36,9 @@ def create_policy(
     batch_on_cpu: bool = True,
     compile: bool = False,
     tokenizer: str | pathlib.Path | None = None,
+    pack: pathlib.Path | None = None,
+    configuration: "Configuration | None" = None,
+    kernel: str = "auto",
 ) -> Pi0Policy:
     """Loads a checkpoint, in either layout, into either backend.
 
@@ -43,8 +51,12 @@ def create_policy(
         batch_on_cpu: False takes one at a time where the device turns out to be the CPU.
         compile: torch only: through torch.compile.
         tokenizer: PaliGemma's SentencePiece model; default: below OPENPI_DATA_HOME.
+        pack: quantized layers in the place of the checkpoint's own; torch only, which is then what auto means.
+        configuration: what the pack must have been made with.
+        kernel: multiplies integers: auto, or one of quantization.kernels.NAMES.
 
-    Raises ConfigError for a checkpoint that is not the recipe's model, MissingExtra without the backend's packages.
+    Raises ConfigError for a checkpoint that is not the recipe's model and a pack that is not the checkpoint's,
+    MissingExtra without the backend's packages.
     """
     start = time.perf_counter()
     row, directory = find_recipe(recipe), pathlib.Path(checkpoint_dir)
@@ -56,7 +68,9 @@ def create_policy(
     checkpoint = read.open_checkpoint(directory, dtype)
     weights.check(checkpoint.arrays, row.model)
     content = assets.fingerprint(read.open_checkpoint(directory), envvars.cache_dir())  # before memory is full
-    name = _choose(backend, checkpoint.layout)
+    name = _choose("torch" if pack and backend == "auto" else backend, checkpoint.layout)
+    if pack and name != "torch":
+        raise ConfigError("quantized models run in PyTorch only; leave --backend out, or say --backend torch")
     stats = parse_norm_stats(assets.norm_stats(directory, row.asset_id))
     file = pathlib.Path(tokenizer) if tokenizer else assets.tokenizer_file(envvars.data_home())
     if not file.is_file():
@@ -66,6 +80,7 @@ def create_policy(
         )
     imports.require(name, extra=name)
     model: Backend
+    quantization = {}
     if name == "jax":
         from pirig.policies.backend_jax import JaxBackend
 
@@ -73,7 +88,11 @@ def create_policy(
     else:
         from pirig.policies.backend_torch import TorchBackend
 
-        model = TorchBackend(checkpoint.arrays, row.model, dtype=dtype, device=device, compile=compile)
+        quantized = _quantized(pack, configuration, kernel, row, content, dtype) if pack else None
+        model = torch_model = TorchBackend(
+            checkpoint.arrays, row.model, dtype=dtype, device=device, compile=compile, quantized=quantized
+        )
+        quantization = torch_model.quantization
     metadata = {
         "name": recipe,
         "recipe": recipe,
@@ -85,11 +104,30 @@ def create_policy(
         "trimming": trim,
         "strict": strict,
     }
+    if pack:
+        metadata["quantization"] = quantization
     _log.info("%s from %s loaded into %s on %s in %.1f s", recipe, directory, name, model.device,
               time.perf_counter() - start)  # fmt: skip
     max_batch = max_batch if batch_on_cpu or model.device != "cpu" else 1
     shapes = Shapes(row.model, max_batch=max_batch, trim=trim, strict=strict)
     return Pi0Policy(row, model, shapes, PromptTokenizer(file, row.model.max_tokens), stats, metadata)
+
+
+def _quantized(
+    file: pathlib.Path, configuration: "Configuration | None", kernel: str, row: Recipe, checkpoint: str, dtype: str
+) -> "Installation":
+    from pirig.policies.quantizable import groups
+    from pirig.quantization import apply, packs
+    from pirig.quantization.select import select
+
+    pack = packs.read(file)
+    packs.check(pack.header, file, recipe=row.name, checkpoint=checkpoint, dtype=dtype)
+    if configuration and pack.header.configuration != configuration.document():
+        found, expected = pack.header.configuration, configuration.document()
+        apart = {name: found.get(name) for name in expected if found.get(name) != expected[name]}
+        raise ConfigError(f"the pack {file} was made with {apart}; asked for was { ({n: expected[n] for n in apart}) }")
+    expected = select(groups(row.model), apply.configuration_of(pack))
+    return apply.Installation(pack, kernel, len(expected))
 
 
 def require_readers() -> None:

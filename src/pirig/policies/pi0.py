@@ -62,7 +62,7 @@ class Pi0Policy:
         if wrong:
             raise PolicyError(f"noise must be of shape {list(shape)}; found {list(wrong[0])}")
         start = time.perf_counter()
-        actions = sample(self._backend, self._shapes, _batch(prepared, noises))
+        actions = sample(self._backend, self._shapes, batch_of(prepared, noises))
         timing = {"infer_ms": 1e3 * (time.perf_counter() - start)}
         return [
             {**self._outputs({"state": given["state"], "actions": own}), "policy_timing": timing}
@@ -123,7 +123,8 @@ def _check(obs: Observation) -> Observation:
     return obs
 
 
-def _batch(prepared: Sequence[Mapping[str, Any]], noises: Sequence[np.ndarray]) -> Batch:
+def batch_of(prepared: Sequence[Mapping[str, Any]], noises: Sequence[np.ndarray]) -> Batch:
+    """Of what `inputs_for` makes, and noise float32[T, A] for each."""
     assert len(libero.CAMERA_SLOTS) == CAMERA_SLOTS
 
     def stack(key: str, dtype: type) -> np.ndarray:

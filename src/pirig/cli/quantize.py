@@ -1,0 +1,131 @@
+"""`pirig quantize`: makes the pack of a checkpoint, which --quantize loads in its place."""
+
+import dataclasses
+import logging
+import pathlib
+import time
+from collections.abc import Sequence
+from typing import Literal
+
+import tyro
+
+from pirig import envvars
+from pirig.cli import args, console, quantizing, signals
+from pirig.cli.fetching import bring
+from pirig.cli.model_args import ModelArgs
+from pirig.errors import ConfigError
+from pirig.policies.factory import require_readers
+from pirig.policies.recipes import recipe as find_recipe
+from pirig.quantization import variables
+from pirig.quantization.configuration import Configuration, Method, parse
+
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class QuantizeArgs:
+    """OPENPI_DUQUANT_* variables count where a flag is left out."""
+
+    recipe: tyro.conf.Positional[str] = "pi05_libero"
+    """the model"""
+    policy_dir: str = ""
+    """its checkpoint: a directory or an address; default: the published one"""
+    output: pathlib.Path | None = None
+    """the pack's file; default: a name made from its content, in --pack-dir, where --quantize finds it"""
+    pack_dir: str = ""
+    """default: OPENPI_DUQUANT_PACKDIR, else below PIRIG_CACHE"""
+    bits: str = ""
+    """w4a8, w8a8, w4a16, w3a8, …: bits of weights and of activations; 0 or 16 for activations: as they are"""
+    method: Method | None = None
+    """duquant: smoothing, zigzag permutation, Hadamard rotation, GPTQ; duquant-paper: with two greedy rotations;
+    rtn: nothing of it, and no calibration"""
+    calibration_samples: int | None = None
+    """observations to calibrate with, each with all its denoising times; default: 32"""
+    group: int | None = None
+    """columns that share a weight scale; default: all of an output channel"""
+    block: int | None = None
+    """most channels that are rotated together, a power of two; default: 128"""
+    smoothing: float | None = None
+    """exponent of the activations; 0: none; default: 0.5"""
+    scope: str | None = None
+    """only layers whose name begins with this"""
+    include: str | None = None
+    """only layers whose name has a match of this pattern"""
+    exclude: str | None = None
+    """but not those with a match of this one"""
+    seed: int | None = None
+    """of rotations and observations; default: 0"""
+    dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    """of the model that is quantized, and of the rest of the quantized one"""
+    device: str = ""
+    """cpu, cuda, cuda:1; default: the first accelerator, else the CPU"""
+    dry_run: bool = False
+    """name the layers and stop"""
+    fresh: bool = False
+    """make it again where it is there"""
+
+
+def run(argv: Sequence[str]) -> int:
+    """Prints the pack's path. Raises PirigError, and Interrupted on SIGINT or SIGTERM."""
+    console.log_to_stderr()
+    flags = args.parse(QuantizeArgs, argv, prog="pirig quantize", description=__doc__ or "")
+    signals.raise_interrupted()
+    asked = variables.read(envvars.starting_with(variables.PREFIX))
+    configuration = configured(flags, asked.configuration or Configuration())
+    if flags.dry_run or asked.list_only:
+        print(quantizing.listing(flags.recipe, configuration))
+        return 0
+    require_readers()
+    directory = _checkpoint(flags)
+    model = ModelArgs(dtype=flags.dtype, device=flags.device, pack_dir=flags.pack_dir or asked.folder)
+    name = quantizing.named(flags.recipe, directory, configuration, model)
+    file = flags.output or quantizing.wanted(model).folder / name
+    if file.exists() and not flags.fresh:
+        _log.info("%s is there; --fresh makes it again", file)
+    else:
+        _make(file, flags, directory, configuration, model, verbose=asked.verbose)
+    print(file)
+    return 0
+
+
+def configured(flags: QuantizeArgs, start: Configuration) -> Configuration:
+    """`start`, with what the flags say. Raises ConfigError for values that cannot be used."""
+    given = {
+        "method": flags.method,
+        "samples": flags.calibration_samples,
+        "group": flags.group,
+        "block": flags.block,
+        "smoothing": flags.smoothing,
+        "scope": flags.scope,
+        "include": flags.include,
+        "exclude": flags.exclude,
+        "seed": flags.seed,
+    }
+    if flags.bits:
+        given["weight_bits"], given["activation_bits"] = parse(flags.bits)
+    return dataclasses.replace(start, **{name: value for name, value in given.items() if value is not None})
+
+
+def _checkpoint(flags: QuantizeArgs) -> pathlib.Path:
+    place = flags.policy_dir or find_recipe(flags.recipe).checkpoint
+    if not place:
+        raise ConfigError(f"nobody has published a checkpoint of {flags.recipe}; name one with --policy-dir")
+    return bring(place)
+
+
+def _make(
+    file: pathlib.Path,
+    flags: QuantizeArgs,
+    directory: pathlib.Path,
+    configuration: Configuration,
+    model: ModelArgs,
+    *,
+    verbose: bool,
+) -> None:
+    start = time.monotonic()
+    layers = quantizing.make(file, flags.recipe, directory, configuration, model)
+    for name, layer in layers.items() if verbose else ():
+        _log.info("%s: w%d %s, relative output error %.3g", name, layer["bits"], layer["shape"], layer["error"])
+    mean = sum(layer["error"] for layer in layers.values()) / len(layers)
+    size, seconds = file.stat().st_size / 2**20, time.monotonic() - start
+    _log.info("%d layers, mean relative output error %.3g, %.1f MiB, %.0f s", len(layers), mean, size, seconds)

@@ -1,0 +1,68 @@
+"""Makes the pack of a checkpoint: loads it as a float model, lets it work on observations, and rounds its layers."""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from pirig import envvars, seeding
+from pirig.checkpoints import assets, read
+from pirig.models import pi0_torch, weights
+from pirig.models.sampling import trim
+from pirig.policies.backend_torch import inputs_of, tensor
+from pirig.policies.pi0 import batch_of, inputs_for, noise_key
+from pirig.policies.quantizable import groups
+from pirig.policies.recipes import recipe as find_recipe
+from pirig.quantization import packs
+from pirig.quantization.configuration import Configuration
+from pirig.quantization.packs import Header
+from pirig.quantization.quantize import MEMORY_BYTES, Tell, quantize
+from pirig.transforms.normalize import parse_norm_stats
+from pirig.transforms.prompt import PromptTokenizer
+from pirig.types import Observation
+
+
+@torch.inference_mode()
+def make_pack(
+    file: pathlib.Path,
+    recipe: str,
+    directory: pathlib.Path,
+    configuration: Configuration,
+    observations: Sequence[Observation],
+    calibration: Mapping[str, Any],
+    *,
+    dtype: str = "bfloat16",
+    device: str = "",
+    tell: Tell = lambda *_: None,
+    memory_bytes: int = MEMORY_BYTES,
+) -> Header:
+    """Writes `file`; the same inputs give the same bytes on the same kind of machine.
+
+    Args:
+        observations: as many as the configuration says; each is looked at with all its denoising times.
+        calibration: what the pack shall say of them.
+        memory_bytes: for the inputs' moments; where it is less than they need, the model runs more often.
+
+    Raises ConfigError for a checkpoint that is not the recipe's, and for a configuration that does not fit it.
+    """
+    row, place = find_recipe(recipe), torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    checkpoint = read.open_checkpoint(directory, dtype)
+    content = assets.fingerprint(read.open_checkpoint(directory), envvars.cache_dir())
+    arrays = ((name, tensor(array)) for name, array in weights.as_torch(checkpoint.arrays, row.model))
+    model = pi0_torch.model(arrays, row.model, getattr(torch, dtype), place, joined=False)
+    tokenizer = PromptTokenizer(assets.tokenizer_file(envvars.data_home()), row.model.max_tokens)
+    prepare = inputs_for(row, tokenizer, parse_norm_stats(assets.norm_stats(directory, row.asset_id)))
+    shape = (row.model.action_horizon, row.model.action_size)
+
+    def run() -> None:
+        for i, obs in enumerate(observations):
+            tell("calibrating", i, len(observations))
+            batch = trim(batch_of([prepare(obs)], [seeding.noise(noise_key(obs), shape)]))
+            inputs = pi0_torch.Inputs(*(x.to(place) for x in inputs_of(batch, row.model)))
+            pi0_torch.sample(inputs, model, None, row.model)  # without tables: the last layer is seen too
+
+    made = quantize(model, groups(row.model), configuration, run, tell, memory_bytes)
+    said = calibration if configuration.calibrates else {}
+    header = Header(recipe, content, dtype, configuration.document(), said, made.layers, made.groups)
+    return packs.write(file, header, made.tensors)

@@ -1,0 +1,152 @@
+"""Puts a pack into a model: quantized layers in the place of linear ones. And says, from what is there, what it did."""
+
+import collections
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pirig.errors import ConfigError
+from pirig.quantization import packing
+from pirig.quantization.configuration import FLOAT, Configuration
+from pirig.quantization.kernels import Kernel, choose
+from pirig.quantization.linear import Packed, QuantizedLinear
+from pirig.quantization.packs import Pack
+from pirig.quantization.transform import Transform, block_size, signs
+
+
+def configuration_of(pack: Pack) -> Configuration:
+    """The one that the pack was made with. Raises ConfigError where it makes no sense."""
+    document = dict(pack.header.configuration)
+    try:
+        document["bits_of"] = tuple((name, bits) for name, bits in document["bits_of"])
+        document["layers"] = tuple(document["layers"])
+        return Configuration(**document)
+    except (TypeError, ValueError, KeyError) as e:
+        raise ConfigError(f"the pack {pack.file} has a damaged configuration: {e}; make it again") from e
+
+
+class Installation:
+    """A pack, and the kernel that computes with it; what `policies.backend_torch` calls Quantized."""
+
+    def __init__(self, pack: Pack, kernel: str, expected: int):
+        """`kernel`: its name, or auto. `expected`: number of layers that the configuration selects in the model."""
+        self.weights = frozenset(f"{name}.weight" for name in pack.header.layers)
+        self._pack, self._name, self._expected = pack, kernel, expected
+
+    def install(self, model: nn.Module, device: torch.device) -> None:
+        """Raises ConfigError where the kernel cannot run on the device, or the pack does not fit the model."""
+        self._kernel = choose(device, self._name)
+        install(model, self._pack, self._kernel, device)
+
+    def report(self, model: nn.Module) -> dict[str, Any]:
+        return report(model, self._pack, self._kernel, self._expected)
+
+
+def install(model: nn.Module, pack: Pack, kernel: Kernel, device: torch.device) -> None:
+    """Replaces every layer of the pack; their own weights need not have been loaded.
+
+    Raises ConfigError where the model has no such layer, or one of another shape.
+    """
+    configuration = configuration_of(pack)
+    for name, group in pack.header.groups.items():
+        left = _transform(name, group, pack, configuration, device)
+        for layer in group["layers"]:
+            _replace(model, layer, left, pack, configuration, kernel, device)
+
+
+def report(model: nn.Module, pack: Pack, kernel: Kernel, expected: int) -> dict[str, Any]:
+    """What is quantized, counted in the model as it is; plain values, for metadata and manifests.
+
+    Raises ConfigError where that is not what was to be.
+    """
+    layers = {name: own for name, own in model.named_modules() if isinstance(own, QuantizedLinear)}
+    replaced = {name: own for name, own in layers.items() if name in pack.header.layers}
+    if not len(replaced) == len(pack.header.layers) == expected:
+        raise ConfigError(
+            f"{expected} layers were to be quantized; the pack {pack.file} has {len(pack.header.layers)}, and "
+            f"{len(replaced)} of them are in the model; make the pack again with: pirig quantize"
+        )
+    configuration = configuration_of(pack)
+    bits = collections.Counter(str(layer["bits"]) for layer in pack.header.layers.values())
+    errors = {name: layer["error"] for name, layer in pack.header.layers.items()}
+    floating = configuration.activation_bits == FLOAT
+    return {
+        "name": configuration.name,
+        "method": configuration.method,
+        "layers": {"expected": expected, "matched": len(pack.header.layers), "replaced": len(replaced)},
+        "weight_bits": dict(sorted(bits.items())),
+        "activation_bits": configuration.activation_bits,
+        "bytes": {"before": _before(pack), "after": held(replaced.values())},
+        "kernel": "dequantize" if floating else kernel.name,
+        "configuration": dict(pack.header.configuration),
+        "pack": pack.header.digest,
+        "calibration": dict(pack.header.calibration),
+        "error": {"mean": float(f"{sum(errors.values()) / len(errors):.4g}"), "by_layer": errors},
+    }
+
+
+def held(layers: Sequence[QuantizedLinear] | Any) -> int:
+    """Bytes of all buffers, each storage once."""
+    storages: dict[int, int] = {}
+    for layer in layers:
+        for tensor in layer.buffers():
+            storage = tensor.untyped_storage()
+            storages[storage.data_ptr()] = storage.nbytes()
+    return sum(storages.values())
+
+
+def _before(pack: Pack) -> int:
+    size = torch.empty(0, dtype=getattr(torch, pack.header.dtype)).element_size()
+    return sum(size * layer["shape"][0] * layer["shape"][1] for layer in pack.header.layers.values())
+
+
+def _transform(name: str, group: Any, pack: Pack, configuration: Configuration, device: torch.device) -> Transform:
+    """What the group's layers have left to do."""
+    stored = {
+        part: pack.tensors[f"{name}.{part}"].to(device)
+        for part in ("smoothing", "first", "order", "second")
+        if f"{name}.{part}" in pack.tensors
+    }
+    columns = pack.header.layers[group["layers"][0]]["shape"][1]
+    block = block_size(columns // group["repeats"], configuration.block)
+    if configuration.method == "duquant" and block > 1:
+        stored["signs"] = signs(configuration.seed, block).to(device)
+    taken = {part: group[f"{part}_taken_over"] for part in ("scales", "order", "rotation")}
+    return Transform(**stored).without(**taken).repeated(group["repeats"])
+
+
+def _replace(
+    model: nn.Module,
+    name: str,
+    transform: Transform,
+    pack: Pack,
+    configuration: Configuration,
+    kernel: Kernel,
+    device: torch.device,
+) -> None:
+    said, (owner, _, last) = pack.header.layers[name], name.rpartition(".")
+    try:
+        old = model.get_submodule(name)
+    except AttributeError as e:
+        raise ConfigError(f"the pack {pack.file} has a layer {name}, and the model has none: {e}") from e
+    if not isinstance(old, nn.Linear) or [old.out_features, old.in_features] != said["shape"]:
+        raise ConfigError(f"the pack {pack.file} has {name} as {said['shape']}; the model has {old}")
+
+    def tensor(part: str) -> Tensor | None:
+        found = pack.tensors.get(f"{name}.{part}")
+        return None if found is None else found.to(device)
+
+    codes, scale = tensor("codes"), tensor("scale")
+    if codes is None or scale is None:
+        raise ConfigError(f"the pack {pack.file} lacks codes or scales of {name}; make it again with: pirig quantize")
+    share, (rows, columns) = tensor("share"), said["shape"]
+    count = 1 if share is None else share.shape[1]
+    expected = [count, rows, packing.packed_columns(columns, said["bits"]) // count]
+    if list(codes.shape) != expected:
+        raise ConfigError(f"the pack {pack.file} has codes of {name} as {list(codes.shape)}; expected {expected}")
+    bias = None if old.bias is None else old.bias.data.float()
+    packed = Packed(codes, scale, share, said["bits"], columns, bias)
+    new = QuantizedLinear(packed, transform, configuration.activation_bits, kernel)
+    setattr(model.get_submodule(owner), last, new)

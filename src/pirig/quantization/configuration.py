@@ -1,0 +1,112 @@
+"""What is to be quantized and how, as a value. With checkpoint and observations it decides every byte of a pack.
+
+    rtn            each weight rounded to the nearest code, as it stands
+    duquant        smoothing, zigzag permutation, one Hadamard block rotation; GPTQ
+    duquant-paper  smoothing, greedy rotation, zigzag permutation, greedy rotation (Lin et al., arXiv 2406.01721)
+
+All of them search for the scale that clips best.
+"""
+
+import dataclasses
+import hashlib
+import json
+import re
+from typing import Any, Literal
+
+from pirig.errors import ConfigError
+
+Method = Literal["duquant", "duquant-paper", "rtn"]
+METHODS: tuple[Method, ...] = ("duquant", "duquant-paper", "rtn")
+WEIGHT_BITS = range(2, 9)
+ACTIVATION_BITS = (4, 8)
+PACK_VERSION = 1
+FLOAT = 16  # bits of what stays as it is
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Configuration:
+    method: Method = "duquant"
+    weight_bits: int = 4  # of WEIGHT_BITS
+    activation_bits: int = 8  # of ACTIVATION_BITS, or FLOAT
+    bits_of: tuple[tuple[str, int], ...] = ()  # weight bits of layers whose name is, or ends with, this; or FLOAT
+    scope: str = ""  # only layers whose name begins with this
+    include: str = ""  # only layers whose name has a match of this pattern
+    exclude: str = ""  # but not those with a match of this one
+    layers: tuple[str, ...] = ()  # exactly these
+    block: int = 128  # most channels that are rotated together, a power of two
+    permute: bool = True  # zigzag
+    smoothing: float = 0.5  # exponent α of the activations; 0: none
+    percentile: float = 100.0  # of a channel's activations that counts as its maximum
+    group: int = 0  # columns that share a weight scale; 0: all of an output channel
+    samples: int = 32  # observations to calibrate with
+    seed: int = 0  # of rotations and observations
+
+    def __post_init__(self) -> None:
+        _one_of("the quantization method", self.method, METHODS)
+        _one_of("weight bits", self.weight_bits, (*WEIGHT_BITS, FLOAT))
+        _one_of("activation bits", self.activation_bits, (*ACTIVATION_BITS, FLOAT))
+        for name, bits in self.bits_of:
+            _one_of(f"weight bits of {name}", bits, (*WEIGHT_BITS, FLOAT))
+        for name, pattern in (("include", self.include), ("exclude", self.exclude)):
+            try:
+                re.compile(pattern)
+            except re.error as e:
+                raise ConfigError(f"{name}={pattern!r} is no regular expression: {e}") from e
+        _within("block", self.block, 1, 1 << 14)
+        if self.block & (self.block - 1):
+            raise ConfigError(f"a rotation block has {self.block} channels; expected a power of two, such as 128")
+        _within("smoothing", self.smoothing, 0.0, 1.0)
+        _within("percentile", self.percentile, 50.0, 100.0)
+        _within("group", self.group, 0, 1 << 14)
+        _within("calibration samples", self.samples, 1, 1 << 20)
+
+    @property
+    def calibrates(self) -> bool:
+        """Whether the pack depends on observations."""
+        return self.method != "rtn"
+
+    @property
+    def name(self) -> str:
+        """e.g. w4a8"""
+        return f"w{self.weight_bits}a{self.activation_bits}"
+
+    def document(self) -> dict[str, Any]:
+        """Plain values; what plays no part with this method is left out, so that it makes no difference."""
+        values = dataclasses.asdict(self)
+        unused = () if self.calibrates else ("block", "permute", "smoothing", "percentile", "samples", "seed")
+        return json.loads(json.dumps({name: value for name, value in values.items() if name not in unused}))
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(json.dumps(self.document(), sort_keys=True).encode()).hexdigest()
+
+
+def pack_name(recipe: str, checkpoint: str, dtype: str, configuration: Configuration, source: str) -> str:
+    """Names a pack's file by what decides its content. `checkpoint`: its fingerprint. `source`: of the observations."""
+    told = [PACK_VERSION, recipe, checkpoint, dtype, configuration.document(), configuration.calibrates and source]
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    return f"{recipe}-{configuration.name}-{configuration.method}-{digest[:16]}.safetensors"
+
+
+def parse(name: str) -> tuple[int, int]:
+    """Weight and activation bits of a name such as `w4a8`; a0 and a16: activations stay as they are.
+
+    Raises ConfigError for another name.
+    """
+    match = re.fullmatch(r"w(\d+)a(\d+)", name.lower())
+    if not match:
+        raise ConfigError(f"quantization {name!r} is not known; expected w4a8, w8a8, w4a16, …, or the file of a pack")
+    weight_bits, activation_bits = int(match[1]), int(match[2]) or FLOAT
+    _one_of(f"weight bits of {name}", weight_bits, WEIGHT_BITS)
+    _one_of(f"activation bits of {name}", activation_bits, (*ACTIVATION_BITS, FLOAT))
+    return weight_bits, activation_bits
+
+
+def _one_of(what: str, found: object, allowed: tuple | range) -> None:
+    if found not in allowed:
+        raise ConfigError(f"{what}: {found!r}; expected one of {', '.join(map(str, allowed))}")
+
+
+def _within(what: str, found: float, low: float, high: float) -> None:
+    if not low <= found <= high:
+        raise ConfigError(f"{what} is {found:g}; expected {low:g} to {high:g}")

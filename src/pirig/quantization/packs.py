@@ -1,0 +1,118 @@
+"""Packs: a quantized model's integers in one safetensors file, with what they were made from.
+
+The file's metadata has one entry, a JSON document (`Header`). Law: a pack is loaded only where checkpoint, dtype and
+configuration are those it was made with, and its bytes are those that were written; else the error says what is not.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from pirig.errors import ConfigError
+from pirig.quantization.configuration import PACK_VERSION
+
+_KEY = "pirig"
+_FETCH = "make it again with: pirig quantize"
+
+
+@dataclasses.dataclass(frozen=True)
+class Header:
+    """Where a pack comes from and what is in it."""
+
+    recipe: str
+    checkpoint: str  # fingerprint
+    dtype: str  # of the model that was quantized
+    configuration: Mapping[str, Any]  # Configuration.document()
+    calibration: Mapping[str, Any]  # hash of the observations and where they are from; empty where there were none
+    layers: Mapping[str, Mapping[str, Any]]
+    groups: Mapping[str, Mapping[str, Any]]
+    digest: str = ""  # of the tensors
+    version: int = PACK_VERSION
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Pack:
+    header: Header
+    tensors: dict[str, Tensor]
+    file: pathlib.Path
+
+
+def write(file: pathlib.Path, header: Header, tensors: Mapping[str, Tensor]) -> Header:
+    """Complete under its name when this returns, or not there. Returns the header with its digest.
+
+    Raises ConfigError where the file cannot be written.
+    """
+    ready = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(tensors.items())}
+    header = dataclasses.replace(header, digest=_digest(ready))
+    partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        safetensors.torch.save_file(ready, partial, {_KEY: json.dumps(dataclasses.asdict(header), sort_keys=True)})
+        partial.replace(file)
+    except (OSError, safetensors.SafetensorError) as e:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        raise ConfigError(f"the pack {file} cannot be written: {e}; name another folder") from e
+    return header
+
+
+def read_header(file: pathlib.Path) -> Header:
+    """Without the tensors. Raises ConfigError for a file that is no pack, or of another version."""
+    try:
+        with safetensors.safe_open(file, "pt") as opened:
+            text = (opened.metadata() or {}).get(_KEY)
+    except (OSError, safetensors.SafetensorError) as e:
+        raise ConfigError(f"the pack {file} cannot be read: {e}; {_FETCH}") from e
+    if text is None:
+        raise ConfigError(f"{file} is a safetensors file and no pack of pirig's; {_FETCH}")
+    try:
+        document = json.loads(text)
+        if document["version"] != PACK_VERSION:
+            raise ConfigError(f"the pack {file} has version {document['version']}; expected {PACK_VERSION}; {_FETCH}")
+        return Header(**document)
+    except (ValueError, KeyError, TypeError) as e:
+        raise ConfigError(f"the pack {file} has a damaged header ({e}); {_FETCH}") from e
+
+
+def read(file: pathlib.Path) -> Pack:
+    """Raises ConfigError as `read_header` does, and where a byte is not what was written."""
+    header = read_header(file)
+    try:
+        tensors = safetensors.torch.load_file(file)
+    except (OSError, safetensors.SafetensorError) as e:
+        raise ConfigError(f"the pack {file} cannot be read: {e}; {_FETCH}") from e
+    if (found := _digest(tensors)) != header.digest:
+        raise ConfigError(
+            f"the pack {file} is damaged: its tensors have the digest {found[:12]}, expected {header.digest[:12]}; "
+            f"remove it, and {_FETCH}"
+        )
+    return Pack(header, tensors, file)
+
+
+def check(header: Header, file: pathlib.Path, *, recipe: str, checkpoint: str, dtype: str) -> None:
+    """Raises ConfigError where the pack is another model's."""
+    for what, found, expected in (
+        ("recipe", header.recipe, recipe),
+        ("checkpoint", header.checkpoint, checkpoint),
+        ("dtype", header.dtype, dtype),
+    ):
+        if found != expected:
+            raise ConfigError(f"the pack {file} was made for {what} {found}; this is {expected}; {_FETCH}")
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    total = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        total.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        total.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+    return total.hexdigest()

@@ -1,0 +1,197 @@
+"""What is done to a layer's input, and undone in its weights, so that both can be rounded: y = T(x) · T⁻ᵀ(W)ᵀ.
+
+    duquant        T(x) = (x / Λ)[order] · H                    H: one signed Hadamard matrix for all blocks
+    duquant-paper  T(x) = ((x / Λ) · R₁)[order] · R₂            R₁, R₂: a rotation for each block, found greedily
+
+Smoothing Λ (Xiao et al., arXiv 2211.10438) moves outliers from activations into weights, the zigzag permutation deals
+channels, sorted by their maximum, to the blocks, there and back, and the rotation spreads what is left inside a block
+(Lin et al., arXiv 2406.01721, section 3). Axes: M rows, K channels, B of them in a block.
+
+Law: T on inputs and on weights leaves every product as it was, to rounding.
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pirig import seeding
+from pirig.quantization.configuration import Configuration
+
+_TINY = 1e-5  # a channel that is never used has no maximum to divide by
+_GREEDY_STEPS = 256
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Transform:
+    """None stands for what is not done."""
+
+    smoothing: Tensor | None = None  # Λ, float32[K]
+    first: Tensor | None = None  # R₁, float32[K/B, B, B]
+    order: Tensor | None = None  # int64[K]: channel i comes from order[i]
+    signs: Tensor | None = None  # of the Hadamard matrix, float32[B]
+    second: Tensor | None = None  # R₂, float32[K/B, B, B]
+
+    def inputs(self, x: Tensor) -> Tensor:
+        """T of x: [M, K], in its dtype."""
+        return self._turn(x if self.smoothing is None else x / self.smoothing.to(x))
+
+    def weights(self, w: Tensor) -> Tensor:
+        """T⁻ᵀ of w: [N, K], in its dtype; rotations are orthogonal, so only Λ is the other way round."""
+        return self._turn(w if self.smoothing is None else w * self.smoothing.to(w))
+
+    def _turn(self, x: Tensor) -> Tensor:
+        x = x if self.first is None else blockwise(x, self.first)
+        x = x if self.order is None else x[:, self.order]
+        if self.signs is not None:
+            return hadamard(x * self.signs.to(x).repeat(x.shape[1] // len(self.signs)), len(self.signs))
+        return x if self.second is None else blockwise(x, self.second)
+
+    def tensors(self) -> dict[str, Tensor]:
+        found = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {name: value for name, value in found.items() if value is not None}
+
+    def without(self, *, scales: bool, order: bool, rotation: bool) -> "Transform":
+        """What is left to do where others did the named parts."""
+        return dataclasses.replace(
+            self,
+            smoothing=None if scales else self.smoothing,
+            order=None if order else self.order,
+            signs=None if rotation else self.signs,
+        )
+
+    def repeated(self, times: int) -> "Transform":
+        """The same for inputs that are `times` such parts side by side."""
+
+        def again(x: Tensor | None) -> Tensor | None:
+            return None if x is None else x.repeat(times, *[1] * (x.dim() - 1))
+
+        order = self.order
+        if order is not None:
+            order = (torch.arange(times).to(order)[:, None] * len(order) + order).reshape(-1)
+        return Transform(again(self.smoothing), again(self.first), order, self.signs, again(self.second))
+
+
+def block_size(channels: int, most: int) -> int:
+    """The largest power of two that divides `channels`, up to `most`."""
+    return min(channels & -channels, most)
+
+
+def hadamard(x: Tensor, block: int) -> Tensor:
+    """Each `block` channels of x: [M, K] times the symmetric Hadamard matrix / √block (Sylvester's order).
+
+    By butterflies: sums of two, so that a row's bits do not depend on how many rows there are.
+    """
+    shape, size = x.shape, 1
+    while size < block:
+        pairs = x.reshape(-1, 2, size)
+        x = torch.stack((pairs[:, 0] + pairs[:, 1], pairs[:, 0] - pairs[:, 1]), dim=1)
+        size *= 2
+    return x.reshape(shape) * (1 / math.sqrt(block))
+
+
+def blockwise(x: Tensor, rotations: Tensor) -> Tensor:
+    """Each block of x: [M, K] times its own matrix of [K/B, B, B]."""
+    blocks, size, _ = rotations.shape
+    return torch.bmm(x.reshape(-1, blocks, size).transpose(0, 1), rotations.to(x)).transpose(0, 1).reshape(x.shape)
+
+
+def signs(seed: int, block: int) -> Tensor:
+    """±1, float32[B], decided by `seed` alone."""
+    return torch.from_numpy(np.where(seeding.noise(f"quantization/rotation/{seed}", (block,)) < 0, -1, 1)).float()
+
+
+def smoothing(inputs: Tensor, weights: Tensor, alpha: float) -> Tensor | None:
+    """Λ = inputs^α / weights^(1 − α), from the channels' maxima, float32[K] each; None for α = 0."""
+    if not alpha:
+        return None
+    return (inputs.clamp(min=_TINY) ** alpha / weights.clamp(min=_TINY) ** (1 - alpha)).clamp(min=_TINY)
+
+
+def zigzag(maxima: Tensor, block: int) -> Tensor:
+    """int64[K]: channels, the largest of `maxima`: [K] first, dealt to the K/B blocks there and back."""
+    ranked = torch.argsort(maxima, descending=True, stable=True).reshape(block, -1)  # one for each block in a row
+    ranked[1::2] = ranked[1::2].flip(1)
+    return ranked.T.reshape(-1).contiguous()
+
+
+def choose(inputs: Tensor, weights: Tensor, rows: Tensor, configuration: Configuration, *, seed: str = "") -> Transform:
+    """For layers with these channels' maxima of inputs and weights, float32[K], and sampled input rows, [M, K].
+
+    `seed`: sets the greedy search of one group apart from that of another.
+    """
+    if configuration.method == "rtn":
+        return Transform()
+    block = block_size(len(inputs), configuration.block)
+    scales = smoothing(inputs, weights, configuration.smoothing)
+    smooth = inputs if scales is None else inputs / scales
+    if configuration.method == "duquant":
+        order = zigzag(smooth, block) if configuration.permute else None
+        return Transform(smoothing=scales, order=order, signs=signs(configuration.seed, block) if block > 1 else None)
+    rows = rows if scales is None else rows / scales
+    seed = f"quantization/greedy/{configuration.seed}/{seed}"
+    first = greedy(rows, block, seed=f"{seed}/1")
+    rows = blockwise(rows, first)
+    order = zigzag(rows.abs().amax(0), block) if configuration.permute else None
+    rows = rows if order is None else rows[:, order]
+    return Transform(smoothing=scales, first=first, order=order, second=greedy(rows, block, seed=f"{seed}/2"))
+
+
+def greedy(rows: Tensor, block: int, *, seed: str) -> Tensor:
+    """float32[K/B, B, B]: for each block of rows: [M, K], rotations that spread its largest channel, one after another;
+    of all their products the one that leaves the smallest maximum (arXiv 2406.01721, equations 4 to 6).
+    """
+    found = [
+        _greedy(part, np.random.default_rng(seeding_words(f"{seed}/{i}")))
+        for i, part in enumerate(rows.double().reshape(len(rows), -1, block).unbind(1))
+    ]
+    return torch.stack(found).float()
+
+
+def seeding_words(key: str) -> list[int]:
+    """Seed of a generator, from a name."""
+    return [int(x) for x in seeding.noise(key, (4,)).view(np.uint32)]
+
+
+def _greedy(rows: Tensor, draw: np.random.Generator) -> Tensor:
+    size = rows.shape[1]
+    total = best = torch.eye(size, dtype=torch.float64)
+    if size == 1:
+        return best
+    spread, lowest, worse = _spreading(size), rows.abs().amax(), 0
+    for _ in range(_GREEDY_STEPS):
+        largest = int(rows.abs().amax(0).argmax())
+        turn = spread @ _mixing(size, draw)
+        turn = _swapped(turn, largest)
+        rows, total = rows @ turn, total @ turn
+        highest = rows.abs().amax()
+        worse = worse + 1 if highest >= lowest else 0
+        if highest < lowest:
+            best, lowest = total, highest
+        if worse == 32:  # what keeps growing does not come back
+            break
+    return best
+
+
+def _spreading(size: int) -> Tensor:
+    """Orthogonal [B, B] whose first row is constant (a Householder reflection)."""
+    v = torch.full((size,), size**-0.5, dtype=torch.float64)
+    v[0] -= 1
+    return torch.eye(size, dtype=torch.float64) - 2 * torch.outer(v, v) / v.dot(v)
+
+
+def _mixing(size: int, draw: np.random.Generator) -> Tensor:
+    """Orthogonal [B, B] that leaves the first channel as it is."""
+    q, r = np.linalg.qr(draw.standard_normal((size - 1, size - 1)))
+    mixed = torch.eye(size, dtype=torch.float64)
+    mixed[1:, 1:] = torch.from_numpy(q * np.sign(np.diag(r)))
+    return mixed
+
+
+def _swapped(turn: Tensor, channel: int) -> Tensor:
+    """`turn` with `channel` in the place of the first, on both sides."""
+    order = torch.arange(len(turn))
+    order[[0, channel]] = order[[channel, 0]]
+    return turn[order][:, order]

@@ -1,0 +1,147 @@
+"""The `OPENPI_DUQUANT_*` variables of openpi's quantizing forks: each is used, or refused with its replacement.
+
+A row of TABLE is a variable. Quantization starts where one that starts it is given; those that only say how to watch it
+never do.
+"""
+
+import dataclasses
+import difflib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pirig.errors import ConfigError
+from pirig.quantization.configuration import FLOAT, Configuration
+
+PREFIX = "OPENPI_DUQUANT_"
+_YES, _NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What the variables ask for."""
+
+    configuration: Configuration | None  # None: no quantization
+    folder: str = ""  # of packs
+    list_only: bool = False  # name the layers and stop
+    verbose: bool = False  # say something of every layer
+
+
+@dataclasses.dataclass(frozen=True)
+class _Variable:
+    meaning: str
+    field: str = ""  # of Configuration
+    read: Callable[[str], Any] = str
+    starts: bool = False
+    refused: str = ""  # why, and what to do instead
+    harmless: tuple[str, ...] = ()  # values of a refused one that say what is done anyway
+
+
+def _number(text: str) -> int:
+    return int(text)
+
+
+def _bits(text: str) -> int:
+    return int(text) or FLOAT
+
+
+def _switch(text: str) -> bool:
+    if text.lower() not in _YES + _NO:
+        raise ValueError("expected 0 or 1")
+    return text.lower() in _YES
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _bits_by_name(text: str) -> tuple[tuple[str, int], ...]:
+    pairs = [part.rpartition(":") for part in _names(text)]
+    if any(not name for name, _, _ in pairs):
+        raise ValueError("expected name:bits,name:bits")
+    return tuple((name.strip(), int(bits)) for name, _, bits in pairs)
+
+
+TABLE = {
+    "WBITS_DEFAULT": _Variable("weight bits, 2 to 8; 16 leaves weights as they are", "weight_bits", _bits, True),
+    "WBITS": _Variable("weight bits of single layers, name:bits,…", "bits_of", _bits_by_name, True),
+    "ABITS": _Variable(
+        "activation bits, 4 or 8; 0 or 16: activations stay as they are", "activation_bits", _bits, True
+    ),
+    "SCOPE": _Variable("only layers whose name begins with this", "scope", str, True),
+    "INCLUDE": _Variable("only layers whose name has a match of this pattern", "include", str, True),
+    "EXCLUDE": _Variable("but not those with a match of this one", "exclude", str, True),
+    "LAYERS": _Variable("exactly these layers, separated by commas", "layers", _names, True),
+    "BLOCK": _Variable("channels that are rotated together, a power of two", "block", _number),
+    "PERMUTE": _Variable("1: zigzag permutation", "permute", _switch),
+    "LS": _Variable("smoothing: exponent of the activations; 0: none", "smoothing", float),
+    "ACT_PCT": _Variable("percentile of a channel's activations that counts as its maximum", "percentile", float),
+    "CALIB_STEPS": _Variable("observations to calibrate with, all of them used", "samples", _number),
+    "PACKDIR": _Variable("folder of packs"),
+    "PACKROOT": _Variable("folder of packs, where PACKDIR names none"),
+    "DRYRUN": _Variable("1: name the layers and stop", read=_switch),
+    "DEBUG": _Variable("1: say something of every layer", read=_switch),
+    "ROW_ROT": _Variable(
+        "output rotation",
+        refused="a scale belongs to one output channel, so rotating outputs and turning them back costs time and "
+        "gains nothing; set it to 0",
+        harmless=("0",),
+    ),
+    "BLOCK_OUT": _Variable(
+        "outputs that are rotated together",
+        refused="outputs are not rotated (see ROW_ROT); unset it",
+    ),
+    "INCLUDE_ACTION_HEAD": _Variable(
+        "quantize action_in and action_out too",
+        refused="these are 0.03 % of the weights and decide every action; they stay as they are; set it to 0",
+        harmless=_NO,
+    ),
+    "PRECACHE_WEIGHTS": _Variable(
+        "quantize weights when the model is loaded",
+        refused="weights are always packed before the first inference; set it to 1",
+        harmless=_YES,
+    ),
+    "PROFILE": _Variable(
+        "time layers",
+        refused="layers are timed apart from evaluations: python benchmarks/quantization.py",
+        harmless=_NO,
+    ),
+    "PROFILE_SYNC": _Variable(
+        "wait for the device when timing", refused="benchmarks/quantization.py always waits; unset it", harmless=_NO
+    ),
+}
+
+
+def read(variables: Mapping[str, str]) -> Request:
+    """`variables`: by full name, empty ones left out.
+
+    Raises ConfigError for an unknown name, naming the closest one, for a value that cannot be used, and for what is
+    refused.
+    """
+    values = {name.removeprefix(PREFIX): text.strip() for name, text in variables.items()}
+    fields: dict[str, Any] = {}
+    switches = {}
+    for name, text in values.items():
+        row = _known(name)
+        if row.refused and text.lower() not in row.harmless:
+            raise ConfigError(f"{PREFIX}{name}={text} ({row.meaning}): {row.refused}")
+        try:
+            value = row.read(text)
+        except ValueError as e:
+            raise ConfigError(f"{PREFIX}{name}={text!r} cannot be read ({row.meaning}): {e}") from e
+        if row.field:
+            fields[row.field] = value
+        switches[name] = value
+    starts = any(TABLE[name].starts for name in values)
+    try:
+        configuration = Configuration(**fields) if starts else None
+    except ConfigError as e:
+        raise ConfigError(f"{', '.join(PREFIX + name for name in values if TABLE[name].field)}: {e}") from e
+    folder = values.get("PACKDIR") or values.get("PACKROOT") or ""
+    return Request(configuration, folder, switches.get("DRYRUN", False), switches.get("DEBUG", False))
+
+
+def _known(name: str) -> _Variable:
+    if name not in TABLE:
+        close = difflib.get_close_matches(name, TABLE, n=1, cutoff=0.0)
+        raise ConfigError(f"{PREFIX}{name} is not a variable of pirig; did you mean {PREFIX}{close[0]}?")
+    return TABLE[name]

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -68,6 +69,20 @@ def test_forty_episodes_on_three_nodes_of_which_one_is_lost_are_those_of_one_pro
     assert len(results(tmp_path, "ray")) == 40 and results(tmp_path, "ray") == results(tmp_path, "one")
     lines = (tmp_path / "results/libero/runs/ray/episodes.jsonl").read_bytes().splitlines()
     assert not [line for line in lines if json.loads(line)["status"] == "error"], "a lost node is nobody's error"
+
+
+def test_a_run_that_is_stopped_on_a_cluster_goes_on_here(cluster, tmp_path):
+    episodes = ["--suite", "libero_object", "--policy", "scripted", "--task-ids", "0", "2", "--video", "none",
+                "--num-trials-per-task", "2"]  # fmt: skip
+    running = start(tmp_path, *episodes, "--run", "ray", "--executor", "ray", "--ray-address", cluster.address)
+    wait_for_results(tmp_path, "ray", 1, running)
+    running.send_signal(signal.SIGTERM)
+    log = running.communicate(timeout=120)[1]
+    assert running.returncode == 143 and "SIGTERM: stopped" in log and "Traceback" not in log, log
+    log = finished(start(tmp_path, *episodes, "--run", "ray", "--workers", "1"))
+    assert "of 4 episodes are there already" in log, log
+    finished(start(tmp_path, *episodes, "--run", "one", "--workers", "1"))
+    assert len(results(tmp_path, "ray")) == 4 and results(tmp_path, "ray") == results(tmp_path, "one")
 
 
 def test_a_model_on_a_cluster_gives_what_it_gives_here_and_videos_come_home(cluster, tmp_path):

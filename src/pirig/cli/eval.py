@@ -16,7 +16,7 @@ from pirig.cli.live import Followed, Watch, watching
 from pirig.cli.sites import Site
 from pirig.cli.suite_runs import Asked, SuiteRun
 from pirig.cli.worker import LiberoWorkerFactory
-from pirig.errors import ConfigError, Interrupted
+from pirig.errors import ConfigError
 from pirig.evaluation.executors import ignore
 from pirig.evaluation.plan import longest_first, plan
 from pirig.evaluation.run import Observer
@@ -50,10 +50,11 @@ def run(argv: Sequence[str]) -> int:
         runs = [resources.enter_context(suite_runs.opened(suite, specs, asked)) for suite, specs in planned.items()]
         try:
             _run_remaining(runs, settings, asked, site, watch)
-        except Interrupted as signal_:
+        except KeyboardInterrupt as e:
+            signal_ = signals.named(e)
             _log.warning("%s: stopped; what was finished is kept", signal_)
             _report(runs, flags)
-            raise
+            raise signal_ from None
         return 0 if _report(runs, flags) else _INCOMPLETE
 
 

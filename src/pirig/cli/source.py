@@ -25,6 +25,7 @@ from pirig.stack.placement import ANYWHERE, HostPlace
 from pirig.types import EpisodeSpec, Metadata
 
 _log = logging.getLogger(__name__)
+_THREADS_BESIDE_A_GPU = "2"  # of each policy host; the cores are the workers'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +43,7 @@ class ModelSource:
     def __call__(self) -> Policy:
         if self.place.gpu:
             envvars.export({"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": self.place.gpu.uuid})
+            envvars.export({"OMP_NUM_THREADS": _THREADS_BESIDE_A_GPU}, override=False)
         if self.place.cores:
             machine.stay_on(self.place.cores)  # libraries count them, and start as many threads
         from pirig.policies import create_policy

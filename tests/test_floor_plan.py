@@ -50,6 +50,7 @@ HEAVY = {  # package -> where the modules are that may import it; what is not li
     "tensorboard": ("cli/tracking.py",),
     "trackio": ("cli/tracking.py",),
     "wandb": ("cli/tracking.py",),
+    "ray": ("evaluation/ray_",),
 }
 LIGHT = {"numpy", "pirig"} | sys.stdlib_module_names
 BY_NAME = ("import_module", "require", "__import__")

@@ -57,6 +57,12 @@ for name, service in config(CPU, *EVERYTHING).items():
     assert name == "runtime" or ("/somewhere", "/packs") in [(v["source"], v["target"]) for v in service["volumes"]], (
         name
     )
+ray = config("compose.yml:examples/ray/compose.yml", "--profile", "ray")
+assert ray.keys() == {"ray-head", "ray-node"} and gpus(ray["ray-node"]) and not gpus(ray["ray-head"])
+ray = config("compose.yml:examples/ray/compose.yml:examples/ray/compose.cpu.yml", "--profile", "ray")
+assert not gpus(ray["ray-node"]) and ray["ray-head"]["build"]["args"]["ACCELERATOR"] == "cpu"
+assert all(service["read_only"] and service["cap_drop"] == ["ALL"] for service in ray.values())
+assert not any("ports" in service for service in ray.values()), "a Ray cluster runs what anybody tells it"
 os.environ["DISPLAY"] = ":0"
 screen = config(f"{CPU}:compose.x11.yml", *EVERYTHING)["runtime"]
 assert screen["environment"]["MUJOCO_GL"] == "glx" and any("X11" in v["source"] for v in screen["volumes"])

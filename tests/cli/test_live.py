@@ -9,7 +9,7 @@ import socket
 import pytest
 
 from page_text import parse
-from pirig.cli.live import Watch
+from pirig.cli.live import Followed, Watch
 from pirig.errors import StartError
 from pirig.results.live import serving
 from pirig.results.store import RunStore
@@ -41,7 +41,7 @@ def test_what_happens_is_told_once(tmp_path, watch, ask):
     make_run(tmp_path / "empty", tasks=2, trials=5, recorded=0)
     assert json.loads(ask("/state")[1]) == {"revision": -1, "title": "pirig", "fragments": {}}
 
-    watch.begin(RunStore.read(tmp_path / "empty"), planned, {0: "open the drawer", 1: "close it"})
+    watch.begin([Followed(RunStore.read(tmp_path / "empty"), planned, {0: "open the drawer", 1: "close it"})])
     watch.starts(0, results[0].spec)
     (watch.frames / "0.png").write_bytes(b"a picture")
     state = json.loads(ask("/state?seen=-1")[1])
@@ -67,9 +67,25 @@ def test_what_happens_is_told_once(tmp_path, watch, ask):
 
 def test_what_a_run_has_already_counts_from_the_start(tmp_path, watch):
     planned = make_run(tmp_path / "run", tasks=2, trials=5, recorded=7)
-    watch.begin(RunStore.read(tmp_path / "run"), planned, {})
+    watch.begin([Followed(RunStore.read(tmp_path / "run"), planned, {})])
     text = parse(watch.state(-1)["fragments"]["now"]).text
     assert "7 of 10 episodes scored" in text and "left" not in text  # no pace is known yet
+
+
+def test_of_several_runs_the_one_that_goes_on_is_shown_and_all_are_counted(tmp_path, watch):
+    plans = {suite: make_run(tmp_path / suite, tasks=2, trials=2, recorded=1, suite=suite)
+             for suite in ("libero_goal", "libero_object")}  # fmt: skip
+    watch.begin([Followed(RunStore.read(tmp_path / suite), planned, {}) for suite, planned in plans.items()])
+    before = watch.state(-1)
+    assert before["title"] == "2/8 · libero_goal · pirig" and "provenance" not in before["fragments"]
+    watch.starts(0, plans["libero_object"][1])
+    assert "libero_object task" in parse(watch.state(-1)["fragments"]["now"]).text
+    (result,) = RunStore.read(tmp_path / "libero_object").results()
+    watch.hears(result)
+    after = watch.state(before["revision"])
+    assert after["title"] == "2/8 · libero_object · pirig"
+    assert "libero_object" in parse(after["fragments"]["provenance"]).text
+    assert "provenance" not in watch.state(after["revision"])["fragments"]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 sys.path.append(str(pathlib.Path(__file__).parent))
 from browser import CHROMIUM, CONTRAST, browser
 
-from pirig.cli.live import watching
+from pirig.cli.live import Followed, watching
 from pirig.evaluation.episode import run_episode
 from pirig.evaluation.executors import ProcessExecutor
 from pirig.evaluation.onlooker import Onlooker
@@ -66,7 +66,7 @@ def test_the_page_follows_a_run(tmp_path):
         RunStore.open(tmp_path / "run", configuration) as store,
     ):
         watch = watched.enter_context(watching("127.0.0.1", 0))
-        watch.begin(store, SPECS, {i: f"put the bowl on plate {i}" for i in range(3)})
+        watch.begin([Followed(store, SPECS, {i: f"put the bowl on plate {i}" for i in range(3)})])
         executor = ProcessExecutor(2, on_start=watch.starts)
         make = functools.partial(Gated, frames=watch.frames, gate=gate)
         running = threading.Thread(target=run, args=(SPECS, store, executor, make, watch.hears))

@@ -31,6 +31,11 @@ def fragments(report: Report) -> Mapping[str, Html]:
     return dict(run.fragments(report))
 
 
+def provenance(report: Report) -> Html:
+    """What changes when another run is shown."""
+    return run.provenance(report)
+
+
 def now(workers: Sequence[Now], *, done: int, planned: int, left_s: float | None) -> Html:
     """`left_s`: until the last episode, as things go."""
     said = f"{done} of {planned} episodes scored"

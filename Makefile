@@ -5,26 +5,28 @@ TRIALS  ?= 50
 CKPT    ?=
 MODE    ?=
 ARGS    ?=
+LIVE    ?=
 QUANTIZE ?=
 PYTHON  ?= python3
 VENV    ?= .venv
 UV      ?= uv
 
-export SUITE POLICY TRIALS CKPT QUANTIZE
+export SUITE POLICY TRIALS CKPT LIVE QUANTIZE
 
 QUANTIZED := $(if $(QUANTIZE),--quantize $(QUANTIZE))
 
 STAMP := $(VENV)/.installed-$(shell cat locks/*.txt pyproject.toml | cksum | tr -d ' ')
 MODELS := $(VENV)/.models-$(lastword $(subst -, ,$(STAMP)))
+RAY := $(VENV)/.ray-$(lastword $(subst -, ,$(STAMP)))
 SKYPILOT := .venv-skypilot/.installed-$(shell cksum <locks/skypilot.txt | tr -d ' ')
 TRITON := .venv-triton/.installed-$(shell cksum <locks/triton.txt | tr -d ' ')
 NEEDED := $(if $(filter pi0%,$(POLICY)),$(MODELS),$(STAMP))
 PINS := src/pirig/stack/pins.txt
-PINNED := libero checkpoints jax torch stack
+PINNED := libero checkpoints jax torch stack trackers
 PYTEST := $(VENV)/bin/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-models eval eval-local eval-split eval-headless eval-all eval-stack headless report doctor build down test-docker test-vm bench serve serve-split serve-local test test-slow test-full test-triton lint lint-scripts lint-sky format lock pin-base clean
+.PHONY: help setup setup-models setup-ray eval eval-local eval-split eval-headless eval-all eval-stack headless report doctor build down test-docker test-vm bench serve serve-split serve-local test test-slow test-full test-triton lint lint-scripts lint-sky format lock pin-base clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -42,13 +44,19 @@ $(MODELS): $(STAMP)
 	@scripts/setup.sh "$(PYTHON)" "$(VENV)" models
 	@touch $@
 
+setup-ray: $(RAY) ## the same with Ray, for pirig eval --executor ray
+
+$(RAY): $(STAMP)
+	@scripts/setup.sh "$(PYTHON)" "$(VENV)" ray
+	@touch $@
+
 # MODE=split: server and simulator in two containers; headless: in one; local: no containers. Default: split where there
 # is a Docker engine, else local.
-eval: ## evaluate a policy on one suite: SUITE, POLICY, CKPT, TRIALS, QUANTIZE=w4a8, MODE=split|headless|local, ARGS
+eval: ## evaluate a policy on one suite: SUITE, POLICY, CKPT, TRIALS, QUANTIZE=w4a8, MODE=split|headless|local, LIVE=PORT, ARGS
 	@$(MAKE) --no-print-directory eval-$(or $(MODE),$(shell scripts/stack.sh mode))
 
 eval-local: $(NEEDED) ## the same without containers
-	$(VENV)/bin/pirig eval --suite $(SUITE) --policy $(POLICY) --policy-dir "$(CKPT)" --num-trials-per-task $(TRIALS) $(QUANTIZED) $(ARGS)
+	$(VENV)/bin/pirig eval --suite $(SUITE) --policy $(POLICY) --policy-dir "$(CKPT)" --num-trials-per-task $(TRIALS) $(if $(LIVE),--live $(LIVE)) $(QUANTIZED) $(ARGS)
 
 eval-split: ## the same in two containers, policy server and simulator
 	CLIENT_ARGS='$(ARGS)' scripts/stack.sh split
@@ -135,13 +143,15 @@ format: $(STAMP) ## mend style and format
 	$(VENV)/bin/ruff format .
 
 lock: ## make the lock files again from locks/*.in (needs uv: UV=path)
-	@for name in build libero dev openpi-client server stack checkpoints jax torch triton; do \
+	@for name in build libero trackers dev openpi-client server stack checkpoints jax torch triton ray; do \
 	    $(UV) pip compile --no-deps --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	        --no-header --no-annotate locks/$$name.in -o locks/$$name.txt || exit 1; done
 	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
 	    locks/skypilot.in -o locks/skypilot.txt
 	$(UV) pip compile --no-deps --python-platform x86_64-manylinux_2_28 --python-version 3.12 --generate-hashes \
 	    --no-emit-index-url --no-header --no-annotate locks/cuda.in -o locks/cuda.txt
+	$(UV) pip compile --python-platform x86_64-manylinux_2_28 --python-version 3.12 --generate-hashes \
+	    --no-emit-index-url --no-header --no-annotate locks/ray-jobs.in -o locks/ray-jobs.txt
 	$(MAKE) --no-print-directory $(PINS)
 
 $(PINS): $(PINNED:%=locks/%.txt) # what doctor compares a machine with

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Evaluates in containers, as the calling user, and exits with the evaluation's code: 0 complete, 3 episodes missing, …
 #
-#   [SUITE=…] [POLICY=…] [TRIALS=…] [CKPT=DIR] [QUANTIZE=w4a8] [SERVER_ARGS=…] [CLIENT_ARGS=…] scripts/stack.sh split|headless
+#   [SUITE=…] [POLICY=…] [TRIALS=…] [CKPT=DIR] [QUANTIZE=w4a8] [SERVER_ARGS=…] [CLIENT_ARGS=…] [LIVE=PORT]
+#                                          scripts/stack.sh split|headless
 #   scripts/stack.sh serve|build|down|check
 #   scripts/stack.sh prepare               the pack of a quantized server, where it is not there yet
 #   scripts/stack.sh compose WORDS...      docker compose, as the rest calls it; FANOUT=FILE is one more compose file
@@ -53,6 +54,7 @@ if [ "$has_gpu" = 0 ] && [[ $COMPOSE_FILE != *compose.cpu.yml* ]]; then
     say "the engine has no NVIDIA runtime: adding compose.cpu.yml"
     COMPOSE_FILE=$COMPOSE_FILE:compose.cpu.yml
 fi
+if [ "${LIVE:-}" ] && [[ $COMPOSE_FILE != *compose.live.yml* ]]; then COMPOSE_FILE=$COMPOSE_FILE:compose.live.yml; fi
 COMPOSE_FILE=$COMPOSE_FILE${FANOUT:+:$FANOUT}
 export PIRIG_UID=${PIRIG_UID:-$(id -u)} PIRIG_GID=${PIRIG_GID:-$(id -g)}
 PIRIG_VERSION=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' src/pirig/__init__.py)
@@ -106,6 +108,9 @@ refuse_large_models_on_a_cpu() {
     fi
 }
 
+# An image cannot know its own id; manifests have it from here. Empty where SERVICE's image is not built yet.
+image_of() { docker image inspect --format '{{.Id}}' "pirig/$1:${PIRIG_TAG:-dev}" 2>/dev/null || true; }
+
 # shellcheck disable=SC2329 # called by the trap
 clean_up() { docker compose --profile '*' down --remove-orphans >/dev/null 2>&1 || true; }
 
@@ -126,6 +131,8 @@ case ${1:-} in
         mkdir -p results data
         know_the_packs
         [[ $POLICY = *://* ]] || export SERVER_ARGS=${SERVER_ARGS:-$(server_args)}
+        PIRIG_IMAGE=$(image_of runtime)
+        export PIRIG_IMAGE
         shift
         exec docker compose "$@"
         ;;
@@ -136,7 +143,7 @@ esac
 mkdir -p results data
 know_the_packs
 refuse_large_models_on_a_cpu
-service=headless words=(--build)
+service=headless words=()
 if [ "$1" = headless ] && [ "$address" ]; then CLIENT_ARGS="--policy-dir $address $CLIENT_ARGS"; fi
 if [ "$1" = split ]; then
     service=runtime
@@ -148,6 +155,10 @@ if [ "$1" = split ]; then
 fi
 trap clean_up EXIT
 trap : INT TERM # compose gets the signal too, and stops its containers
+docker compose --profile "$1" build ${words[@]:+"$service"} # without words: all of the profile
+PIRIG_IMAGE=$(image_of "$service")
+export PIRIG_IMAGE
+[ -z "${LIVE:-}" ] || say "live page: http://127.0.0.1:$LIVE/"
 code=0
 if [ "$1" = split ] && [[ $POLICY != *://* ]]; then make_the_pack_first || exit; fi
 docker compose --profile "$1" up "${words[@]}" --exit-code-from "$service" || code=$?

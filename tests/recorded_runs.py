@@ -7,7 +7,7 @@ import numpy as np
 
 from pirig.evaluation.plan import plan
 from pirig.results.store import RunStore
-from pirig.types import EpisodeResult, EpisodeSpec, Timings
+from pirig.types import EpisodeResult, EpisodeSpec, Status, Timings
 
 MAX_STEPS = 310
 CONFIGURATION = {
@@ -59,6 +59,7 @@ def make_run(
     actions: bool = True,
     manifest: dict | None = None,
     seed: int = 1,
+    always: Status | None = None,
     **configuration,
 ) -> list[EpisodeSpec]:
     """Writes the first `recorded` of tasks x trials episodes, `errors` of them errors; returns what was planned."""
@@ -71,7 +72,8 @@ def make_run(
     with RunStore.open(folder, configuration) as store:
         store.note(planned=len(specs), complete=count == len(specs) and not errors, **(manifest or {}))
         for i, spec in enumerate(specs[:count]):
-            result = _episode(spec, draw, bool(draw.random() < chances[spec.task_id]), actions)
+            success = draw.random() < chances[spec.task_id] if always is None else always == "success"
+            result = _episode(spec, draw, bool(success), actions)
             if i in broken:
                 result = _broken(result)
             store.append(result)

@@ -47,10 +47,14 @@ HEAVY = {  # package -> where the modules are that may import it; what is not li
     "docker": ("stack/",),
     "requests": ("stack/",),
     "obstore": ("checkpoints/",),
+    "tensorboard": ("cli/tracking.py",),
+    "trackio": ("cli/tracking.py",),
+    "wandb": ("cli/tracking.py",),
+    "ray": ("evaluation/ray_",),
 }
 LIGHT = {"numpy", "pirig"} | sys.stdlib_module_names
 BY_NAME = ("import_module", "require", "__import__")
-FREE_OF = ("torch", "jax", "mujoco", "robosuite", "libero")
+FREE_OF = ("torch", "jax", "mujoco", "robosuite", "libero", "tensorboard", "trackio", "wandb")
 MODULES = {path.relative_to(SOURCE).as_posix(): path.read_text() for path in sorted(SOURCE.rglob("*.py"))}
 
 

@@ -40,6 +40,15 @@ for files in (GPU, CPU):
         assert not any("X11" in volume["source"] for volume in service["volumes"]), name
     assert config(files, *EVERYTHING)["server"]["build"]["args"]["ACCELERATOR"] == ("cuda" if files == GPU else "cpu")
 assert config("examples/libero/compose.yml").keys() == {"server", "runtime"}
+assert not any("ports" in config(GPU, *EVERYTHING)[name] for name in ("runtime", "headless")), "LIVE is off by default"
+os.environ["LIVE"] = "8123"
+for name in ("runtime", "headless"):
+    service = config(f"{CPU}:compose.live.yml", *EVERYTHING)[name]
+    (port,) = service["ports"]
+    assert (port["host_ip"], port["published"], port["target"]) == ("127.0.0.1", "8123", 8080), port
+    command = " ".join(service["command"])
+    assert "--live 8080 --live-host 0.0.0.0" in command, command
+del os.environ["LIVE"]
 os.environ |= {"QUANTIZE": "w8a8", "OPENPI_DUQUANT_INCLUDE": "o_proj$", "OPENPI_DUQUANT_PACKROOT": "/somewhere"}
 for name, service in config(CPU, *EVERYTHING).items():
     command, given = " ".join(service["command"]), service["environment"]
@@ -48,6 +57,12 @@ for name, service in config(CPU, *EVERYTHING).items():
     assert name == "runtime" or ("/somewhere", "/packs") in [(v["source"], v["target"]) for v in service["volumes"]], (
         name
     )
+ray = config("compose.yml:examples/ray/compose.yml", "--profile", "ray")
+assert ray.keys() == {"ray-head", "ray-node"} and gpus(ray["ray-node"]) and not gpus(ray["ray-head"])
+ray = config("compose.yml:examples/ray/compose.yml:examples/ray/compose.cpu.yml", "--profile", "ray")
+assert not gpus(ray["ray-node"]) and ray["ray-head"]["build"]["args"]["ACCELERATOR"] == "cpu"
+assert all(service["read_only"] and service["cap_drop"] == ["ALL"] for service in ray.values())
+assert not any("ports" in service for service in ray.values()), "a Ray cluster runs what anybody tells it"
 os.environ["DISPLAY"] = ":0"
 screen = config(f"{CPU}:compose.x11.yml", *EVERYTHING)["runtime"]
 assert screen["environment"]["MUJOCO_GL"] == "glx" and any("X11" in v["source"] for v in screen["volumes"])

@@ -10,6 +10,7 @@ from page_text import parse
 from pirig.results import conclusion, quantization, tables
 from pirig.results.comparison import compare
 from pirig.results.page import run
+from pirig.results.page.provenance import beside
 from pirig.results.report import make_report
 from pirig.results.store import RunStore
 from recorded_runs import make_run, quantized
@@ -73,6 +74,8 @@ def test_a_comparison_says_that_the_policies_differ_by_quantization(stores):
     assert note.startswith("the policies differ by quantization, of the same checkpoint. A: not quantized. B: w4a8")
     assert conclusion.to_json(found, level=0.05, margin=None)["notes"] == [note]
     assert compare([stores["w4a8"]], [stores["w4a8"]]).notes == ()
+    page = parse(comparison.page(comparison.Shown(found, *(Side.of([stores[name]]) for name in ("float", "w4a8")))))
+    assert "The policies differ by quantization" in page.one("section", id="headline").text
 
 
 def test_another_checkpoint_is_told_too(stores):
@@ -100,3 +103,12 @@ def test_layers_are_of_one_kind_where_only_their_number_differs(names, kinds):
 )
 def test_sizes_are_short(count, text):
     assert quantization.size(count) == text
+
+
+def test_side_by_side_the_layers_errors_are_one_line(stores):
+    table = parse(beside(stores["float"].manifest, stores["w4a8"].manifest))
+    names = [head.text for head in table.find("th", scope="row")]
+    assert [name for name in names if "by layer" in name] == [
+        "≠ configuration policy metadata quantization error by layer"
+    ]
+    assert "252 entries, " in table.text

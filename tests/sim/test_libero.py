@@ -33,7 +33,7 @@ def outcomes(specs, tmp_path, *, workers=1, policy="random", rules=SHORT):
         policy=PolicySource(policy, tmp_path, connect_timeout_s=10),
         rules={spec.suite: rules for spec in specs},
         first=specs[0],
-        videos=tmp_path,
+        videos={},
     )
     results = list(ProcessExecutor(workers).run(Work(specs), factory))
     assert not [result.error for result in results if result.error]

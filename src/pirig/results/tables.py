@@ -91,9 +91,11 @@ def markdown_overview(rows: Sequence[summary.SuiteRow]) -> str:
         count = f"{row.successes}/{row.scored}"
         lines.append(f"| {row.suite} | {count} | {numbers} | {beside} | {apart} | {_cell(row.run)} |")
     mean, apart = summary.average(rows), difference_text(published.place_average(rows))
-    average = "–" if mean is None else f"**{100 * mean:.2f}**"
-    lines.append(f"| average of four | | {average} | | {summary.PUBLISHED_AVERAGE:.2f} | {apart} | |")
-    return "\n".join(lines) + "\n"
+    average, spread = "–" if mean is None else f"**{100 * mean:.2f}**", summary.average_interval(rows)
+    bounds = f" {100 * spread.low:.1f} – {100 * spread.high:.1f} *" if spread else ""
+    lines.append(f"| average of four | | {average} |{bounds} | {summary.PUBLISHED_AVERAGE:.2f} | {apart} | |")
+    note = "\n\\* For tasks like these: tasks are counted as clusters.\n" if spread else ""
+    return "\n".join(lines) + f"\n{note}"
 
 
 def difference_text(placement: published.Placement | None) -> str:

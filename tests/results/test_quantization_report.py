@@ -7,6 +7,7 @@ import pytest
 
 from json_schema import faults
 from page_text import parse
+from pirig.cli import compare as command
 from pirig.results import conclusion, quantization, tables
 from pirig.results.comparison import compare
 from pirig.results.page import run
@@ -74,7 +75,12 @@ def test_a_comparison_says_that_the_policies_differ_by_quantization(stores):
     assert note.startswith("the policies differ by quantization, of the same checkpoint. A: not quantized. B: w4a8")
     assert conclusion.to_json(found, level=0.05, margin=None)["notes"] == [note]
     assert compare([stores["w4a8"]], [stores["w4a8"]]).notes == ()
-    page = parse(comparison.page(comparison.Shown(found, *(Side.of([stores[name]]) for name in ("float", "w4a8")))))
+
+
+def test_the_page_of_a_comparison_says_it_too(stores, tmp_path):
+    sides = (str(stores[name].directory) for name in ("float", "w4a8"))
+    command.run([*sides, "--out", str(tmp_path / "page.html")])
+    page = parse((tmp_path / "page.html").read_text())
     assert "The policies differ by quantization" in page.one("section", id="headline").text
 
 

@@ -98,7 +98,7 @@ def test_float_against_quantized_gives_a_verdict(folder, headless):
     assert exact.keys() == headless[0].keys() and exact != headless[0]
     found = run(folder, "compare", "float", "headless", "--margin", "50")
     assert found.returncode == 0, found.stderr
-    assert "2 episodes" in found.stdout and "McNemar" in found.stdout
+    assert "2 pairs" in found.stdout and "McNemar" in found.stdout
     assert "the policies differ by quantization, of the same checkpoint. A: not quantized. B: w4a8" in found.stdout
 
 

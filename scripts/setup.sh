@@ -32,6 +32,7 @@ scripts/install-gl.sh "$python"
 "$venv/bin/python" -m pip --version >/dev/null 2>&1 || "$python" -m venv --clear "$venv" # mends a half-made one too
 echo "installing the locked packages into $venv (670 MB to download the first time, 2 GB on disk)"
 "${pip[@]}" --require-hashes -r locks/build.txt
-"${pip[@]}" --require-hashes --no-build-isolation -r locks/libero.txt -r locks/stack.txt -r locks/dev.txt
+"${pip[@]}" --require-hashes --no-build-isolation -r locks/libero.txt -r locks/stack.txt -r locks/trackers.txt \
+    -r locks/dev.txt
 "${pip[@]}" --no-build-isolation --editable .
 rm -f "$venv"/.installed-* "$venv"/.models-* "$venv"/.ray-*

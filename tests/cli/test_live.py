@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import re
+import socket
 
 import pytest
 
@@ -115,6 +116,25 @@ def test_a_port_that_is_taken_is_named(watch):
         pass
 
 
-@pytest.mark.parametrize(("host", "status"), [("127.0.0.1:99", 200), ("localhost", 200), ("evil.example:80", 403)])
-def test_a_site_that_gives_itself_this_address_reads_nothing(ask, host, status):
-    assert ask("/state", Host=host)[0] == status
+HOSTS = [("127.0.0.1:99", 200), ("localhost", 200), ("evil.example:80", 403), ("[::1]:8080", 200), ("10.0.0.5", 200)]
+
+
+@pytest.mark.parametrize("listens", ["127.0.0.1", "0.0.0.0"])  # a container listens on all, and is published on one
+@pytest.mark.parametrize(("host", "status"), [*HOSTS, (socket.gethostname(), 200)])
+def test_a_site_that_gives_itself_this_address_reads_nothing(watch, listens, host, status):
+    with serving(watch, listens, 0) as address:
+        port = int(address.rstrip("/").rsplit(":", 1)[1])
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
+            connection.request("GET", "/state", headers={"Host": host})
+            assert connection.getresponse().status == status
+
+
+def test_the_report_of_what_has_ended_is_given_out_and_nothing_beside_it(tmp_path, watch, ask):
+    planned = make_run(tmp_path / "run", tasks=1, trials=2)
+    watch.begin(RunStore.read(tmp_path / "run"), planned, {})
+    assert ask("/report/0")[0] == 404 and parse(ask("/")[1].decode()).one(id="ended").has("hidden", None)
+    (tmp_path / "run/report.html").write_text("the report")
+    watch.ends(tmp_path / "run/report.html")
+    ended = parse(json.loads(ask("/state")[1])["fragments"]["ended"])
+    assert ended.one("a").attributes["href"] == "report/0" and str(tmp_path / "run/report.html") in ended.text
+    assert ask("/report/0") == (200, b"the report") and ask("/report/1")[0] == 404

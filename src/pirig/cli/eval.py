@@ -9,7 +9,7 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from pirig import envvars
-from pirig.cli import args, console, pages, provenance, quantizing, signals, sites, stopping, suite_runs
+from pirig.cli import args, console, pages, provenance, quantizing, signals, sites, stopping, suite_runs, tracking
 from pirig.cli.autotune import Autotune
 from pirig.cli.eval_args import EvalArgs
 from pirig.cli.live import Followed, Watch, watching
@@ -39,6 +39,7 @@ def run(argv: Sequence[str]) -> int:
     flags = args.parse(EvalArgs, argv, prog="pirig eval", description=__doc__ or "")
     signals.raise_interrupted()
     stopping.check(flags)
+    tracking.check(flags.track)
     names = suites.STANDARD_SUITES if flags.task_suite_name == "all" else (flags.task_suite_name,)
     planned = {suite: _plan(suite, flags) for suite in names}
     settings = _settings()
@@ -55,7 +56,11 @@ def run(argv: Sequence[str]) -> int:
             _log.warning("%s: stopped; what was finished is kept", signal_)
             _report(runs, flags)
             raise signal_ from None
-        return 0 if _report(runs, flags) else _INCOMPLETE
+        is_complete = _report(runs, flags)
+        if watch:
+            for run in runs:
+                watch.ends(run.store.directory / "report.html")
+        return 0 if is_complete else _INCOMPLETE
 
 
 def _plan(suite: str, flags: EvalArgs) -> list[EpisodeSpec]:
@@ -90,8 +95,15 @@ def _run_remaining(
         watch.begin([Followed(run.store, run.specs, suite_runs.task_names(run.suite)) for run in runs])
     executor = site.executor(workers, sessions.worker_is_ready, watch.starts if watch else ignore)
     early = runs[0].early  # of an only suite
-    with console.EpisodeProgress({run.suite: (len(run.specs), finished[run.suite]) for run in runs}) as progress:
+    with contextlib.ExitStack() as shown:
+        counts = {run.suite: (len(run.specs), finished[run.suite]) for run in runs}
+        progress = shown.enter_context(console.EpisodeProgress(counts))
         observers: list[Observer] = [progress.show, lambda found: _bring_home(found, by_suite), sessions.hears]
+        tracks = {
+            run.suite: shown.enter_context(tracking.tracking(asked.flags.track, run.store, finished[run.suite]))
+            for run in runs
+        }
+        observers.append(lambda found: tracks[found.spec.suite](found))
         if watch:
             observers.append(watch.hears)
         if early:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 from pirig.cli.model_args import ModelArgs
+from pirig.cli.tracking import TrackerName
 from pirig.evaluation.worker import VideoChoice
 from pirig.types import Seeding, Simulator
 
@@ -54,6 +55,8 @@ class EvalArgs:
     """serve a page that shows the run while it goes on, on this port; 0: any that is free"""
     live_host: str = "127.0.0.1"
     """address that the live page listens on"""
+    track: TrackerName = "none"
+    """tensorboard, trackio or wandb: success rates, steps and timings as curves"""
     host: str = "0.0.0.0"
     port: int = 8000
     connect_timeout_s: float = 600.0

@@ -21,6 +21,7 @@ from pirig.results.store import RunStore
 from pirig.types import EpisodeResult, EpisodeSpec, Film, Job
 
 _log = logging.getLogger(__name__)
+_LINGER_S = 3.0  # pages ask once a second
 
 
 @contextlib.contextmanager
@@ -32,6 +33,7 @@ def watching(host: str, port: int) -> "Generator[Watch]":
             _log.info("live page: %s", address)
             watch.address = address
             yield watch
+            watch.lingers()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +64,8 @@ class Watch:
         self._doing: dict[int, _Doing | None] = {}
         self._revision, self._began_s, self._scored_before = 0, time.monotonic(), 0
         self._fragments: tuple[int, Mapping[str, str]] = (-1, {})
+        self._reports: list[pathlib.Path] = []
+        self._asked_s, self._is_told = float("-inf"), threading.Event()
 
     @property
     def frames(self) -> pathlib.Path:
@@ -95,18 +99,46 @@ class Watch:
                 if found.spec.suite != self._suite:
                     self._suite, self._shown_since = found.spec.suite, self._revision
 
+    def ends(self, report: pathlib.Path) -> None:
+        """The run's report is there."""
+        with self._lock:
+            self._reports.append(report)
+            self._revision += 1
+            self._is_told.clear()
+
+    def lingers(self) -> None:
+        """For a moment, where a page is open that has not fetched the last report yet."""
+        with self._lock:
+            is_open = bool(self._reports) and time.monotonic() - self._asked_s < _LINGER_S
+        if is_open:
+            self._is_told.wait(_LINGER_S)
+
+    def report(self, number: int) -> str:
+        with self._lock:
+            if number >= len(self._reports):
+                return ""
+            text = self._reports[number].read_text(encoding="utf-8")
+            if number + 1 == len(self._reports):
+                self._is_told.set()
+            return text
+
     def page(self) -> str:
         with self._lock:
             report = self._current()
-            return pages.page(report, self._now()) if report else "<!doctype html><p>The run has not begun.</p>"
+            return (
+                pages.page(report, self._now(), self._ended())
+                if report
+                else "<!doctype html><p>The run has not begun.</p>"
+            )
 
     def state(self, seen: int) -> dict[str, Any]:
         with self._lock:
+            self._asked_s = time.monotonic()
             report = self._current()
             if report is None:
                 return {"revision": -1, "title": "pirig", "fragments": {}}
             if self._fragments[0] != self._revision:
-                self._fragments = self._revision, pages.fragments(report)
+                self._fragments = self._revision, {**pages.fragments(report), "ended": self._ended()}
             changed = dict(self._fragments[1]) if seen != self._revision else {}
             if seen < self._shown_since:
                 changed["provenance"] = pages.provenance(report)
@@ -120,6 +152,9 @@ class Watch:
         manifest = dict(run.store.manifest)  # which grows
         results = tuple(result for result in self._results.values() if result.spec.suite == self._suite)
         return Report(run.store.directory.name, manifest, results, tuple(sorted(run.planned)), run.names)
+
+    def _ended(self) -> pages.Html:
+        return pages.ended([(path.parent.name, str(path)) for path in self._reports])
 
     def _scored(self) -> int:
         return sum(result.status != "error" for result in self._results.values())

@@ -64,6 +64,7 @@ class Session:
             "began": _now(),
             "pirig": __version__,
             "revision": revision(),
+            **_image(),
             "python": platform.python_version(),
             "packages": versions.installed(_PACKAGES),
             "machine": _machine(),
@@ -170,6 +171,12 @@ def variables() -> dict[str, str]:
     """Those that pirig reads and that are set; of secrets only that they are."""
     found = {row.name: envvars.get(row.name) for row in envvars.TABLE} | envvars.starting_with("OPENPI_DUQUANT_")
     return {name: "(set)" if name in _SECRETS else value for name, value in found.items() if value}
+
+
+def _image() -> dict[str, str]:
+    """Of the container, where this is one that says so."""
+    image = envvars.get("PIRIG_IMAGE")
+    return {"image": image} if image else {}
 
 
 def _git(*words: str) -> str:

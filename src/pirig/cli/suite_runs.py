@@ -13,13 +13,12 @@ import tempfile
 from collections.abc import Generator, Sequence
 from typing import Any
 
-from pirig.cli import console, pages, source, stopping
+from pirig.cli import console, exports, pages, source, stopping
 from pirig.cli.eval_args import EvalArgs
 from pirig.errors import ConfigError
 from pirig.evaluation.worker import video_name, wants_video
 from pirig.results import runs
-from pirig.results.export import export as write_export
-from pirig.results.statistics import Tally, tally, tally_by_task
+from pirig.results.statistics import Tally, tally_by_task
 from pirig.results.store import RunStore, run_id
 from pirig.sim import suites
 from pirig.types import EpisodeResult, EpisodeSpec, Metadata, Rules
@@ -97,28 +96,8 @@ def report(run: SuiteRun) -> bool:
 
 def export(run: SuiteRun) -> tuple[pathlib.Path, list[EpisodeResult], Tally]:
     """CSV and JSON of the planned episodes; returns where, what they hold, and the count."""
-    planned = set(run.specs)
-    results = [result for result in run.store.results() if result.spec in planned]
-    total = tally(results, run.specs)
+    csv_path, results, total = exports.write(run.store, run.specs, run.asked.flags.results_out_path)
     run.store.note(planned=len(run.specs), complete=total.complete)
-    low, high = total.interval
-    extra = {
-        "complete": total.complete,
-        "planned_episodes": len(run.specs),
-        "errors": total.errors,
-        "wilson_95": [low, high],
-        "run": run.name,
-        "stopped_early": runs.decided(run.store.manifest) or None,
-    }
-    csv_path, _ = write_export(
-        run.asked.flags.results_out_path,
-        run.suite,
-        results,
-        task_names=task_names(run.suite),
-        seed=run.asked.flags.seed,
-        headless=run.asked.policy.headless,
-        extra=extra,
-    )
     return csv_path, results, total
 
 

@@ -98,11 +98,6 @@ class QuantizedLinear(nn.Module):
             start += part.out_features
         return QuantizedLinear(whole, self.transform, self.activation_bits, self.kernel)
 
-    @property
-    def bytes(self) -> int:
-        """Held for this layer alone [byte]; what it shares with a joined one counts in both."""
-        return sum(x.numel() * x.element_size() for x in self.buffers())
-
     def _hold(self, packed: Packed) -> None:
         self.packed = packed
         self._weights = packed.weights()

@@ -1,0 +1,146 @@
+"""Quantization as a user asks for it: by flag, by variable, served, headless; and what does not happen in silence."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+
+import tiny
+from pirig.quantization import packs
+from pirig.results.store import RunStore
+
+PIRIG = [sys.executable, "-m", "pirig.cli.main"]
+NAME = "pi05_libero_tiny"
+MODEL = ["--policy", NAME, "--policy-dir", "ckpt"]
+EPISODES = ["--task-suite-name", "libero_spatial", "--task-ids", "0", "--trials", "0", "1", "--video", "none"]
+W4A8 = {"OPENPI_DUQUANT_WBITS_DEFAULT": "4", "OPENPI_DUQUANT_ABITS": "8", "OPENPI_DUQUANT_CALIB_STEPS": "4"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tiny.workspace(tmp_path_factory.mktemp("quantize"), NAME)
+
+
+def environment(folder, variables):
+    places = {"OPENPI_DATA_HOME": "home", "PIRIG_CACHE": "cache", "OPENPI_DUQUANT_PACKDIR": "packs"}
+    own = {name: str(folder / place) for name, place in places.items()}
+    return os.environ | own | {"PIRIG_OFFLINE": "1"} | variables
+
+
+def run(folder, *words, **variables):
+    own = environment(folder, variables)
+    return subprocess.run([*PIRIG, *words], cwd=folder, env=own, capture_output=True, text=True)
+
+
+def evaluate(folder, name, *words, **variables):
+    found = run(folder, "eval", *EPISODES, "--run", name, *words, **variables)
+    assert found.returncode == 0, found.stderr
+    store = RunStore.read(folder / "results/libero/runs" / name)
+    return {r.spec: r.outcome() for r in store.results()}, store.manifest, found.stderr
+
+
+@pytest.fixture(scope="module")
+def headless(folder):
+    """Quantized because variables say so; there was no pack before."""
+    return evaluate(folder, "headless", *MODEL, **W4A8)
+
+
+def test_the_pack_is_made_before_the_first_episode_and_kept(folder, headless):
+    _, _, log = headless
+    made, first = log.index("it is made now, once"), log.index("libero_spatial task 0 trial 0")
+    assert made < log.index("rounding layers: 56 of 56") < log.index("loaded into torch") < first
+    (file,) = (folder / "packs").glob("*.safetensors")
+    header = packs.read_header(file)
+    assert header.calibration["samples"] == 4 and len(header.calibration["sha256"]) == 64
+    again = run(folder, "quantize", NAME, "--policy-dir", "ckpt", **W4A8)
+    assert again.returncode == 0 and again.stdout.strip() == str(file)
+    assert "is there; --fresh makes it again" in again.stderr
+
+
+def test_the_manifest_has_the_proof(folder, headless):
+    _, manifest, _ = headless
+    (file,) = (folder / "packs").glob("*.safetensors")
+    said = manifest["configuration"]["policy_metadata"]["quantization"]
+    assert said["layers"] == {"expected": 56, "matched": 56, "replaced": 56}
+    assert said["pack"] == packs.read_header(file).digest
+    assert said["name"] == "w4a8" and said["bytes"]["after"] < said["bytes"]["before"] / 3 and said["kernel"]
+    assert manifest["sessions"][-1]["quantization"] == said
+    assert manifest["sessions"][-1]["variables"]["OPENPI_DUQUANT_WBITS_DEFAULT"] == "4"
+
+
+def test_headless_and_over_a_websocket_the_same_bits(folder, headless):
+    """By variables in one, by the pack's file in the other."""
+    (file,) = (folder / "packs").glob("*.safetensors")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    words = ["serve", "--port", port, "--quantize", str(file), "policy:checkpoint", "--policy.config", NAME]
+    with open(folder / "server.log", "w") as log:
+        server = subprocess.Popen(
+            [*PIRIG, *words, "--policy.dir", "ckpt"], cwd=folder, env=environment(folder, {}), stderr=log
+        )
+        try:
+            outcomes, manifest, _ = evaluate(folder, "served", "--port", port)
+            asked = run(folder, "eval", *EPISODES, "--run", "asked", "--port", port, "--quantize", "w4a8")
+        finally:
+            server.send_signal(signal.SIGTERM)
+            server.wait(60)
+    assert outcomes == headless[0]
+    assert manifest["configuration"]["policy_metadata"] == headless[1]["configuration"]["policy_metadata"]
+    assert asked.returncode == 0, asked.stderr  # of a server that is quantized it may be asked
+
+
+def test_float_against_quantized_gives_a_verdict(folder, headless):
+    exact, _, _ = evaluate(folder, "float", *MODEL, "--backend", "torch")
+    assert exact.keys() == headless[0].keys() and exact != headless[0]
+    found = run(folder, "compare", "float", "headless", "--margin", "50")
+    assert found.returncode == 0, found.stderr
+    assert "2 episodes" in found.stdout and "McNemar" in found.stdout
+    assert "the policies differ by quantization, of the same checkpoint. A: not quantized. B: w4a8" in found.stdout
+
+
+def test_a_dry_run_names_the_layers_and_stops(folder):
+    found = run(folder, "eval", *EPISODES, *MODEL, "--run", "dry", OPENPI_DUQUANT_DRYRUN="1", **W4A8)
+    lines = found.stdout.splitlines()
+    assert found.returncode == 0 and len(lines) == 57 and lines[-1] == "56 of 56 layers; method duquant"
+    assert lines[0].endswith("layers.0.self_attn.q_proj  w4a8")
+    assert not (folder / "results/libero/runs/dry").exists()
+    dry = run(folder, "quantize", NAME, "--bits", "w3a4", "--include", "q_proj", "--dry-run")
+    assert dry.returncode == 0 and dry.stdout.splitlines()[-1] == "8 of 56 layers; method duquant"
+
+
+@pytest.mark.parametrize(
+    ("words", "variables", "message"),
+    [
+        ([*MODEL], {"OPENPI_DUQUANT_WBIT": "4"}, "did you mean OPENPI_DUQUANT_WBITS?"),
+        ([*MODEL, "--quantize", "int4"], {}, "quantization 'int4' is not known; expected w4a8"),
+        ([*MODEL, "--quantize", "none.safetensors"], {}, "there is no pack none.safetensors; make it"),
+        ([*MODEL, "--quantize", "none.safetensors"], W4A8, "both say what to quantize; leave one out"),
+        ([*MODEL, "--quantize", "w4a8", "--backend", "jax"], {}, "quantized models run in PyTorch only"),
+        (["--policy", "zero"], W4A8, "quantization was asked for, and the policy zero is not quantized"),
+        ([*MODEL], {"OPENPI_DUQUANT_INCLUDE": "vision"}, "no layer matches INCLUDE='vision'"),
+    ],
+)
+def test_what_cannot_be_done_is_an_error_before_anything_starts(folder, words, variables, message):
+    found = run(folder, "eval", *EPISODES, "--run", "refused", *words, **variables)
+    assert found.returncode == 2 and message in found.stderr and "Traceback" not in found.stderr
+    assert not (folder / "results/libero/runs/refused").exists()
+
+
+def test_watching_alone_quantizes_nothing(folder):
+    found = run(folder, "eval", *EPISODES, *MODEL, "--run", "watched", "--trials", "0", OPENPI_DUQUANT_DEBUG="1")
+    assert found.returncode == 0 and "none asks for quantization: the model stays as it is" in found.stderr
+    manifest = RunStore.read(folder / "results/libero/runs/watched").manifest
+    assert "quantization" not in manifest["configuration"]["policy_metadata"]
+
+
+def test_a_damaged_pack_stops_the_run(folder, headless):
+    (file,) = (folder / "packs").glob("*.safetensors")
+    content = bytearray(file.read_bytes())
+    content[-5] ^= 1
+    (folder / "damaged.safetensors").write_bytes(content)
+    found = run(folder, "eval", *EPISODES, *MODEL, "--run", "damaged", "--quantize", "damaged.safetensors")
+    assert found.returncode in (2, 4) and "damaged.safetensors is damaged" in found.stderr

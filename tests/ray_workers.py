@@ -10,7 +10,8 @@ from pirig.errors import ConfigError
 from pirig.evaluation.episode import run_episode
 from pirig.policies.baselines import RandomPolicy
 from pirig.policies.wrappers import OneByOne
-from pirig.serving.host import HostPolicy, host
+from pirig.serving.client import RemotePolicy
+from pirig.serving.host import Door, HostPolicy, host_for_others
 from pirig.sim.fake import FakeEnvironment
 from pirig.types import EpisodeResult, Film, Rules
 
@@ -49,7 +50,7 @@ class Doubling(OneByOne):
 
 
 def open_host():
-    return host(Doubling)
+    return host_for_others(Doubling, Door("secret"))
 
 
 def refuses_to_host():
@@ -61,7 +62,11 @@ class Asking:
 
     def __init__(self, index, addresses=()):
         own = index % len(addresses)
-        self._policy = HostPolicy(*addresses[own:], *addresses[:own])
+        self.description = {"asks": addresses[own]}
+        if "://" in addresses[own]:
+            self._policy = RemotePolicy(addresses[own], None, api_key="secret", connect_timeout_s=30)
+        else:
+            self._policy = HostPolicy(*addresses[own:], *addresses[:own])
 
     def __call__(self, job):
         time.sleep(0.2)

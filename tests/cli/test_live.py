@@ -131,7 +131,7 @@ def test_a_site_that_gives_itself_this_address_reads_nothing(watch, listens, hos
 
 def test_the_report_of_what_has_ended_is_given_out_and_nothing_beside_it(tmp_path, watch, ask):
     planned = make_run(tmp_path / "run", tasks=1, trials=2)
-    watch.begin(RunStore.read(tmp_path / "run"), planned, {})
+    watch.begin([Followed(RunStore.read(tmp_path / "run"), planned, {})])
     assert ask("/report/0")[0] == 404 and parse(ask("/")[1].decode()).one(id="ended").has("hidden", None)
     (tmp_path / "run/report.html").write_text("the report")
     watch.ends(tmp_path / "run/report.html")

@@ -117,6 +117,23 @@ def test_each_node_has_its_policy_host_and_a_host_that_is_lost_costs_nothing(clu
     assert {result.spec for result in found} == set(SPECS) and not [r.error for r in found if r.error]
 
 
+def test_nodes_without_a_gpu_ask_the_hosts_of_those_that_have_one(cluster):
+    """And do so again when the only host was lost, and another has come."""
+    gpu = add_node(cluster, num_gpus=2)
+    heard, found = [], []
+    with nodes(ray_workers.open_host) as there:
+        executor = RayExecutor(there, asking, heard.append, settle_s=1.0)
+        for result in executor.run(Work(SPECS), ray_workers.Asking):
+            found.append(result)
+            if len(found) == 4:
+                assert {node.gpus: len(node.addresses) for node in there.usable()} == {2: 2, 0: 1}
+                cluster.remove_node(gpu, allow_graceful=False)
+                add_node(cluster, num_gpus=1)
+    assert {result.spec for result in found} == set(SPECS) and not [r.error for r in found if r.error]
+    asked = {description["asks"] for description in heard}
+    assert len([address for address in asked if "://" in address]) >= 2, asked
+
+
 def asking(factory, addresses):
     return functools.partial(factory, addresses=addresses)
 

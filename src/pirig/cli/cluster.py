@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import logging
 import pathlib
+import secrets
 from collections.abc import Generator, Mapping, Sequence
 
 from pirig import envvars
@@ -25,7 +26,7 @@ from pirig.evaluation.ray_nodes import Nodes, connected
 from pirig.evaluation.worker import EpisodeWorker
 from pirig.interfaces import Executor, WorkerFactory
 from pirig.serving.batching import BatchTimes
-from pirig.serving.host import host
+from pirig.serving.host import Door, host_for_others
 from pirig.sim import assets, boot, gl
 from pirig.stack import egl, gpus
 from pirig.types import Metadata
@@ -63,11 +64,13 @@ class HostOfNode:
     model: ModelArgs
     max_batch: int
     auto_batch: bool
+    key: str  # that workers of other nodes send
 
-    def __call__(self) -> contextlib.AbstractContextManager[tuple[str, Metadata]]:
-        return host(
-            source.model_source(self.recipe, self.directory, self.model, max_batch=self.max_batch, auto=self.auto_batch)
+    def __call__(self) -> contextlib.AbstractContextManager[tuple[str, int, Metadata]]:
+        model = source.model_source(
+            self.recipe, self.directory, self.model, max_batch=self.max_batch, auto=self.auto_batch
         )
+        return host_for_others(model, Door(self.key))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +110,7 @@ class Cluster:
 @contextlib.contextmanager
 def site(flags: EvalArgs, settings: boot.Settings) -> Generator[Cluster]:
     """Connected to the cluster, with the first policy host ready, while the block runs. Raises PirigError."""
-    name = policy_name(flags)
+    name, key = policy_name(flags), secrets.token_hex(16)
     variables = {
         **boot.PROCESS_VARIABLES,
         "MUJOCO_GL": settings.gl,
@@ -123,10 +126,11 @@ def site(flags: EvalArgs, settings: boot.Settings) -> Generator[Cluster]:
             auto = flags.max_batch == "auto"
             most = _BATCH if flags.max_batch == "auto" else flags.max_batch
             model = dataclasses.replace(flags.model, quantize=_from_anywhere(flags.model.quantize))
-            open_host = HostOfNode(name, _from_anywhere(flags.policy_dir), model, most, auto)
+            open_host = HostOfNode(name, _from_anywhere(flags.policy_dir), model, most, auto, key)
         nodes = Nodes(open_host)
         try:
-            policy = PolicySource(name, flags.results_out_path / "runs", flags.connect_timeout_s)
+            runs = flags.results_out_path / "runs"
+            policy = PolicySource(name, runs, flags.connect_timeout_s, key=key if open_host else "")
             if policy.headless:
                 _log.info("Running in HEADLESS mode - no WebSocket connection")
             if open_host:

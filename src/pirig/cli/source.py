@@ -78,6 +78,7 @@ class PolicySource:
     model: ModelSource | None = None
     hosts: tuple[str, ...] = ()  # addresses of the policy hosts that have the model
     opened: Policy | None = None  # in this process
+    key: str = ""  # that policy hosts of other machines ask for
 
     @property
     def headless(self) -> bool:
@@ -97,6 +98,8 @@ class PolicySource:
             return self.opened
         if self.hosts:
             own = index % len(self.hosts)
+            if "://" in self.hosts[own]:
+                return RemotePolicy(self.hosts[own], None, api_key=self.key, connect_timeout_s=self.connect_timeout_s)
             return HostPolicy(*self.hosts[own:], *self.hosts[:own])
         if self.model:
             return self.model()

@@ -29,14 +29,14 @@ class LiberoWorkerFactory:
     rules: Mapping[str, Rules]
     first: EpisodeSpec  # to warm up with
     videos: Mapping[str, pathlib.Path]  # by suite; empty: they are sent home
-    egl: tuple[int | None, ...] = ()  # EGL device by index of the worker; None: whichever comes first
+    egl: tuple[int | None, ...] = ()  # EGL device by index of the worker; None: the first
     frames: pathlib.Path | None = None  # where what the policy sees is shown, by index; None: nowhere
 
     def __call__(self, index: int) -> EpisodeWorker:
         keep_freed_memory()
         device = self.egl[index % len(self.egl)] if self.egl else None
-        if device is not None:  # robosuite takes CUDA_VISIBLE_DEVICES for EGL's numbers, and workers need no CUDA
-            envvars.export({"MUJOCO_EGL_DEVICE_ID": str(device), "CUDA_VISIBLE_DEVICES": ""})
+        if device is not None:
+            envvars.export({"MUJOCO_EGL_DEVICE_ID": str(device)})
         env = LiberoEnvironment(self.settings, seeding=self.seeding, resize=self.resize, simulator=self.simulator)
         compiled.once(self.settings.cache, lambda: self._use_everything(env))
         policy = self.policy.open(index)

@@ -1,8 +1,9 @@
 """The nodes of a Ray cluster, and the policy hosts on them, as actors. Nodes come and go; whoever asks hears it.
 
-Law 1: a node is used while it lives and, where the policy needs hosts, while all of its hosts answer. Law 2: a node
-that cannot start its hosts stops the run only where no other node has started its own. Law 3: hosts of one cluster are
-one policy; a node whose hosts say something else of themselves is left out.
+Law 1: a node is used while it lives and, where the policy needs hosts, while those that it asks answer: its own, or one
+of another's for a node without a GPU. Law 2: a node that cannot start its hosts stops the run only where no other has
+started its own. Law 3: hosts of one cluster are one policy; a node whose hosts say something else of themselves is
+left out.
 """
 
 import contextlib
@@ -23,8 +24,9 @@ _LOOK_EVERY_S = 2.0
 _HEAD_WITHIN_S = 20.0
 _FIRST_HOST_WITHIN_S = 3600.0  # it may fetch its checkpoint
 
-OpenHost = Callable[[], AbstractContextManager[tuple[str, Metadata]]]
-"""Opens a policy host on the node that calls it: its address there, and the policy's metadata. Must pickle."""
+OpenHost = Callable[[], AbstractContextManager[tuple[str, int, Metadata]]]
+"""Opens a policy host on the node that calls it: its address there, the port of its WebSocket for other nodes, and the
+policy's metadata. Must pickle."""
 
 
 @contextlib.contextmanager
@@ -65,7 +67,7 @@ class Node:
     name: str  # its address in the network
     cpus: int
     gpus: int
-    addresses: tuple[str, ...] = ()  # of its policy hosts, in the order of their GPUs
+    addresses: tuple[str, ...] = ()  # of the policy hosts it asks: its own, in the order of their GPUs, or ws://…
 
 
 class Nodes:
@@ -78,6 +80,7 @@ class Nodes:
         self._alive: dict[str, Node] = {}
         self._hosts: dict[str, _HostsOfNode] = {}
         self._left_out: set[str] = set()
+        self._borrowed: dict[str, tuple[str, ...]] = {}  # by a node without a host: the address of another's
         self._next_look_s = 0.0
         self.metadata: Metadata | None = None  # of the policy, once a host has said it
 
@@ -86,10 +89,13 @@ class Nodes:
         if time.monotonic() >= self._next_look_s:
             self._next_look_s = time.monotonic() + _LOOK_EVERY_S
             self._look()
+        if not self._open_host:
+            return list(self._alive.values())
+        asked = {id_: hosts.addresses for id_, hosts in self._hosts.items()} | self._borrowed
         return [
-            dataclasses.replace(node, addresses=self._hosts[node.id].addresses) if self._open_host else node
+            dataclasses.replace(node, addresses=asked[node.id])
             for node in self._alive.values()
-            if not self._open_host or (node.id in self._hosts and self._hosts[node.id].addresses)
+            if node.id not in self._left_out and asked.get(node.id)
         ]
 
     def wait(self) -> Metadata:
@@ -116,6 +122,7 @@ class Nodes:
         self._alive = there
         if self._open_host:
             self._look_at_hosts(self._open_host)
+            self._lend()
 
     def _look_at_hosts(self, open_host: OpenHost) -> None:
         for gone in self._hosts.keys() - self._alive.keys():
@@ -143,6 +150,20 @@ class Nodes:
                 if found != self.metadata:
                     self._leave_out(id_, f"its policy is {dict(found)}, and the others' {dict(self.metadata)}")
 
+    def _lend(self) -> None:
+        """A node without a GPU keeps what it has while that answers; else it gets what the fewest cores ask."""
+        doors = {door: 0 for hosts in self._hosts.values() for door in hosts.doors}
+        guests = [node for node in self._alive.values() if node.id not in self._hosts and node.cpus]
+        self._borrowed = {
+            node.id: self._borrowed[node.id]
+            for node in guests
+            if node.id in self._borrowed and self._borrowed[node.id][0] in doors
+        }
+        for node in guests:
+            if doors:
+                (door,) = self._borrowed.setdefault(node.id, (min(doors, key=lambda door: doors[door]),))
+                doors[door] += node.cpus
+
     def _leave_out(self, id_: str, why: str) -> None:
         hosts = self._hosts.pop(id_)
         _log.warning("node %s is left out: %s", hosts.node.name, why)
@@ -154,7 +175,9 @@ class _HostsOfNode:
     """An actor for each GPU of the node, or one."""
 
     def __init__(self, ray: Any, node: Node, open_host: OpenHost):
-        self._ray, self.node, self.addresses = ray, node, ()
+        self._ray, self.node = ray, node
+        self.addresses: tuple[str, ...] = ()
+        self.doors: tuple[str, ...] = ()  # the same for other nodes
         strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node.id, soft=False)
         options = {"num_cpus": 0, "num_gpus": 1 if node.gpus else 0, "scheduling_strategy": strategy}
         make = ray.remote(_HostActor).options(**options, max_concurrency=2)
@@ -175,14 +198,16 @@ class _HostsOfNode:
         for kind, *told in answers:
             if kind != "ready":
                 raise (ConfigError if kind == "ConfigError" else StartError)(f"node {self.node.name}: {told[0]}")
-        self.addresses = tuple(address for _, _, address, _ in sorted(answers, key=lambda answer: answer[1]))
-        metadata = [answer[3] for answer in answers]
+        answers = sorted(answers, key=lambda answer: answer[1])
+        self.addresses = tuple(address for _, _, address, _, _ in answers)
+        self.doors = tuple(f"ws://{self.node.name}:{port}" for _, _, _, port, _ in answers)
+        metadata = [answer[4] for answer in answers]
         if any(other != metadata[0] for other in metadata):
             raise StartError(f"node {self.node.name} has GPUs of several kinds, which are not one policy")
         return metadata[0]
 
     def close(self) -> None:
-        self.addresses = ()
+        self.addresses = self.doors = ()
         for actor in self._actors:
             actor.close.remote()
             self._ray.kill(actor)
@@ -198,10 +223,10 @@ class _HostActor:
         ray = imports.require("ray", extra="ray")
         gpus = [int(gpu) for gpu in ray.get_gpu_ids() if str(gpu).isdigit()]
         try:
-            address, metadata = self._open.enter_context(open_host())
+            address, port, metadata = self._open.enter_context(open_host())
         except PirigError as e:
             return ("ConfigError" if e.exit_code == 2 else "StartError"), str(e)
-        return "ready", gpus, address, dict(metadata)
+        return "ready", gpus, address, port, dict(metadata)
 
     def watch(self) -> None:
         """Never returns: it fails with the actor."""

@@ -10,6 +10,7 @@ host where there is one; its death costs time and no episode.
 
 import concurrent.futures
 import contextlib
+import dataclasses
 import logging
 import multiprocessing as mp
 import multiprocessing.connection
@@ -28,6 +29,7 @@ from pirig.interfaces import Policy
 from pirig.serving.batching import Batcher, BatchTimes
 from pirig.serving.heap import keep_freed_memory
 from pirig.serving.pipe import Answering, Asking
+from pirig.serving.server import PolicyServer
 from pirig.types import Metadata, Observation
 from pirig.wire import protocol
 
@@ -36,6 +38,7 @@ _SPAWN = mp.get_context("spawn")
 _ANSWER, _ERROR = b"A", b"E"  # the first byte of what comes back
 _STOPS_WITHIN_S = 20.0
 _ANSWERS_WITHIN_S = 5.0
+_OPENS_WITHIN_S = 30.0
 _RESTARTS = 3
 _REPEATS = 1  # of one request; one that kills the host twice would kill it again
 _RETRY_EVERY_S = 0.1
@@ -134,6 +137,20 @@ def _connect(address: str) -> tuple[Asking, Metadata]:
     return pipe, protocol.read(pipe.greeting)
 
 
+@dataclasses.dataclass(frozen=True)
+class Door:
+    """A WebSocket on all of this machine's addresses, for workers elsewhere."""
+
+    api_key: str  # which they must send
+
+
+@contextlib.contextmanager
+def host_for_others(make_policy: MakePolicy, door: Door) -> "Generator[tuple[str, int, Metadata]]":
+    """As `host`, with a WebSocket too. Yields the address here, its port, and the policy's metadata."""
+    with hosts([make_policy], door) as running:
+        yield running.addresses[0], running.ports[0], running.metadata
+
+
 @contextlib.contextmanager
 def host(make_policy: MakePolicy) -> Generator[tuple[str, Metadata]]:
     """Keeps a policy host while the block runs. Yields its address, for HostPolicy, and the policy's metadata.
@@ -145,13 +162,13 @@ def host(make_policy: MakePolicy) -> Generator[tuple[str, Metadata]]:
 
 
 @contextlib.contextmanager
-def hosts(policies: Sequence[MakePolicy]) -> "Generator[Hosts]":
+def hosts(policies: Sequence[MakePolicy], door: Door | None = None) -> "Generator[Hosts]":
     """Keeps a host of each while the block runs; they load at the same time.
 
     Raises ConfigError and StartError as they do, and ConfigError where they are not one policy.
     """
     with tempfile.TemporaryDirectory(prefix="pirig-") as folder:  # only its owner may enter
-        keepers = [_Keeper(make, pathlib.Path(folder) / str(number)) for number, make in enumerate(policies)]
+        keepers = [_Keeper(make, pathlib.Path(folder) / str(number), door) for number, make in enumerate(policies)]
         try:
             metadata = _start_all(keepers)
             for keeper in keepers:
@@ -174,6 +191,11 @@ class Hosts:
     def addresses(self) -> tuple[str, ...]:
         """For HostPolicy."""
         return tuple(str(keeper.address) for keeper in self._keepers)
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """Of their WebSockets; another one when a host was started again."""
+        return tuple(keeper.port for keeper in self._keepers)
 
     def batches(self) -> list[Mapping[int, BatchTimes]]:
         """What each host measured so far, by the size of a batch; empty for one that is just being started."""
@@ -210,8 +232,9 @@ def _start_all(keepers: "Sequence[_Keeper]") -> Metadata:
 class _Keeper:
     """One host process after another."""
 
-    def __init__(self, make_policy: MakePolicy, folder: pathlib.Path):
+    def __init__(self, make_policy: MakePolicy, folder: pathlib.Path, door: "Door | None"):
         folder.mkdir()
+        self._door, self.port = door, 0
         self.address, self._gone = folder / "policy", folder / _GONE
         self._make_policy, self._level = make_policy, logging.getLogger("pirig").level
         self._lock, self._over = threading.Lock(), False
@@ -227,12 +250,12 @@ class _Keeper:
             self.address.unlink(missing_ok=True)
             self._pipe, theirs = _SPAWN.Pipe()
             self._is_ready = False
-            arguments = (self._make_policy, str(self.address), theirs, self._level)
+            arguments = (self._make_policy, str(self.address), theirs, self._level, self._door, self.port)
             self._process = _SPAWN.Process(target=_run, args=arguments, daemon=True, name="pirig-policy-host")
             self._process.start()
             theirs.close()
         try:
-            kind, value = self._pipe.recv()
+            kind, value, self.port = self._pipe.recv()
         except (EOFError, OSError):
             how = self._how_it_died()
             hint = "; SIGKILL often means that the machine's memory was not enough" if "SIGKILL" in how else ""
@@ -292,7 +315,7 @@ def _another_policy(found: Metadata, was: Metadata) -> str:
     return f"the policy host came back as another policy: {dict(found)}, and was {dict(was)}; start a new run"
 
 
-def _run(make_policy: MakePolicy, address: str, parent: Any, level: int) -> None:
+def _run(make_policy: MakePolicy, address: str, parent: Any, level: int, door: Door | None, port: int) -> None:
     """The life of a host process. Signals are the coordinator's business; a closed pipe is the end."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
@@ -303,13 +326,13 @@ def _run(make_policy: MakePolicy, address: str, parent: Any, level: int) -> None
     try:
         policy = make_policy()
     except PirigError as e:
-        return parent.send(("ConfigError" if e.exit_code == 2 else "StartError", str(e)))
+        return parent.send(("ConfigError" if e.exit_code == 2 else "StartError", str(e), 0))
     except Exception:
-        return parent.send(("StartError", f"the policy could not be loaded:\n{traceback.format_exc()}"))
+        return parent.send(("StartError", f"the policy could not be loaded:\n{traceback.format_exc()}", 0))
     batcher = Batcher(policy)
     listener = mp.connection.Listener(address, "AF_UNIX", backlog=128)
     threading.Thread(target=_accept, args=(listener, batcher), daemon=True).start()
-    parent.send(("ready", dict(policy.metadata)))
+    parent.send(("ready", dict(policy.metadata), _open(door, port, policy, batcher) if door else 0))
     with contextlib.suppress(EOFError, OSError):  # Law 2
         while True:
             what, *values = parent.recv()
@@ -318,6 +341,14 @@ def _run(make_policy: MakePolicy, address: str, parent: Any, level: int) -> None
             parent.send(batcher.times())
     batcher.close()
     return None
+
+
+def _open(door: Door, port: int, policy: Policy, batcher: Batcher) -> int:
+    """`port`: of the host before this one, whose clients come back to it; 0: any. Returns it."""
+    server = PolicyServer(policy, port=port, api_key=door.api_key, batcher=batcher)
+    ready: concurrent.futures.Future[int] = concurrent.futures.Future()
+    threading.Thread(target=server.run, args=(ready.set_result,), daemon=True).start()
+    return ready.result(_OPENS_WITHIN_S)
 
 
 def _accept(listener: mp.connection.Listener, batcher: Batcher) -> None:

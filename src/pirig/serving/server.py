@@ -44,12 +44,15 @@ class PolicyServer:
         port: int = 8000,
         api_key: str = "",
         max_bytes: int = codec.MAX_BYTES,
+        batcher: Batcher | None = None,
     ):
-        """`port` 0 takes a free one. `api_key`: refuse clients that do not send it."""
+        """`port` 0 takes a free one. `api_key`: refuse clients that do not send it. `batcher`: one that has the policy
+        already; it ends with the server.
+        """
         self._host, self._port = host, port
         self._api_key, self._max_bytes = api_key, max_bytes
         self._greeting = protocol.greeting(policy.metadata)
-        self._batcher = Batcher(policy)
+        self._batcher = batcher or Batcher(policy)
         self._stopped: concurrent.futures.Future[None] = concurrent.futures.Future()
 
     def run(self, on_ready: Callable[[int], object] = lambda port: None) -> None:

@@ -45,13 +45,14 @@ def evaluate(folder, name, *words, **variables):
 @pytest.fixture(scope="module")
 def headless(folder):
     """Quantized because variables say so; there was no pack before."""
-    return evaluate(folder, "headless", *MODEL, **W4A8)
+    return evaluate(folder, "headless", *MODEL, OPENPI_DUQUANT_DEBUG="1", **W4A8)
 
 
 def test_the_pack_is_made_before_the_first_episode_and_kept(folder, headless):
     _, _, log = headless
     made, first = log.index("it is made now, once"), log.index("libero_spatial task 0 trial 0")
     assert made < log.index("rounding layers: 56 of 56") < log.index("loaded into torch") < first
+    assert log.count("quantized, relative output error") == 56  # which DEBUG asks for
     (file,) = (folder / "packs").glob("*.safetensors")
     header = packs.read_header(file)
     assert header.calibration["samples"] == 4 and len(header.calibration["sha256"]) == 64

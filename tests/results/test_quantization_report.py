@@ -7,9 +7,11 @@ import pytest
 
 from json_schema import faults
 from page_text import parse
+from pirig.cli import compare as command
 from pirig.results import conclusion, quantization, tables
 from pirig.results.comparison import compare
 from pirig.results.page import run
+from pirig.results.page.provenance import beside
 from pirig.results.report import make_report
 from pirig.results.store import RunStore
 from recorded_runs import make_run, quantized
@@ -75,6 +77,13 @@ def test_a_comparison_says_that_the_policies_differ_by_quantization(stores):
     assert compare([stores["w4a8"]], [stores["w4a8"]]).notes == ()
 
 
+def test_the_page_of_a_comparison_says_it_too(stores, tmp_path):
+    sides = (str(stores[name].directory) for name in ("float", "w4a8"))
+    command.run([*sides, "--out", str(tmp_path / "page.html")])
+    page = parse((tmp_path / "page.html").read_text())
+    assert "The policies differ by quantization" in page.one("section", id="headline").text
+
+
 def test_another_checkpoint_is_told_too(stores):
     other = {"policy_metadata": quantized() | {"checkpoint": "another"}}
     assert "and the checkpoints differ too" in quantization.difference(stores["float"].configuration, other)
@@ -100,3 +109,12 @@ def test_layers_are_of_one_kind_where_only_their_number_differs(names, kinds):
 )
 def test_sizes_are_short(count, text):
     assert quantization.size(count) == text
+
+
+def test_side_by_side_the_layers_errors_are_one_line(stores):
+    table = parse(beside(stores["float"].manifest, stores["w4a8"].manifest))
+    names = [head.text for head in table.find("th", scope="row")]
+    assert [name for name in names if "by layer" in name] == [
+        "≠ configuration policy metadata quantization error by layer"
+    ]
+    assert "252 entries, " in table.text

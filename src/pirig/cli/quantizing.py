@@ -36,6 +36,7 @@ class Wanted:
     file: pathlib.Path | None = None  # a pack that is there
     folder: pathlib.Path = pathlib.Path()  # of packs
     list_only: bool = False
+    verbose: bool = False
 
     def __bool__(self) -> bool:
         return self.configuration is not None or self.file is not None
@@ -47,6 +48,7 @@ class Found:
 
     file: pathlib.Path
     configuration: Configuration | None
+    verbose: bool = False  # say something of every layer
 
 
 def wanted(flags: ModelArgs) -> Wanted:
@@ -65,7 +67,7 @@ def wanted(flags: ModelArgs) -> Wanted:
         configuration = dataclasses.replace(asked.settings, weight_bits=weight_bits, activation_bits=activation_bits)
     if configuration is None and (asked.list_only or asked.verbose):
         _log.info("OPENPI_DUQUANT_* variables are set, and none asks for quantization: the model stays as it is")
-    return Wanted(configuration, None, folder, asked.list_only)
+    return Wanted(configuration, None, folder, asked.list_only, asked.verbose)
 
 
 def check_done(flags: ModelArgs, metadata: Metadata) -> None:
@@ -108,7 +110,7 @@ def pack_for(recipe: str, directory: pathlib.Path, flags: ModelArgs) -> Found | 
         _log.info("there is no pack %s yet: it is made now, once", file)
         make_apart(file, recipe, directory, asked.configuration, flags)
     _log.info("quantized as %s says", file)
-    return Found(file, asked.configuration)
+    return Found(file, asked.configuration, asked.verbose)
 
 
 def named(recipe: str, directory: pathlib.Path, configuration: Configuration, flags: ModelArgs) -> str:

@@ -61,6 +61,9 @@ class ModelSource:
             configuration=self.pack.configuration if self.pack else None,
             kernel=flags.kernel,
         )
+        if self.pack and self.pack.verbose:
+            for name, error in policy.metadata["quantization"]["error"]["by_layer"].items():
+                _log.info("%s: quantized, relative output error %.3g", name, error)
         _log.info("warmed up in %.1f s", policy.warm_up())
         return policy
 

@@ -79,7 +79,7 @@ def headline(shown: Shown) -> Html:
             class_="answer",
         ),
         element("div", strip, charts.scale(axis, " points", signed=True), class_="strip"),
-        *(element("p", _sentence(line), class_="comparison") for line in words),
+        *(element("p", _sentence(line), class_="comparison") for line in (*words, *shown.found.notes)),
         id="headline",
         class_="card",
     )

@@ -2,6 +2,8 @@
 two manifests say, side by side.
 """
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -100,8 +102,13 @@ def _beside(names: Sequence[str], left: Mapping[str, str], right: Mapping[str, s
 
 
 def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """By their path, e.g. `configuration versions mujoco`; a list of plain values is one leaf."""
+    """By their path, e.g. `configuration versions mujoco`; a list of plain values is one leaf, and so are many names
+    with a number each, by their number and a hash."""
     if isinstance(value, Mapping):
+        if len(value) > _MANY and all(isinstance(item, (int, float)) for item in value.values()):
+            content = hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+            yield name, f"{len(value)} entries, {content[:8]}"
+            return
         items: list[tuple[str, Any]] = [(str(key), item) for key, item in value.items()]
     elif isinstance(value, Sequence) and not isinstance(value, str):
         if not any(isinstance(item, Mapping) for item in value):

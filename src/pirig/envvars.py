@@ -6,7 +6,7 @@ Order of precedence everywhere: flag, environment variable, recipe, default.
 import dataclasses
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +52,20 @@ def export(values: Mapping[str, str], *, override: bool = True) -> None:
     """Sets variables for libraries that read them at import (MUJOCO_GL, OMP_NUM_THREADS, …), in this process."""
     for name, value in values.items():
         if override or name not in os.environ:
+            os.environ[name] = value
+
+
+def snapshot(names: Iterable[str]) -> dict[str, str | None]:
+    """Their values now, for `restore`; None: unset."""
+    return {name: os.environ.get(name) for name in names}
+
+
+def restore(values: Mapping[str, str | None]) -> None:
+    """In this process, and those that it will start."""
+    for name, value in values.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
             os.environ[name] = value
 
 

@@ -175,6 +175,27 @@ def batching():
     return Batching()
 
 
+class Threaded(Doubling):
+    def infer(self, obs):
+        return {**super().infer(obs), "threads": os.environ.get("OMP_NUM_THREADS", "")}
+
+
+def threaded():
+    return Threaded()
+
+
+def test_a_host_that_is_started_again_has_the_threads_that_the_first_one_had(monkeypatch):
+    """The coordinator caps those of its workers meanwhile; another number of threads rounds otherwise."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    with host(threaded) as (address, _):
+        policy = HostPolicy(address)
+        first = policy.infer({"n": 0.0})
+        monkeypatch.setenv("OMP_NUM_THREADS", "1")
+        os.kill(first["pid"], signal.SIGKILL)
+        again = policy.infer({"n": 0.0})
+        assert again["pid"] != first["pid"] and again["threads"] == first["threads"] == ""
+
+
 class Poisonable(Doubling):
     def infer(self, obs):
         if obs["n"] == 13.0:

@@ -26,7 +26,7 @@ from pirig.evaluation.ray_nodes import Nodes, connected
 from pirig.evaluation.worker import EpisodeWorker
 from pirig.interfaces import Executor, WorkerFactory
 from pirig.serving.batching import BatchTimes
-from pirig.serving.host import Door, host_for_others
+from pirig.serving.host import THREADS, Door, host_for_others
 from pirig.sim import assets, boot, gl
 from pirig.stack import egl, gpus
 from pirig.types import Metadata
@@ -67,6 +67,7 @@ class HostOfNode:
     key: str  # that workers of other nodes send
 
     def __call__(self) -> contextlib.AbstractContextManager[tuple[str, int, Metadata]]:
+        envvars.restore(dict.fromkeys(THREADS))  # Ray says 1, and a policy host takes what it finds elsewhere
         model = source.model_source(
             self.recipe, self.directory, self.model, max_batch=self.max_batch, auto=self.auto_batch
         )

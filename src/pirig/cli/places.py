@@ -35,7 +35,7 @@ def look(flags: EvalArgs, *, renderer: str, has_model: bool) -> Places:
     for_models = [] if flags.model.device else there  # a device that was named is not dealt out
     count = flags.policy_hosts if flags.policy_hosts != "auto" else max(1, len(for_models))
     cores = tuple(sorted(os.sched_getaffinity(0)))
-    hosts = tuple(host_places(count, for_models, cores)) if has_model else ()
+    hosts = tuple(host_places(count, for_models)) if has_model else ()
     chosen = renderer == "egl" and not envvars.get("MUJOCO_EGL_DEVICE_ID")
     pairs = egl.pair(egl.devices(), there) if chosen and there else {}
     if chosen and len(pairs) < len(there):

@@ -20,7 +20,6 @@ from pirig.policies.recipes import RECIPES, recipe
 from pirig.results.store import RunStore
 from pirig.serving.client import RemotePolicy, address
 from pirig.serving.host import HostPolicy, Hosts, hosts
-from pirig.stack import machine
 from pirig.stack.placement import ANYWHERE, HostPlace
 from pirig.types import EpisodeSpec, Metadata
 
@@ -44,8 +43,6 @@ class ModelSource:
         if self.place.gpu:
             envvars.export({"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": self.place.gpu.uuid})
             envvars.export({"OMP_NUM_THREADS": _THREADS_BESIDE_A_GPU}, override=False)
-        if self.place.cores:
-            machine.stay_on(self.place.cores)  # libraries count them, and start as many threads
         from pirig.policies import create_policy
 
         flags = self.flags

@@ -24,6 +24,7 @@ import traceback
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
+from pirig import envvars
 from pirig.errors import ConfigError, PirigError, RemotePolicyError, StartError
 from pirig.interfaces import Policy
 from pirig.serving.batching import Batcher, BatchTimes
@@ -43,6 +44,7 @@ _RESTARTS = 3
 _REPEATS = 1  # of one request; one that kills the host twice would kill it again
 _RETRY_EVERY_S = 0.1
 _HOME_EVERY_S = 5.0  # how often a guest of another host looks whether its own is back
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")  # they decide last bits on a CPU
 _GONE = "gone"  # a file beside the socket that says why no host will come back
 
 MakePolicy = Callable[[], Policy]
@@ -237,6 +239,7 @@ class _Keeper:
         self._door, self.port = door, 0
         self.address, self._gone = folder / "policy", folder / _GONE
         self._make_policy, self._level = make_policy, logging.getLogger("pirig").level
+        self._threads = envvars.snapshot(THREADS)  # the caller may change them for its workers
         self._lock, self._over = threading.Lock(), False
         self._process: Any = None
         self._pipe: Any = None
@@ -250,7 +253,15 @@ class _Keeper:
             self.address.unlink(missing_ok=True)
             self._pipe, theirs = _SPAWN.Pipe()
             self._is_ready = False
-            arguments = (self._make_policy, str(self.address), theirs, self._level, self._door, self.port)
+            arguments = (
+                self._make_policy,
+                str(self.address),
+                theirs,
+                self._level,
+                self._threads,
+                self._door,
+                self.port,
+            )
             self._process = _SPAWN.Process(target=_run, args=arguments, daemon=True, name="pirig-policy-host")
             self._process.start()
             theirs.close()
@@ -315,7 +326,15 @@ def _another_policy(found: Metadata, was: Metadata) -> str:
     return f"the policy host came back as another policy: {dict(found)}, and was {dict(was)}; start a new run"
 
 
-def _run(make_policy: MakePolicy, address: str, parent: Any, level: int, door: Door | None, port: int) -> None:
+def _run(
+    make_policy: MakePolicy,
+    address: str,
+    parent: Any,
+    level: int,
+    threads: Mapping[str, str | None],
+    door: Door | None,
+    port: int,
+) -> None:
     """The life of a host process. Signals are the coordinator's business; a closed pipe is the end."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
@@ -323,6 +342,7 @@ def _run(make_policy: MakePolicy, address: str, parent: Any, level: int, door: D
                         datefmt="%H:%M:%S")  # fmt: skip
     logging.getLogger("pirig").setLevel(level)
     keep_freed_memory()
+    envvars.restore(threads)
     try:
         policy = make_policy()
     except PirigError as e:

@@ -4,7 +4,6 @@ import os
 import pathlib
 import shutil
 import socket
-from collections.abc import Iterable
 
 from pirig.stack.findings import Finding
 
@@ -31,11 +30,6 @@ def cores() -> int:
     if len(quota) == 2 and quota[0] != "max":
         allowed = min(allowed, max(1, int(quota[0]) // int(quota[1])))
     return allowed
-
-
-def stay_on(cores: Iterable[int]) -> None:
-    """This process, and those that it will start."""
-    os.sched_setaffinity(0, cores)
 
 
 def processor() -> str:

@@ -1,8 +1,8 @@
 """Which GPU and which cores each policy host and each worker of one machine gets. Pure; a table in, a table out.
 
 Rule 1: hosts are dealt over GPUs, workers over hosts, evenly. Rule 2: a worker renders on its host's GPU, and has a
-core of its own where there are enough, on that GPU's memory node where one is left. Rule 3: hosts without a GPU share
-the cores evenly; a host with one may use any, since it computes elsewhere.
+core of its own where there are enough, on that GPU's memory node where one is left. Rule 3: hosts are not pinned; how
+many cores one sees decides its threads, and on a CPU those decide the last bits of its answers.
 """
 
 import dataclasses
@@ -14,7 +14,6 @@ from pirig.stack.gpus import Gpu
 @dataclasses.dataclass(frozen=True)
 class HostPlace:
     gpu: Gpu | None = None
-    cores: tuple[int, ...] = ()  # that it may use; empty: any
 
 
 ANYWHERE = HostPlace()
@@ -27,13 +26,8 @@ class WorkerPlace:
     egl: int | None = None  # MUJOCO_EGL_DEVICE_ID
 
 
-def host_places(hosts: int, gpus: Sequence[Gpu], cores: Sequence[int]) -> list[HostPlace]:
-    """`cores`: that this process may use."""
-    if gpus:
-        return [HostPlace(gpus[i % len(gpus)]) for i in range(hosts)]
-    if hosts < 2:
-        return [ANYWHERE] * hosts
-    return [HostPlace(None, _share(sorted(cores), i, hosts)) for i in range(hosts)]
+def host_places(hosts: int, gpus: Sequence[Gpu]) -> list[HostPlace]:
+    return [HostPlace(gpus[i % len(gpus)]) if gpus else ANYWHERE for i in range(hosts)]
 
 
 def worker_places(
@@ -61,9 +55,3 @@ def worker_places(
             free.remove(core)
         places.append(WorkerPlace(host, core, egl.get(gpu.index) if gpu else None))
     return places
-
-
-def _share(cores: Sequence[int], index: int, of: int) -> tuple[int, ...]:
-    """Where there are fewer cores than shares, some share one."""
-    first, last = index * len(cores) // of, (index + 1) * len(cores) // of
-    return tuple(cores[first : max(last, first + 1)])

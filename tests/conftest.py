@@ -1,9 +1,16 @@
-"""Simulators run in processes of their own: two render contexts in one process mix up their images."""
+"""Simulators run in processes of their own: two render contexts in one process mix up their images.
+
+Several tests run at a time, each with processes of its own: threads for all cores in each of them would wait for each
+other more than they work, seventy times as long where it was measured.
+"""
 
 import concurrent.futures
 import multiprocessing
+import os
 
 import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "2")  # before NumPy and PyTorch read it
 
 
 @pytest.fixture

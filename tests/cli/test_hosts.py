@@ -26,6 +26,7 @@ def folder(tmp_path_factory):
 
 def start(folder, name, *words):
     env = {**os.environ, "OPENPI_DATA_HOME": str(folder / "home"), "PIRIG_OFFLINE": "1"}
+    env.pop("OMP_NUM_THREADS", None)  # hosts choose, and must choose alike
     command = [*PIRIG, "eval", *EPISODES, "--run", name, *words]
     return subprocess.Popen(command, cwd=folder, env=env, stderr=subprocess.PIPE, text=True)
 

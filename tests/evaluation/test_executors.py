@@ -219,13 +219,31 @@ def test_a_run_that_is_decided_starts_nothing_else(tmp_path, executor):
         assert 4 <= len(seen) <= 5 and len(list(store.results())) == len(seen)
 
 
+class InCompany(Worker):
+    """Once there is a file `resized`, ends no episode before as many workers have come as are wanted."""
+
+    def __init__(self, index, folder, wanted):
+        super().__init__(index)
+        self.folder, self.wanted = folder, wanted
+        (folder / f"worker{index}").touch()
+
+    def __call__(self, job):
+        patience = time.monotonic() + 60
+        while (self.folder / "resized").exists() and len(list(self.folder.glob("worker*"))) < self.wanted:
+            assert time.monotonic() < patience, "no more workers have come"
+            time.sleep(0.02)
+        return super().__call__(job)
+
+
 @pytest.mark.parametrize(("first", "then"), [(1, 3), (3, 1), (2, 6)])
-def test_the_number_of_workers_may_change_between_jobs_and_results_do_not(first, then):
+def test_the_number_of_workers_may_change_between_jobs_and_results_do_not(tmp_path, first, then):
     heard, found = [], []
     executor = ProcessExecutor(first, heard.append)
-    for result in executor.run(Work(SPECS), TakesItsTime):
+    make = functools.partial(InCompany, folder=tmp_path, wanted=max(first, then))
+    for result in executor.run(Work(SPECS), make):
         found.append(result)
         if len(found) == 2:
             executor.resize(then)
+            (tmp_path / "resized").touch()
     assert outcomes(found) == SERIAL and len(found) == len(SPECS)
     assert len({description["index"] for description in heard}) == max(first, then)

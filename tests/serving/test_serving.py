@@ -15,6 +15,7 @@ import websockets.sync.client
 import peers
 from pirig.errors import ConfigError, ProtocolError, RemotePolicyError, StartError
 from pirig.serving.client import RemotePolicy, address
+from pirig.serving.limits import Limits
 from pirig.serving.server import PolicyServer, serve_in_thread
 from pirig.wire import codec
 
@@ -99,9 +100,9 @@ def test_many_clients_each_get_their_own_answer(port):
 
 
 def test_an_oversized_request_is_refused_and_the_client_can_go_on(policy):
-    with serve_in_thread(policy, max_bytes=10_000) as port:
+    with serve_in_thread(policy, limits=Limits(max_frame_mib=0.01)) as port:
         remote = connect(port)
-        with pytest.raises(ProtocolError, match="over the limit"):
+        with pytest.raises(ProtocolError, match="over the limit of the server: .*--max-frame-mib"):
             remote.infer({"x": np.zeros(10_000)})
         assert remote.infer({"x": 5})["actions"][0, 0] == 5
 

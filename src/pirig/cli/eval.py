@@ -132,7 +132,14 @@ def _source(flags: EvalArgs, workers: int) -> source.PolicySource:
         auto = flags.max_batch == "auto"
         most = max(1, workers) if flags.max_batch == "auto" else flags.max_batch
         model = source.model_source(name, flags.policy_dir, flags.model, max_batch=most, auto=auto)
-    policy = source.PolicySource(name, flags.results_out_path / "runs", flags.connect_timeout_s, model)
+    policy = source.PolicySource(
+        name,
+        flags.results_out_path / "runs",
+        flags.connect_timeout_s,
+        model,
+        request_timeout_s=flags.request_timeout_s,
+        max_frame_mib=flags.max_frame_mib,
+    )
     if policy.headless:
         _log.info("Running in HEADLESS mode - no WebSocket connection")
     return policy

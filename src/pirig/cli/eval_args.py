@@ -51,7 +51,11 @@ class EvalArgs:
     host: str = "0.0.0.0"
     port: int = 8000
     connect_timeout_s: float = 600.0
-    """how long to wait for the policy server [s]"""
+    """how long to wait for the policy server, or for room on it [s]"""
+    request_timeout_s: float = 3600.0
+    """how long the policy server may take for an answer; 0: for ever [s]"""
+    max_frame_mib: float = 32.0
+    """of an answer of the policy server [MiB]"""
     headless: bool = False
     """run the policy of --policy-config and --policy-dir here, without a socket"""
     policy_config: str = "pi05_libero"

@@ -20,6 +20,7 @@ from pirig.policies.recipes import RECIPES, recipe
 from pirig.results.store import RunStore
 from pirig.serving.client import RemotePolicy, address
 from pirig.serving.host import HostPolicy, host
+from pirig.serving.limits import MIB
 from pirig.types import EpisodeSpec, Metadata
 
 _log = logging.getLogger(__name__)
@@ -69,6 +70,8 @@ class PolicySource:
     model: ModelSource | None = None
     host: str = ""  # address of the policy host that has the model
     opened: Policy | None = None  # in this process
+    request_timeout_s: float = 3600.0  # of a policy server; 0: none
+    max_frame_mib: float = 32.0  # of its answers
 
     @property
     def headless(self) -> bool:
@@ -83,7 +86,14 @@ class PolicySource:
         if not self.headless:
             servers, key = self.name.split(","), envvars.get("PIRIG_API_KEY")
             server = servers[index % len(servers)]
-            return RemotePolicy(server, None, api_key=key, connect_timeout_s=self.connect_timeout_s)
+            return RemotePolicy(
+                server,
+                None,
+                api_key=key,
+                connect_timeout_s=self.connect_timeout_s,
+                request_timeout_s=self.request_timeout_s,
+                max_bytes=int(self.max_frame_mib * MIB),
+            )
         if self.opened:
             return self.opened
         if self.host:

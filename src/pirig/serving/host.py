@@ -159,11 +159,11 @@ class _Keeper:
                 self._process.kill()
                 kind, value = "changed", _another_policy(value, metadata)
             if kind != "ready":
-                self._gone.write_text(str(value))
-                return
+                return self._give_up(str(value))
         self._process.join()
         if not self._over:
-            self._gone.write_text(f"it died {_RESTARTS + 1} times, the last time with {self._how_it_died()}")
+            self._give_up(f"it died {_RESTARTS + 1} times, the last time with {self._how_it_died()}")
+        return None
 
     def stop(self) -> None:
         with self._lock:
@@ -174,6 +174,12 @@ class _Keeper:
         self._process.join(_STOPS_WITHIN_S if self._is_ready else 0.0)
         self._process.kill()
         self._process.join()
+
+    def _give_up(self, reason: str) -> None:
+        """Whole when clients see it."""
+        partial = self._gone.with_suffix(".partial")
+        partial.write_text(reason)
+        partial.replace(self._gone)
 
     def _how_it_died(self) -> str:
         self._process.join()

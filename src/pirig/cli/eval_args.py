@@ -1,12 +1,14 @@
 """The flags of `pirig eval`."""
 
 import dataclasses
+import math
 import pathlib
 from typing import Annotated, Literal
 
 import tyro
 
 from pirig.cli.model_args import ModelArgs
+from pirig.errors import ConfigError
 from pirig.evaluation.worker import VideoChoice
 from pirig.types import Seeding, Simulator
 
@@ -79,3 +81,32 @@ class EvalArgs:
     """start over; the old run is kept beside the new one"""
     results_out_path: pathlib.Path = pathlib.Path("results/libero")
     video_out_path: pathlib.Path = pathlib.Path("data/libero/videos")
+
+
+_WITHIN = {  # flag -> least, most
+    "num_trials_per_task": (1, 10_000),
+    "seed": (0, 2**32 - 1),  # what NumPy's own generator takes
+    "replan_steps": (1, math.inf),
+    "num_steps_wait": (0, 10_000),
+    "resize_size": (1, 4096),
+    "workers": (0, 4096),
+    "recycle_after": (1, math.inf),
+    "max_worker_memory_gib": (0.1, math.inf),
+    "live": (0, 65535),
+    "port": (1, 65535),
+    "connect_timeout_s": (0, math.inf),
+    "request_timeout_s": (0, math.inf),
+    "max_frame_mib": (0.001, 4096),
+    "max_batch": (1, 4096),
+}
+
+
+def check(flags: EvalArgs) -> None:
+    """Raises ConfigError for a number that cannot be meant, naming its flag."""
+    for name, (least, most) in _WITHIN.items():
+        value = getattr(flags, name)
+        if value is not None and value != "auto" and not (math.isfinite(value) and least <= value <= most):
+            bounds = f"at least {least}" if most == math.inf else f"{least} to {most}"
+            raise ConfigError(f"--{name.replace('_', '-')} is {value}; expected {bounds}")
+    if flags.run in (".", "..") or "/" in flags.run or "\0" in flags.run:
+        raise ConfigError(f"--run is {flags.run!r}; expected a name without '/': a folder below the results")

@@ -124,7 +124,8 @@ def _array(data: Any, dtype: np.dtype, shape: Any) -> np.ndarray:
 def _scalar(data: Any, dtype: np.dtype) -> np.generic:
     if not isinstance(data, bool | int | float | str | bytes):
         raise ProtocolError(f"a scalar of {dtype} needs one value; found {type(data).__name__}")
-    return dtype.type(data)
+    with np.errstate(all="ignore"):  # a number that is too large for its type is infinite, as it was where it is from
+        return dtype.type(data)
 
 
 def _dtype(name: Any) -> np.dtype:

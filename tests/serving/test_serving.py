@@ -108,8 +108,8 @@ def test_an_oversized_request_is_refused_and_the_client_can_go_on(policy):
 
 
 def test_a_key_is_wanted_where_one_is_set(policy):
-    with serve_in_thread(policy, api_key="SECRET") as port:
-        assert connect(port, api_key="SECRET").infer({"x": 1})["actions"][0, 0] == 1
+    with serve_in_thread(policy, api_key="SECRET") as port:  # pragma: allowlist secret
+        assert connect(port, api_key="SECRET").infer({"x": 1})["actions"][0, 0] == 1  # pragma: allowlist secret
         assert healthz(port)[0] == 200
         for wrong in ("", "OTHER"):
             with pytest.raises(StartError, match="wants another API key"):

@@ -21,6 +21,8 @@ from pirig.serving.client import RemotePolicy
 from pirig.serving.server import serve_in_thread
 from pirig.wire import codec
 
+KEY = "OPEN-SESAME"  # pragma: allowlist secret
+
 
 def connect(port, **options):
     return RemotePolicy("127.0.0.1", port, **{"connect_timeout_s": 30, **options})
@@ -41,17 +43,17 @@ def test_web_pages_are_refused(policy):
     [
         b"",
         b"Authorization: Api-Key\r\n",
-        b"Authorization: Api-Key SECRET\r\n" * 2,
+        b"Authorization: Api-Key OPEN-SESAME\r\n" * 2,
         b"Authorization: Api-Key \xff\xfe\r\n",
-        b"Authorization: Bearer SECRET\r\n",
+        b"Authorization: Bearer OPEN-SESAME\r\n",
     ],
     ids=["none", "empty", "twice", "no text", "another scheme"],
 )
 def test_whatever_is_no_key_is_401(policy, headers, caplog):
-    with serve_in_thread(policy, api_key="SECRET") as port, socket.create_connection(("127.0.0.1", port)) as sock:
+    with serve_in_thread(policy, api_key=KEY) as port, socket.create_connection(("127.0.0.1", port)) as sock:
         sock.sendall(peers.HANDSHAKE + headers + b"\r\n")
         assert peers.everything(sock).startswith(b"HTTP/1.1 401 ")
-    assert "SECRET" not in caplog.text and "Traceback" not in caplog.text
+    assert KEY not in caplog.text and "Traceback" not in caplog.text
 
 
 def test_a_key_that_no_header_can_carry_is_refused_by_its_name(policy):
@@ -62,16 +64,16 @@ def test_a_key_that_no_header_can_carry_is_refused_by_its_name(policy):
 
 def test_the_key_is_neither_logged_nor_recorded(monkeypatch):
     """`pirig serve` as it is, asked with the key and with another."""
-    monkeypatch.setenv("PIRIG_API_KEY", "OPEN-SESAME")
+    monkeypatch.setenv("PIRIG_API_KEY", KEY)
     port = peers.free_port()
     words = [sys.executable, "-m", "pirig.cli.main", "serve", "--port", str(port), "policy:baseline"]
     server = subprocess.Popen([*words, "--policy.name", "zero"], stderr=subprocess.PIPE, text=True)
-    assert connect(port, api_key="OPEN-SESAME").infer({"prompt": ""})["actions"].shape == (10, 7)
+    assert connect(port, api_key=KEY).infer({"prompt": ""})["actions"].shape == (10, 7)
     with pytest.raises(InvalidStatus, match="401"):
         websockets.sync.client.connect(f"ws://127.0.0.1:{port}", additional_headers={"Authorization": "Api-Key OTHER"})
     server.terminate()
     said = server.communicate()[1]
-    assert "serving policy zero" in said and "SESAME" not in said and "OTHER" not in said
+    assert "serving policy zero" in said and KEY not in said and "OTHER" not in said
     assert provenance.variables()["PIRIG_API_KEY"] == "(set)"
 
 

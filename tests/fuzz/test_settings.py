@@ -14,7 +14,7 @@ from pirig import envvars
 from pirig.cli import args, eval_args, quantizing, serve, stopping
 from pirig.cli import eval as evaluate
 from pirig.cli.model_args import ModelArgs
-from pirig.errors import ConfigError, PirigError
+from pirig.errors import ConfigError, PirigError, ProtocolError
 from pirig.policies import baselines
 from pirig.quantization import variables
 from pirig.results import runs
@@ -80,6 +80,12 @@ def test_a_number_out_of_bounds_is_named_with_its_flag(name):
             continue
         with pytest.raises(ConfigError, match=f"^--{name.replace('_', '-')} is "):
             eval_args.check(flags)
+
+
+@pytest.mark.parametrize("said", ["5", None, 2.5, [1], float("nan")])
+def test_a_server_that_says_nonsense_about_itself(said):
+    with pytest.raises(ProtocolError, match="replan_steps"):
+        evaluate._rules("libero_goal", {"replan_steps": said}, eval_args.EvalArgs())
 
 
 SERVE = ("port", "host", "env", "max-batch", "max-clients", "max-queue", "max-frame-mib", "idle-timeout-s")

@@ -121,6 +121,18 @@ def test_a_port_in_use_says_so(policy, port):
         PolicyServer(policy, host="127.0.0.1", port=port).run()
 
 
+@pytest.mark.parametrize(("host", "port"), [("127.0.0.1", 70_000), ("x" * 80, 8000), ("é" * 80 + ".org", 8000)])
+def test_what_is_no_address_to_listen_on_says_so(policy, host, port):
+    with pytest.raises(StartError, match="cannot listen on .*choose another --port or --host"):
+        PolicyServer(policy, host=host, port=port).run()
+
+
+@pytest.mark.parametrize("host", ["x" * 80, "é" * 80 + ".org"])
+def test_a_name_that_no_machine_can_have_is_refused_at_once(host):
+    with pytest.raises((ConfigError, StartError), match="address of a policy server|no policy server at"):
+        RemotePolicy(host, 8000, connect_timeout_s=0)
+
+
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -15,7 +15,7 @@ from pirig.cli import args, console, pages, provenance, quantizing, signals, sou
 from pirig.cli.eval_args import EvalArgs, check
 from pirig.cli.live import Watch, watching
 from pirig.cli.worker import LiberoWorkerFactory
-from pirig.errors import ConfigError, Interrupted
+from pirig.errors import ConfigError, Interrupted, ProtocolError
 from pirig.evaluation.executors import ProcessExecutor, SerialExecutor, ignore
 from pirig.evaluation.plan import plan
 from pirig.evaluation.run import run as run_episodes
@@ -147,7 +147,9 @@ def _source(flags: EvalArgs, workers: int) -> source.PolicySource:
 
 
 def _rules(suite: str, metadata: Metadata, flags: EvalArgs) -> Rules:
-    replan_steps = flags.replan_steps if flags.replan_steps is not None else int(metadata.get("replan_steps", 5))
+    replan_steps = flags.replan_steps if flags.replan_steps is not None else metadata.get("replan_steps", 5)
+    if not isinstance(replan_steps, int):
+        raise ProtocolError(f"the policy's metadata has replan_steps {replan_steps!r:.80}; expected a whole number")
     if replan_steps < 1 or flags.num_steps_wait < 0:
         raise ConfigError("--replan-steps must be at least 1, and --num-steps-wait at least 0")
     return suites.rules(suite, replan_steps=replan_steps, settle_steps=flags.num_steps_wait)

@@ -47,7 +47,7 @@ class Baseline:
 
 @dataclasses.dataclass(frozen=True)
 class ServeArgs:
-    """Names are those of the reference's server; defaults too, except that it listens on all addresses."""
+    """Names and defaults are those of the reference's server, but for the host: the reference listens everywhere."""
 
     env: Literal["LIBERO"] = "LIBERO"
     """decides the default checkpoint"""

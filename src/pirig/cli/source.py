@@ -131,7 +131,7 @@ class PolicySource:
 
     def identity(self, metadata: Metadata) -> str:
         """Names the policy in a run's configuration. A server of ours says what it has, wherever it is."""
-        ours = "checkpoint" in metadata or metadata.get("name") in baselines.NAMES
+        ours = "checkpoint" in metadata or str(metadata.get("name")) in baselines.NAMES
         return self.name if self.headless or not ours else str(metadata["name"])
 
     def _recorded(self, run: str) -> Mapping[EpisodeSpec, np.ndarray]:

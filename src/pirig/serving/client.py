@@ -110,7 +110,7 @@ class RemotePolicy:
         while True:
             try:
                 return self._try_to_connect(max(1.0, min(deadline - time.monotonic(), _GREETING_WITHIN_S)))
-            except websockets.InvalidURI as e:
+            except (websockets.InvalidURI, UnicodeError) as e:  # or a name that no machine can have
                 raise ConfigError(f"{self.uri} is no address of a policy server: {e}") from e
             except websockets.InvalidStatus as e:
                 _raise_if_final(self.uri, e.response.status_code)

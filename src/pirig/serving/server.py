@@ -98,10 +98,10 @@ class PolicyServer:
                 ping_interval=_PING_EVERY_S,
                 ping_timeout=_PONG_WITHIN_S,
             )
-        except OSError as e:
+        except (OSError, OverflowError, UnicodeError) as e:  # taken, no port, no name
             raise StartError(
-                f"cannot listen on {self._host}:{self._port}: {e.strerror}; "
-                "stop what uses the port, or choose another --port"
+                f"cannot listen on {self._host}:{self._port}: {getattr(e, 'strerror', '') or e}; "
+                "stop what uses the port, or choose another --port or --host"
             ) from e
         async with server:
             on_ready(server.sockets[0].getsockname()[1])

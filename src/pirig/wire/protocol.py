@@ -19,6 +19,7 @@ from pirig.wire import codec
 
 HEALTH_PATH = "/healthz"
 HEALTH_BODY = "OK\n"
+_MOST_SAID = 20_000  # letters of an error that reach logs and results; a traceback of the reference's has fewer
 _BUSY = f"{BusyError.__name__}: "
 
 
@@ -52,7 +53,7 @@ def read(frame: bytes | memoryview | str, *, max_bytes: int = codec.MAX_BYTES) -
     if isinstance(frame, str):
         if frame.startswith(_BUSY):
             raise BusyError(f"the policy server reported: {frame.removeprefix(_BUSY)}")
-        raise RemotePolicyError(f"the policy server reported: {frame}")
+        raise RemotePolicyError(f"the policy server reported: {frame[:_MOST_SAID]}")
     value = codec.unpack(frame, max_bytes=max_bytes)
     if not isinstance(value, dict):
         raise ProtocolError(f"a frame must hold a map; found {type(value).__name__}")

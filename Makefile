@@ -104,8 +104,9 @@ test-full: $(MODELS) ## the known answers of 150 episodes, against a plain LIBER
 test-triton: $(MODELS) $(TRITON) ## the CUDA kernels without a GPU, in Triton's interpreter
 	PYTHONPATH=.venv-triton $(PYTEST) tests/quantization/test_triton_kernels.py $(ARGS)
 
-fuzz: $(MODELS) ## a million spoiled frames into the codec, ten thousand into a live server: nothing escapes, nothing grows
+fuzz: $(MODELS) ## a million spoiled frames into the codec, ten thousand into a live server, spoiled files and flags
 	$(VENV)/bin/python tests/fuzz/long_run.py $(ARGS)
+	$(PYTEST) tests/fuzz -q --hypothesis-profile=long
 
 $(TRITON): $(STAMP)
 	@echo "installing Triton into .venv-triton (200 MB to download, 690 MB on disk)"

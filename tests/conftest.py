@@ -3,7 +3,10 @@
 import concurrent.futures
 import multiprocessing
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("long", max_examples=2000)  # make fuzz
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from recorded_runs import make_run
 ARRAYS = {"a/kernel": np.arange(6, dtype=np.float32).reshape(2, 3), "b/scale": np.ones(4, np.float32)}
 NORM_STATS = {"norm_stats": {"state": {key: [0.0, 1.0] for key in ("mean", "std", "q01", "q99")}}}
 RECORD = {"url": "gs://b/c", "files": {"x": {"size": 1, "tag": "t", "checksum": "", "sha256": "00"}}, "complete": True}
-FEW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FEW = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +140,16 @@ def test_something_else_altogether(valid, data):
     file, use, _ = valid
     file.write_bytes(data[:200_000])
     survives(file, use)
+
+
+@pytest.mark.parametrize(
+    "names", [[], ["params"], ["value"], ["..", "..", "etc"], ["a/b"], ["a.b"], ["x|gzip:"], [1], ["a", None]], ids=str
+)
+def test_a_name_in_a_tree_that_is_none_is_refused(home, names):
+    file, use = orbax_tree(home)
+    file.write_text(json.dumps({"tree_metadata": {"x": {"key_metadata": [{"key": name} for name in names]}}}))
+    with pytest.raises(ConfigError, match="_METADATA names an array .*do not trust it"):
+        use()
 
 
 @FEW

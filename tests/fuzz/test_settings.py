@@ -21,7 +21,7 @@ from pirig.results import runs
 from pirig.sim import assets, gl
 from pirig.wire import protocol
 
-SOME = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SOME = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
 NUMBERS = st.sampled_from(["0", "-1", "1", "3", "1e400", "nan", "-inf", "9" * 30, "0.5", "65536", "4294967296", "true"])
 ODD = ("all", "libero_goal", "../..", "~nobody-here/x", "ws://", "ws://x:99999", "replay:", "a" * 300)
@@ -106,7 +106,7 @@ VALUES = WORDS | st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(deadline=None)
 @given(st.dictionaries(NAMES, VALUES.filter(bool), max_size=4))
 def test_variables_of_quantization(pairs):
     try:
@@ -116,7 +116,7 @@ def test_variables_of_quantization(pairs):
 
 
 @pytest.mark.parametrize("variable", envvars.TABLE, ids=lambda variable: variable.name)
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@SOME
 @given(value=WORDS)
 def test_variables_of_the_table(monkeypatch, variable, value):
     """Each by what reads it, as far as that opens no socket."""

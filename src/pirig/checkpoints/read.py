@@ -152,7 +152,8 @@ def _names(document: dict[str, Any], folder: pathlib.Path) -> list[list[str]]:
     except (KeyError, TypeError, AttributeError) as e:
         raise ConfigError(f"{folder}/_METADATA is damaged: {e!r}; fetch or copy the checkpoint again") from e
     for keys in names:
-        if not keys or not all(isinstance(key, str) and re.fullmatch(r"[\w-]+", key) for key in keys):
+        is_plain = all(isinstance(key, str) and re.fullmatch(r"[\w-]+", key) for key in keys)
+        if not is_plain or set(keys) <= {"params", "value"}:
             raise ConfigError(f"{folder}/_METADATA names an array {keys!r:.80}; expected plain names; do not trust it")
     return names
 

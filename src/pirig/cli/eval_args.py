@@ -106,7 +106,7 @@ def check(flags: EvalArgs) -> None:
     for name, (least, most) in _WITHIN.items():
         value = getattr(flags, name)
         if value is not None and value != "auto" and not (math.isfinite(value) and least <= value <= most):
-            bounds = f"at least {least}" if most == math.inf else f"{least} to {most}"
-            raise ConfigError(f"--{name.replace('_', '-')} is {value}; expected {bounds}")
+            bound = f"at most {most}" if value > most else f"at least {least}"
+            raise ConfigError(f"--{name.replace('_', '-')} is {value}; {bound} is needed")
     if flags.run in (".", "..") or "/" in flags.run or "\0" in flags.run:
         raise ConfigError(f"--run is {flags.run!r}; expected a name without '/': a folder below the results")

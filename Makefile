@@ -5,24 +5,29 @@ TRIALS  ?= 50
 CKPT    ?=
 MODE    ?=
 ARGS    ?=
+LIVE    ?=
+QUANTIZE ?=
 PYTHON  ?= python3
 VENV    ?= .venv
 UV      ?= uv
 
-export SUITE POLICY TRIALS CKPT
+export SUITE POLICY TRIALS CKPT LIVE QUANTIZE
+
+QUANTIZED := $(if $(QUANTIZE),--quantize $(QUANTIZE))
 
 STAMP := $(VENV)/.installed-$(shell cat locks/*.txt pyproject.toml | cksum | tr -d ' ')
 MODELS := $(VENV)/.models-$(lastword $(subst -, ,$(STAMP)))
+RAY := $(VENV)/.ray-$(lastword $(subst -, ,$(STAMP)))
 SKYPILOT := .venv-skypilot/.installed-$(shell cksum <locks/skypilot.txt | tr -d ' ')
 TRITON := .venv-triton/.installed-$(shell cksum <locks/triton.txt | tr -d ' ')
 AUDIT := .venv-audit/.installed-$(shell cksum <locks/audit.txt | tr -d ' ')
 NEEDED := $(if $(filter pi0%,$(POLICY)),$(MODELS),$(STAMP))
 PINS := src/pirig/stack/pins.txt
-PINNED := libero checkpoints jax torch stack
+PINNED := libero checkpoints jax torch stack trackers
 PYTEST := $(VENV)/bin/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-models eval eval-local eval-split eval-headless eval-all eval-stack headless report doctor build down test-docker test-vm bench serve serve-split serve-local test test-slow test-full test-triton fuzz lint lint-scripts lint-sky audit secrets format lock pin-base clean
+.PHONY: help setup setup-models setup-ray eval eval-local eval-split eval-headless eval-all eval-stack headless report doctor build down test-docker test-vm bench serve serve-split serve-local test test-slow test-full test-triton fuzz lint lint-scripts lint-sky audit secrets format lock pin-base clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -40,13 +45,19 @@ $(MODELS): $(STAMP)
 	@scripts/setup.sh "$(PYTHON)" "$(VENV)" models
 	@touch $@
 
+setup-ray: $(RAY) ## the same with Ray, for pirig eval --executor ray
+
+$(RAY): $(STAMP)
+	@scripts/setup.sh "$(PYTHON)" "$(VENV)" ray
+	@touch $@
+
 # MODE=split: server and simulator in two containers; headless: in one; local: no containers. Default: split where there
 # is a Docker engine, else local.
-eval: ## evaluate a policy on one suite: SUITE, POLICY, CKPT, TRIALS, MODE=split|headless|local, ARGS
+eval: ## evaluate a policy on one suite: SUITE, POLICY, CKPT, TRIALS, QUANTIZE=w4a8, MODE=split|headless|local, LIVE=PORT, ARGS
 	@$(MAKE) --no-print-directory eval-$(or $(MODE),$(shell scripts/stack.sh mode))
 
 eval-local: $(NEEDED) ## the same without containers
-	$(VENV)/bin/pirig eval --suite $(SUITE) --policy $(POLICY) --policy-dir "$(CKPT)" --num-trials-per-task $(TRIALS) $(ARGS)
+	$(VENV)/bin/pirig eval --suite $(SUITE) --policy $(POLICY) --policy-dir "$(CKPT)" --num-trials-per-task $(TRIALS) $(if $(LIVE),--live $(LIVE)) $(QUANTIZED) $(ARGS)
 
 eval-split: ## the same in two containers, policy server and simulator
 	CLIENT_ARGS='$(ARGS)' scripts/stack.sh split
@@ -58,7 +69,7 @@ eval-all: ## evaluate a policy on the four standard suites, spread over the GPUs
 	@$(MAKE) --no-print-directory eval-$(or $(MODE),$(shell scripts/stack.sh mode all)) SUITE=all
 
 eval-stack: $(STAMP) ## the same in containers, a policy server on each GPU and a simulator container for each suite
-	$(VENV)/bin/pirig stack run --suite $(SUITE) --policy $(POLICY) --policy-dir "$(CKPT)" --num-trials-per-task $(TRIALS) --client-args='$(ARGS)'
+	$(VENV)/bin/pirig stack run --suite $(SUITE) --policy $(POLICY) --policy-dir "$(CKPT)" --num-trials-per-task $(TRIALS) $(QUANTIZED) --client-args='$(ARGS)'
 
 headless: eval-headless ## another name of it
 
@@ -90,7 +101,7 @@ serve-split: ## the same in a container
 	scripts/stack.sh serve
 
 serve-local: $(NEEDED) ## the same without
-	$(VENV)/bin/pirig serve $(ARGS) $(if $(filter pi0%,$(POLICY)),policy:checkpoint --policy.config $(POLICY) --policy.dir "$(CKPT)",policy:baseline --policy.name $(POLICY))
+	$(VENV)/bin/pirig serve $(QUANTIZED) $(ARGS) $(if $(filter pi0%,$(POLICY)),policy:checkpoint --policy.config $(POLICY) --policy.dir "$(CKPT)",policy:baseline --policy.name $(POLICY))
 
 test: $(MODELS) ## all tests but the slow and full ones
 	$(PYTEST) -m "not slow and not full" -n 2 --dist loadfile $(ARGS)
@@ -149,7 +160,7 @@ format: $(STAMP) ## mend style and format
 	$(VENV)/bin/ruff format .
 
 lock: ## make the lock files again from locks/*.in (needs uv: UV=path)
-	@for name in build libero dev openpi-client server stack checkpoints jax torch triton; do \
+	@for name in build libero trackers dev openpi-client server stack checkpoints jax torch triton ray; do \
 	    $(UV) pip compile --no-deps --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	        --no-header --no-annotate locks/$$name.in -o locks/$$name.txt || exit 1; done
 	for name in skypilot audit; do \
@@ -157,6 +168,8 @@ lock: ## make the lock files again from locks/*.in (needs uv: UV=path)
 	        --no-annotate locks/$$name.in -o locks/$$name.txt || exit 1; done
 	$(UV) pip compile --no-deps --python-platform x86_64-manylinux_2_28 --python-version 3.12 --generate-hashes \
 	    --no-emit-index-url --no-header --no-annotate locks/cuda.in -o locks/cuda.txt
+	$(UV) pip compile --python-platform x86_64-manylinux_2_28 --python-version 3.12 --generate-hashes \
+	    --no-emit-index-url --no-header --no-annotate locks/ray-jobs.in -o locks/ray-jobs.txt
 	$(MAKE) --no-print-directory $(PINS)
 
 $(PINS): $(PINNED:%=locks/%.txt) # what doctor compares a machine with

@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # Evaluates in containers, as the calling user, and exits with the evaluation's code: 0 complete, 3 episodes missing, …
 #
-#   [SUITE=…] [POLICY=…] [TRIALS=…] [CKPT=DIR] [SERVER_ARGS=…] [CLIENT_ARGS=…] scripts/stack.sh split|headless
+#   [SUITE=…] [POLICY=…] [TRIALS=…] [CKPT=DIR] [QUANTIZE=w4a8] [SERVER_ARGS=…] [CLIENT_ARGS=…] [LIVE=PORT]
+#                                          scripts/stack.sh split|headless
 #   scripts/stack.sh serve|build|down|check
+#   scripts/stack.sh prepare               the pack of a quantized server, where it is not there yet
 #   scripts/stack.sh compose WORDS...      docker compose, as the rest calls it; FANOUT=FILE is one more compose file
 #   scripts/stack.sh mode [all]            prints split where containers can be used, stack for all suites on several
 #                                          GPUs, else local
@@ -52,6 +54,7 @@ if [ "$has_gpu" = 0 ] && [[ $COMPOSE_FILE != *compose.cpu.yml* ]]; then
     say "the engine has no NVIDIA runtime: adding compose.cpu.yml"
     COMPOSE_FILE=$COMPOSE_FILE:compose.cpu.yml
 fi
+if [ "${LIVE:-}" ] && [[ $COMPOSE_FILE != *compose.live.yml* ]]; then COMPOSE_FILE=$COMPOSE_FILE:compose.live.yml; fi
 COMPOSE_FILE=$COMPOSE_FILE${FANOUT:+:$FANOUT}
 export PIRIG_UID=${PIRIG_UID:-$(id -u)} PIRIG_GID=${PIRIG_GID:-$(id -g)}
 PIRIG_VERSION=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' src/pirig/__init__.py)
@@ -72,6 +75,29 @@ server_args() {
     esac
 }
 
+know_the_packs() { # their folder is mounted, and variables go into containers by name
+    local name packs=${OPENPI_DUQUANT_PACKDIR:-${OPENPI_DUQUANT_PACKROOT:-data/packs}}
+    for name in $(compgen -e OPENPI_DUQUANT_ || true); do
+        [ "$name" = OPENPI_DUQUANT_PACKROOT ] || grep -q "^ *$name:" compose.yml ||
+            fail "$name is not a variable of pirig; docs/quantization.md has them all"
+    done
+    mkdir -p "$packs" || fail "$packs: packs are kept there, and it cannot be made"
+    OPENPI_DUQUANT_PACKDIR=$(realpath "$packs")
+    export OPENPI_DUQUANT_PACKDIR
+}
+
+asks_for_quantization() { # or may do so: what variables mean is the container's business
+    [[ ${QUANTIZE:-} || $SERVER_ARGS = *--quantize* ]] || compgen -e OPENPI_DUQUANT_ | grep -qvE '_PACK(DIR|ROOT)$'
+}
+
+make_the_pack_first() { # the server's image has no LIBERO to calibrate with
+    asks_for_quantization || return 0
+    say "quantization: the server's pack is made first, unless it is there"
+    docker compose --profile quantize up --build --exit-code-from quantize quantize || return
+    docker compose --profile quantize rm --force quantize >/dev/null
+    [ -z "${OPENPI_DUQUANT_DRYRUN:-}" ] || exit 0
+}
+
 refuse_large_models_on_a_cpu() {
     if [ "$has_gpu" = 0 ] && [ -z "${ALLOW_CPU:-}" ] && { [ "$POLICY" = pi05_libero ] || [ "$POLICY" = pi0_libero ]; }; then
         fail "POLICY=$POLICY takes seconds for each chunk of actions without a GPU, hours for a suite. Ways out:
@@ -82,32 +108,42 @@ refuse_large_models_on_a_cpu() {
     fi
 }
 
+# An image cannot know its own id; manifests have it from here. Empty where SERVICE's image is not built yet.
+image_of() { docker image inspect --format '{{.Id}}' "pirig/$1:${PIRIG_TAG:-dev}" 2>/dev/null || true; }
+
 # shellcheck disable=SC2329 # called by the trap
 clean_up() { docker compose --profile '*' down --remove-orphans >/dev/null 2>&1 || true; }
 
 case ${1:-} in
     build) exec docker compose --profile '*' build ;;
     down) exec docker compose --profile '*' down --remove-orphans ;;
-    serve)
+    serve | prepare)
         refuse_large_models_on_a_cpu
         export SERVER_ARGS=${SERVER_ARGS:-$(server_args)}
         mkdir -p results data
+        know_the_packs
+        make_the_pack_first
+        [ "$1" = serve ] || exit 0
         exec docker compose --profile split up --build server
         ;;
     check) refuse_large_models_on_a_cpu; exit ;;
     compose)
         mkdir -p results data
+        know_the_packs
         [[ $POLICY = *://* ]] || export SERVER_ARGS=${SERVER_ARGS:-$(server_args)}
+        PIRIG_IMAGE=$(image_of runtime)
+        export PIRIG_IMAGE
         shift
         exec docker compose "$@"
         ;;
     split | headless) ;;
-    *) fail "expected split, headless, serve, build, down, check, compose or mode; found '${1:-}'" ;;
+    *) fail "expected split, headless, serve, prepare, build, down, check, compose or mode; found '${1:-}'" ;;
 esac
 
 mkdir -p results data
+know_the_packs
 refuse_large_models_on_a_cpu
-service=headless words=(--build)
+service=headless words=()
 if [ "$1" = headless ] && [ "$address" ]; then CLIENT_ARGS="--policy-dir $address $CLIENT_ARGS"; fi
 if [ "$1" = split ]; then
     service=runtime
@@ -119,6 +155,11 @@ if [ "$1" = split ]; then
 fi
 trap clean_up EXIT
 trap : INT TERM # compose gets the signal too, and stops its containers
+docker compose --profile "$1" build ${words[@]:+"$service"} # without words: all of the profile
+PIRIG_IMAGE=$(image_of "$service")
+export PIRIG_IMAGE
+[ -z "${LIVE:-}" ] || say "live page: http://127.0.0.1:$LIVE/"
 code=0
+if [ "$1" = split ] && [[ $POLICY != *://* ]]; then make_the_pack_first || exit; fi
 docker compose --profile "$1" up "${words[@]}" --exit-code-from "$service" || code=$?
 exit "$code"

@@ -6,6 +6,7 @@ Each function runs in a process of its own, and returns plain arrays.
 import dataclasses
 import logging
 import resource
+import time
 
 import numpy as np
 
@@ -54,6 +55,20 @@ def our_episode(spec: EpisodeSpec, actions: np.ndarray, look_every: int, simulat
     trace = _our_trace(env, spec, actions, look_every)
     env.close()
     return trace
+
+
+def rendering_s(spec: EpisodeSpec, looks: list[bool], simulator: Simulator) -> tuple[list[float], float]:
+    """Time on images [s] that the environment tells of each step, and what the steps took in all."""
+    env, told, start = LiberoEnvironment(settings(), simulator=simulator), [], 0.0
+    env.reset(spec)
+    start = time.perf_counter()
+    for action, is_look in zip(random_actions(len(looks)), looks, strict=True):
+        before = env.rendering_s
+        env.step(action, ("observation/image", "observation/wrist_image") if is_look else ("observation/state",))
+        told.append(env.rendering_s - before)
+    whole_s = time.perf_counter() - start
+    env.close()
+    return told, whole_s
 
 
 def plain_trials(suite: str, task_id: int, trials: list[int], seed: int, protocol: Seeding, steps: int) -> list[Trace]:

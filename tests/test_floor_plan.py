@@ -47,10 +47,14 @@ HEAVY = {  # package -> where the modules are that may import it; what is not li
     "docker": ("stack/",),
     "requests": ("stack/",),
     "obstore": ("checkpoints/",),
+    "tensorboard": ("cli/tracking.py",),
+    "trackio": ("cli/tracking.py",),
+    "wandb": ("cli/tracking.py",),
+    "ray": ("evaluation/ray_",),
 }
 LIGHT = {"numpy", "pirig"} | sys.stdlib_module_names
 BY_NAME = ("import_module", "require", "__import__")
-FREE_OF = ("torch", "jax", "mujoco", "robosuite", "libero")
+FREE_OF = ("torch", "jax", "mujoco", "robosuite", "libero", "tensorboard", "trackio", "wandb")
 MODULES = {path.relative_to(SOURCE).as_posix(): path.read_text() for path in sorted(SOURCE.rglob("*.py"))}
 
 
@@ -132,6 +136,13 @@ def test_a_backend_does_without_the_other(backend, other):
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert found.stdout == "True\n", found.stderr
+
+
+def test_a_machine_without_models_can_evaluate():
+    """The runtime's image has no reader of checkpoints; nor has `make setup`."""
+    block = "import sys; sys.modules.update(dict.fromkeys(('ml_dtypes', 'tensorstore', 'safetensors')))"
+    found = subprocess.run([sys.executable, "-c", f"{block}; import pirig.cli.eval"], capture_output=True, text=True)
+    assert not found.returncode, found.stderr
 
 
 @pytest.mark.parametrize("place", [p for p in MODULES if p != "envvars.py"])

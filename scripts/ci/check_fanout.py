@@ -90,6 +90,17 @@ def servers_alone() -> None:
     print("up, status, logs, down")
 
 
+def a_quantized_server() -> None:
+    words = ["--policy", "pi05_libero_tiny", "--policy-dir", "ckpt", "--quantize", "w8a8", "--port", "8123"]
+    env = os.environ | {"OPENPI_DUQUANT_CALIB_STEPS": "2"}
+    subprocess.run([*STACK, "up", *words], check=True, timeout=WITHIN_S, env=env)
+    policy = RemotePolicy("127.0.0.1", 8123, connect_timeout_s=5)
+    assert policy.metadata["quantization"]["name"] == "w8a8", policy.metadata
+    policy.close()
+    subprocess.run([*STACK, "down"], check=True, timeout=WITHIN_S)
+    print("the pack of a quantized server is made first")
+
+
 def a_server_that_cannot_load() -> None:
     words = [*STACK, "run", "--suite", "libero_goal", "--policy", "pi05_libero_tiny"]
     found = subprocess.run(words, capture_output=True, text=True, timeout=WITHIN_S, check=False)
@@ -103,6 +114,7 @@ def a_server_that_cannot_load() -> None:
 stranger = docker("run", "--detach", "--rm", os.environ["BASE_IMAGE"], "sleep", "1200").strip()
 try:
     servers_alone()
+    a_quantized_server()
     a_server_that_cannot_load()
     an_interrupted_fan_out_leaves_nothing_running()
     what_dies_is_started_again()

@@ -82,6 +82,17 @@ same tiny-split tiny-headless
 "$python" scripts/ci/check_runs.py "$copy/results/libero/runs"
 
 rm -rf "$copy/results/libero"
+export OPENPI_DUQUANT_CALIB_STEPS=4
+tiny+=(QUANTIZE=w4a8)
+step "W4A8, two containers" evaluate quantized-split split "${tiny[@]}"
+step "W4A8, one container" evaluate quantized-headless headless "${tiny[@]}"
+same quantized-split quantized-headless
+"$python" scripts/ci/check_runs.py "$copy/results/libero/runs" w4a8
+made=$(grep -lE "there is no pack .* yet: it is made now" "$work"/quantized-*.log)
+[ "$made" = "$work/quantized-split.log" ] || { echo "a pack was made in: ${made:-no container}"; exit 1; }
+unset OPENPI_DUQUANT_CALIB_STEPS
+
+rm -rf "$copy/results/libero"
 on_a_screen() { # MUJOCO_GL=glx, with a real X server
     command -v Xvfb >/dev/null || apt-get install -y -qq --no-install-recommends xvfb >/dev/null
     Xvfb -displayfd 3 -screen 0 640x480x24 -nolisten tcp 3>"$work/display" >"$work/xvfb.log" 2>&1 &

@@ -11,6 +11,7 @@
 #   TRIALS    50 of each task
 #   MODE      split (two containers), headless (one), local (none)
 #   CKPT      a directory, instead of the published checkpoint
+#   QUANTIZE  w4a8, …; OPENPI_DUQUANT_* variables too
 #   ARGS      more flags of `pirig eval`
 #   OPENPI_DATA_HOME    folder for downloads, ~/.cache/openpi
 set -euo pipefail

@@ -6,7 +6,7 @@ Order of precedence everywhere: flag, environment variable, recipe, default.
 import dataclasses
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from pirig.errors import ConfigError
 
@@ -24,6 +24,7 @@ TABLE = (
     Variable("PIRIG_CACHE", "folder for compiled code and generated files; default ~/.cache/pirig"),
     Variable("MUJOCO_GL", "egl, osmesa or glx; chosen by itself where unset"),
     Variable("MUJOCO_EGL_DEVICE_ID", "index of the EGL device to render on; read by robosuite"),
+    Variable("CUDA_VISIBLE_DEVICES", "GPUs that may be used, by index or UUID; schedulers set it"),
     Variable("OPENPI_DATA_HOME", "folder for downloaded checkpoints and the tokenizer; default ~/.cache/openpi"),
     Variable("PIRIG_OFFLINE", "1: nothing is downloaded; only what is in the cache is used"),
     Variable("HF_HUB_OFFLINE", "1: the same as PIRIG_OFFLINE; Hugging Face's own name"),
@@ -31,6 +32,7 @@ TABLE = (
     Variable("HF_TOKEN", "key for hf:// repositories that ask for one; sent to HF_ENDPOINT only"),
     Variable("GOOGLE_BASE_URL", "server for gs:// addresses, instead of Google's; read by obstore"),
     Variable("PIRIG_REVISION", "what the source is, for manifests; images have it, elsewhere git is asked"),
+    Variable("PIRIG_IMAGE", "id of the container image that this runs in, for manifests; scripts/stack.sh passes it"),
     Variable("PIRIG_API_KEY", "key that clients of `pirig serve` must send, and that our client sends"),
 )
 _NAMES = frozenset(v.name for v in TABLE)
@@ -52,6 +54,20 @@ def export(values: Mapping[str, str], *, override: bool = True) -> None:
     """Sets variables for libraries that read them at import (MUJOCO_GL, OMP_NUM_THREADS, …), in this process."""
     for name, value in values.items():
         if override or name not in os.environ:
+            os.environ[name] = value
+
+
+def snapshot(names: Iterable[str]) -> dict[str, str | None]:
+    """Their values now, for `restore`; None: unset."""
+    return {name: os.environ.get(name) for name in names}
+
+
+def restore(values: Mapping[str, str | None]) -> None:
+    """In this process, and those that it will start."""
+    for name, value in values.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
             os.environ[name] = value
 
 

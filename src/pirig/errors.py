@@ -32,8 +32,11 @@ class MissingExtra(PirigError):
 
     def __init__(self, package: str, extra: str):
         lock = f"locks/{extra}.txt"  # exact versions; a resolver refuses what LIBERO's packages declare
-        target = "setup" if extra in ("libero", "dev", "stack") else "setup-models"
-        super().__init__(f"{package} is not installed; get it with: make {target}, or pip install --no-deps -r {lock}")
+        targets = dict.fromkeys(("libero", "dev", "stack", "trackers"), "setup") | {"ray": "setup-ray"}
+        remedy = f"make {targets.get(extra, 'setup-models')}, or pip install --no-deps -r {lock}"
+        if extra in ("trackio", "wandb"):  # which are large, and nothing here depends on their version
+            remedy = f".venv/bin/pip install {package}"
+        super().__init__(f"{package} is not installed; get it with: {remedy}")
 
 
 class StartError(PirigError):

@@ -75,6 +75,10 @@ class Work(Protocol):
         """The next job of a worker that was at `last`, while others are at `busy`. None: nothing, for now."""
         ...
 
+    def put_back(self, job: Job) -> None:
+        """It was taken, and not done."""
+        ...
+
     def __len__(self) -> int: ...
 
 

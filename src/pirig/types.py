@@ -114,6 +114,7 @@ class Film:
     name: str  # of the file
     wall_s: float = 0.0
     error: str = ""  # why there is none
+    data: bytes = b""  # the file itself, from a worker whose disk is not the coordinator's
 
 
 Job: TypeAlias = EpisodeSpec | EpisodeResult

@@ -1,11 +1,13 @@
 """`pirig compare` and its neighbours as a user runs them, on runs that the store wrote."""
 
 import json
+import os
 import subprocess
 import sys
 
 import pytest
 
+from page_text import parse
 from results.runfolders import outcomes, write
 
 PIRIG = [sys.executable, "-m", "pirig.cli.main"]
@@ -29,11 +31,33 @@ def folder(tmp_path):
 def test_two_runs_are_compared_by_name(folder):
     found = pirig(folder, "compare", "a", "b", "--margin", "40")
     text = " ".join(found.stdout.split())
-    assert found.returncode == 0 and not found.stderr, found.stderr
+    assert (found.returncode, found.stderr) == (0, "page: results/libero/comparisons/a--b.html\n")
     assert "4 discordant episodes" in text and "pick up the alphabet soup" in text
     assert "libero_object_task01_trial003_failure.mp4" in text and "no video here" in text
     assert "B succeeds 10.0 points less often than A: 95 % interval -32.6 to +12.4 points, 20 pairs" in text
+    assert "time to success on 16 episodes that both succeed at: median 100 steps of A, 100 of B" in text
     assert "no difference is shown (exact McNemar p = 0.625" in text and "not worse than A by 40 points" in text
+
+
+def test_the_page_is_where_it_is_asked_for(folder):
+    default = folder / "results/libero/comparisons"
+    assert pirig(folder, "compare", "a", "b", "--no-page").stderr == "" and not default.exists()
+    assert pirig(folder, "compare", "a", "b", "--out", "some/page.html").stderr == "page: some/page.html\n"
+    page = parse((folder / "some/page.html").read_text())
+    assert "no difference shown" in page.one("section", id="headline").text and not default.exists()
+    (video,) = page.find("video")
+    assert os.path.samefile(folder / "some" / video.attributes["src"], next(folder.glob("data/libero/videos/b/*")))
+    refused = pirig(folder, "compare", "a", "b", "--out", "/dev/null/page.html")
+    assert refused.returncode == 2 and "choose a file with --out" in refused.stderr
+
+
+def test_a_page_says_how_to_make_videos_from_where_its_runs_are(folder):
+    b = folder / "results/libero/runs/b"
+    pirig(folder, "compare", "a", "b", "--results", str(folder / "results/libero"), "--videos", "films")
+    text = (folder / "results/libero/comparisons/a--b.html").read_text()
+    assert f"pirig replay --output films/a --results {folder}/results/libero a 0/1" in text
+    pirig(folder, "compare", "a", str(b), "--out", "page.html")
+    assert f"pirig replay {b} 0/1" in (folder / "page.html").read_text()
 
 
 def test_json_names_the_videos_side_by_side(folder):
@@ -95,6 +119,14 @@ def test_runs_lists_and_merge_joins(folder):
     assert joined.returncode == 0 and "whole: 21 episodes of libero_object, 20 succeeded" in joined.stdout, (
         joined.stderr
     )
+    rows = (folder / "results/libero/libero_object_results.csv").read_text().splitlines()
+    assert len(rows) == 22 and rows[-1].startswith("2,pick up the salad dressing")
+    exported = json.loads((folder / "results/libero/libero_object_results.json").read_text())
+    assert (exported["run"], exported["complete"], exported["total_successes"]) == ("whole", True, 20)
+    page = parse((runs / "whole/report.html").read_text())
+    assert "20 of 21 episodes succeeded" in page.one("section", id="headline").text
+    overview = parse((folder / "results/libero/report.html").read_text())
+    assert overview.find("a", href="runs/whole/report.html")
     text = pirig(folder, "runs").stdout
     assert "21/21" in text and "complete" in text
     for words, message in {"b2 a b": "policy: 'one' and 'two'", "x/y a c": "is no name of a run"}.items():

@@ -14,7 +14,7 @@ import urllib.request
 import pytest
 
 from page_text import parse
-from pirig.cli.live import Watch
+from pirig.cli.live import Followed, Watch
 from pirig.errors import StartError
 from pirig.results.live import serving
 from pirig.results.store import RunStore
@@ -46,7 +46,7 @@ def test_what_happens_is_told_once(tmp_path, watch, ask):
     make_run(tmp_path / "empty", tasks=2, trials=5, recorded=0)
     assert json.loads(ask("/state")[1]) == {"revision": -1, "title": "pirig", "fragments": {}}
 
-    watch.begin(RunStore.read(tmp_path / "empty"), planned, {0: "open the drawer", 1: "close it"})
+    watch.begin([Followed(RunStore.read(tmp_path / "empty"), planned, {0: "open the drawer", 1: "close it"})])
     watch.starts(0, results[0].spec)
     (watch.frames / "0.png").write_bytes(b"a picture")
     state = json.loads(ask("/state?seen=-1")[1])
@@ -72,9 +72,25 @@ def test_what_happens_is_told_once(tmp_path, watch, ask):
 
 def test_what_a_run_has_already_counts_from_the_start(tmp_path, watch):
     planned = make_run(tmp_path / "run", tasks=2, trials=5, recorded=7)
-    watch.begin(RunStore.read(tmp_path / "run"), planned, {})
+    watch.begin([Followed(RunStore.read(tmp_path / "run"), planned, {})])
     text = parse(watch.state(-1)["fragments"]["now"]).text
     assert "7 of 10 episodes scored" in text and "left" not in text  # no pace is known yet
+
+
+def test_of_several_runs_the_one_that_goes_on_is_shown_and_all_are_counted(tmp_path, watch):
+    plans = {suite: make_run(tmp_path / suite, tasks=2, trials=2, recorded=1, suite=suite)
+             for suite in ("libero_goal", "libero_object")}  # fmt: skip
+    watch.begin([Followed(RunStore.read(tmp_path / suite), planned, {}) for suite, planned in plans.items()])
+    before = watch.state(-1)
+    assert before["title"] == "2/8 · libero_goal · pirig" and "provenance" not in before["fragments"]
+    watch.starts(0, plans["libero_object"][1])
+    assert "libero_object task" in parse(watch.state(-1)["fragments"]["now"]).text
+    (result,) = RunStore.read(tmp_path / "libero_object").results()
+    watch.hears(result)
+    after = watch.state(before["revision"])
+    assert after["title"] == "2/8 · libero_object · pirig"
+    assert "libero_object" in parse(after["fragments"]["provenance"]).text
+    assert "provenance" not in watch.state(after["revision"])["fragments"]
 
 
 @pytest.mark.parametrize(
@@ -120,15 +136,34 @@ def test_a_port_that_is_taken_is_named(watch):
         pass
 
 
-@pytest.mark.parametrize(("host", "status"), [("127.0.0.1:99", 200), ("localhost", 200), ("evil.example:80", 403)])
-def test_a_site_that_gives_itself_this_address_reads_nothing(ask, host, status):
-    assert ask("/state", Host=host)[0] == status
+HOSTS = [("127.0.0.1:99", 200), ("localhost", 200), ("evil.example:80", 403), ("[::1]:8080", 200), ("10.0.0.5", 200)]
+
+
+@pytest.mark.parametrize("listens", ["127.0.0.1", "0.0.0.0"])  # a container listens on all, and is published on one
+@pytest.mark.parametrize(("host", "status"), [*HOSTS, (socket.gethostname(), 200)])
+def test_a_site_that_gives_itself_this_address_reads_nothing(watch, listens, host, status):
+    with serving(watch, listens, 0) as address:
+        port = int(address.rstrip("/").rsplit(":", 1)[1])
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
+            connection.request("GET", "/state", headers={"Host": host})
+            assert connection.getresponse().status == status
+
+
+def test_the_report_of_what_has_ended_is_given_out_and_nothing_beside_it(tmp_path, watch, ask):
+    planned = make_run(tmp_path / "run", tasks=1, trials=2)
+    watch.begin([Followed(RunStore.read(tmp_path / "run"), planned, {})])
+    assert ask("/report/0")[0] == 404 and parse(ask("/")[1].decode()).one(id="ended").has("hidden", None)
+    (tmp_path / "run/report.html").write_text("the report")
+    watch.ends(tmp_path / "run/report.html")
+    ended = parse(json.loads(ask("/state")[1])["fragments"]["ended"])
+    assert ended.one("a").attributes["href"] == "report/0" and str(tmp_path / "run/report.html") in ended.text
+    assert ask("/report/0") == (200, b"the report") and ask("/report/1")[0] == 404
 
 
 def test_a_browser_runs_our_script_and_no_other(tmp_path, watch):
     """That the hash is the script's, a browser says in tests/pages."""
     planned = make_run(tmp_path / "run", tasks=1, trials=1)
-    watch.begin(RunStore.read(tmp_path / "run"), planned, {0: "</script><script>alert(1)</script>"})
+    watch.begin([Followed(RunStore.read(tmp_path / "run"), planned, {0: "</script><script>alert(1)</script>"})])
     with serving(watch, "127.0.0.1", 0) as address, urllib.request.urlopen(address, timeout=30) as answer:
         policy, page = answer.headers["Content-Security-Policy"], answer.read().decode()
         assert answer.headers["Server"] == "pirig"

@@ -45,13 +45,14 @@ def evaluate(folder, name, *words, **variables):
 @pytest.fixture(scope="module")
 def headless(folder):
     """Quantized because variables say so; there was no pack before."""
-    return evaluate(folder, "headless", *MODEL, **W4A8)
+    return evaluate(folder, "headless", *MODEL, OPENPI_DUQUANT_DEBUG="1", **W4A8)
 
 
 def test_the_pack_is_made_before_the_first_episode_and_kept(folder, headless):
     _, _, log = headless
     made, first = log.index("it is made now, once"), log.index("libero_spatial task 0 trial 0")
     assert made < log.index("rounding layers: 56 of 56") < log.index("loaded into torch") < first
+    assert log.count("quantized, relative output error") == 56  # which DEBUG asks for
     (file,) = (folder / "packs").glob("*.safetensors")
     header = packs.read_header(file)
     assert header.calibration["samples"] == 4 and len(header.calibration["sha256"]) == 64
@@ -98,7 +99,8 @@ def test_float_against_quantized_gives_a_verdict(folder, headless):
     assert exact.keys() == headless[0].keys() and exact != headless[0]
     found = run(folder, "compare", "float", "headless", "--margin", "50")
     assert found.returncode == 0, found.stderr
-    assert "2 episodes" in found.stdout and "McNemar" in found.stdout
+    assert "2 pairs" in found.stdout and "McNemar" in found.stdout
+    assert "the policies differ by quantization, of the same checkpoint. A: not quantized. B: w4a8" in found.stdout
 
 
 def test_a_dry_run_names_the_layers_and_stops(folder):

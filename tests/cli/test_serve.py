@@ -35,6 +35,12 @@ def test_it_serves_until_a_signal_and_leaves_with_zero(number):
     assert server.returncode == 0
 
 
+def test_what_is_only_prepared_is_not_served():
+    words = ["--prepare", "policy:baseline", "--policy.name", "zero"]
+    found = subprocess.run([*SERVE, *words], capture_output=True, text=True, timeout=60)
+    assert found.returncode == 0 and "serving" not in found.stderr
+
+
 @pytest.mark.parametrize(
     "words",
     [

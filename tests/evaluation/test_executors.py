@@ -217,3 +217,15 @@ def test_a_run_that_is_decided_starts_nothing_else(tmp_path, executor):
         for _ in range(2):
             run(SPECS, store, executor, Worker, seen.append, is_decided=lambda: len(seen) >= 4, ahead=3)
         assert 4 <= len(seen) <= 5 and len(list(store.results())) == len(seen)
+
+
+@pytest.mark.parametrize(("first", "then"), [(1, 3), (3, 1), (2, 6)])
+def test_the_number_of_workers_may_change_between_jobs_and_results_do_not(first, then):
+    heard, found = [], []
+    executor = ProcessExecutor(first, heard.append)
+    for result in executor.run(Work(SPECS), TakesItsTime):
+        found.append(result)
+        if len(found) == 2:
+            executor.resize(then)
+    assert outcomes(found) == SERIAL and len(found) == len(SPECS)
+    assert len({description["index"] for description in heard}) == max(first, then)

@@ -1,4 +1,4 @@
-from pirig.evaluation.plan import Work, plan, remaining, spec_of
+from pirig.evaluation.plan import Work, longest_first, plan, remaining, spec_of
 from pirig.types import EpisodeResult, EpisodeSpec
 
 
@@ -24,6 +24,22 @@ def test_a_worker_stays_with_its_task():
 
 def test_workers_spread_over_tasks():
     assert Work(plan("fake", range(2), range(4), seed=7)).take(None, [spec(0)]).task_id == 1
+
+
+def test_the_longest_episodes_of_several_suites_come_first():
+    """Whatever task has most left elsewhere; and the tasks of one suite stay together."""
+    length = {"short": 10, "long": 50, "middle": 20}
+    specs = [EpisodeSpec(suite, task, trial) for suite in length for task in range(2) for trial in range(9)]
+    specs = [spec for spec in specs if spec.suite != "long" or spec.trial < 2]
+    work = Work(longest_first(specs, lambda spec: length[spec.suite]))
+    taken, busy = [], []
+    while (job := work.take(None, busy)) is not None:
+        taken.append(job)
+        busy = taken[-3:]
+    assert [spec.suite for spec in taken] == ["long"] * 4 + ["middle"] * 18 + ["short"] * 18
+    assert {spec.task_id for spec in taken[:2]} == {0, 1}
+    staying = Work(longest_first(specs, lambda spec: length[spec.suite]))
+    assert staying.take(EpisodeSpec("short", 1, 0), ()).suite == "short"
 
 
 def test_every_episode_is_handed_out_once():

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pirig import envvars
-from pirig.cli import args, eval_args, quantizing, serve, stopping
+from pirig.cli import args, eval_args, quantizing, serve, source, stopping, suite_runs
 from pirig.cli import eval as evaluate
 from pirig.cli.model_args import ModelArgs
 from pirig.errors import ConfigError, PirigError, ProtocolError
@@ -60,12 +60,12 @@ def test_flags_of_eval(tmp_path_factory, pairs):
         names = evaluate.suites.STANDARD_SUITES if flags.task_suite_name == "all" else (flags.task_suite_name,)
         for suite in names:
             assert evaluate._plan(suite, flags)
-            evaluate._rules(suite, {}, flags)
-        policy = evaluate.source.choose(
+            suite_runs._rules(suite, {}, flags)
+        policy = source.choose(
             flags.policy, headless=False, policy_config=flags.policy_config, host=flags.host, port=flags.port
         )
-        if "://" not in policy and not evaluate.source.is_model(policy):
-            baselines.make(policy, evaluate.source.PolicySource(policy, pathlib.Path("nowhere"))._recorded)
+        if "://" not in policy and not source.is_model(policy):
+            baselines.make(policy, source.PolicySource(policy, pathlib.Path("nowhere"))._recorded)
         if flags.against:
             runs.find(flags.against, pathlib.Path("nowhere"))
     except PirigError as e:
@@ -85,7 +85,7 @@ def test_a_number_out_of_bounds_is_named_with_its_flag(name):
 @pytest.mark.parametrize("said", ["5", None, 2.5, [1], float("nan")])
 def test_a_server_that_says_nonsense_about_itself(said):
     with pytest.raises(ProtocolError, match="replan_steps"):
-        evaluate._rules("libero_goal", {"replan_steps": said}, eval_args.EvalArgs())
+        suite_runs._rules("libero_goal", {"replan_steps": said}, eval_args.EvalArgs())
 
 
 SERVE = ("port", "host", "env", "max-batch", "max-clients", "max-queue", "max-frame-mib", "idle-timeout-s")

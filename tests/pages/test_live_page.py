@@ -1,5 +1,6 @@
 """The live page in a real browser, while real worker processes run episodes of a scene without physics."""
 
+import contextlib
 import functools
 import pathlib
 import struct
@@ -12,13 +13,15 @@ import pytest
 sys.path.append(str(pathlib.Path(__file__).parent))
 from browser import CHROMIUM, CONTRAST, browser
 
-from pirig.cli.live import watching
+from pirig.cli.live import Followed, watching
 from pirig.evaluation.episode import run_episode
 from pirig.evaluation.executors import ProcessExecutor
 from pirig.evaluation.onlooker import Onlooker
 from pirig.evaluation.plan import plan
 from pirig.evaluation.run import run
 from pirig.policies.baselines import RandomPolicy
+from pirig.results.page.run import page
+from pirig.results.report import make_report
 from pirig.results.store import RunStore
 from pirig.sim.fake import FakeEnvironment
 from pirig.types import Rules
@@ -57,8 +60,13 @@ class Gated:
 
 def test_the_page_follows_a_run(tmp_path):
     gate, configuration = tmp_path / "gate", {"suite": SUITE, "policy": "random"}
-    with browser() as tab, watching("127.0.0.1", 0) as watch, RunStore.open(tmp_path / "run", configuration) as store:
-        watch.begin(store, SPECS, {i: f"put the bowl on plate {i}" for i in range(3)})
+    with (
+        browser() as tab,
+        contextlib.ExitStack() as watched,
+        RunStore.open(tmp_path / "run", configuration) as store,
+    ):
+        watch = watched.enter_context(watching("127.0.0.1", 0))
+        watch.begin([Followed(store, SPECS, {i: f"put the bowl on plate {i}" for i in range(3)})])
         executor = ProcessExecutor(2, on_start=watch.starts)
         make = functools.partial(Gated, frames=watch.frames, gate=gate)
         running = threading.Thread(target=run, args=(SPECS, store, executor, make, watch.hears))
@@ -87,4 +95,13 @@ def test_the_page_follows_a_run(tmp_path):
         results = [result for result in store.results() if result.status != "error"]
         good = sum(result.status == "success" for result in results)
         assert tab.text(".number") == f"{100 * good / 11:.1f}%" and f"{good} of 11 episodes" in tab.text("#headline")
+        (tmp_path / "run/report.html").write_text(page(make_report(store, planned=SPECS)))
+        watch.ends(tmp_path / "run/report.html")
+        tab.wait_for("document.querySelector('#ended a')?.href.startsWith('blob:')")
+        assert [text for text in tab.evaluate(CONTRAST) if text[0] < 4.5] == []
         assert tab.complaints == []
+        watched.close()
+        tab.wait_for("!document.querySelector('#lost').hidden")
+        tab.evaluate("document.querySelector('#ended a').click()")
+        tab.wait_for("location.protocol == 'blob:' && document.querySelector('#provenance')")
+        assert f"{good} of 11 episodes" in tab.text("#headline") and "incomplete" in tab.text("#headline")

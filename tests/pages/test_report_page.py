@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from recorded_runs import make_run
+from recorded_runs import make_run, quantized
 
 sys.path.append(str(pathlib.Path(__file__).parent))
 from browser import CHROMIUM, CONTRAST, browser
@@ -20,6 +20,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium; as roo
 SIZES = {"desk": 1280, "phone": 390, "small phone": 320}
 NAMES = {i: "put the white mug on the plate and put the chocolate pudding to the right of the plate" for i in range(10)}
 MANIFEST = {"sessions": [{"command": ["eval", "x" * 300], "machine": {"cores": 4}}], "assets": "0f" * 64}
+KINDS = {"whole": {}, "cut": {"recorded": 412, "errors": 3}, "quantized": {"policy_metadata": quantized()}}
 ROWS = [
     summary.SuiteRow("libero_spatial", 494, 500, True, "libero_spatial-pi05_libero-0123abcd"),
     summary.SuiteRow("libero_10", 230, 250, False, "libero_10-pi05_libero-4567abcd"),
@@ -35,7 +36,7 @@ def tab():
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory):
     folder, made = tmp_path_factory.mktemp("results"), {}
-    for name, options in {"whole": {}, "cut": {"recorded": 412, "errors": 3}}.items():
+    for name, options in KINDS.items():
         planned = make_run(folder / name, manifest=MANIFEST, **options)
         store = RunStore.read(folder / name)
         bare = make_report(store, planned=planned, names=NAMES)
@@ -48,7 +49,7 @@ def reports(tmp_path_factory):
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("name", ["whole", "cut", "overview"])
+@pytest.mark.parametrize("name", [*KINDS, "overview"])
 def test_a_page_is_readable_anywhere(tab, reports, tmp_path, name, size, dark):
     tab.complaints.clear()
     tab.open(f"{reports[0]}/{name}.html", width=SIZES[size], dark=dark)

@@ -269,3 +269,4 @@ def test_a_pack_is_deterministic_down_to_its_header(tmp_path):
     assert header.version == 2 and len(header.digest) == 64
     with safetensors.safe_open(tmp_path / "small.safetensors", "pt") as opened:
         assert list(opened.metadata()) == ["pirig"]  # two entries would be written in any order
+    assert (tmp_path / "small.safetensors").stat().st_mode & 0o777 == 0o644

@@ -1,5 +1,7 @@
 """OPENPI_DUQUANT_*: each variable is used or refused, and nothing that was asked for is left out in silence."""
 
+import pathlib
+
 import pytest
 
 from pirig.errors import ConfigError
@@ -12,6 +14,7 @@ from pirig.quantization.variables import PREFIX, TABLE, read
 FULL, TINY = groups(PI05), groups(PI05.tiny())
 EXPERT = "paligemma_with_expert.gemma_expert.model."
 LANGUAGE = "paligemma_with_expert.paligemma.model.language_model."
+DOCUMENT = pathlib.Path(__file__).parents[2] / "docs/quantization.md"
 
 
 def asked(**variables):
@@ -140,3 +143,11 @@ def test_a_packs_name_follows_from_what_decides_its_content():
     assert len(names) == 6 and pack_name(*one) == pack_name(*one)
     rtn = Configuration(method="rtn")
     assert pack_name(*one[:3], rtn, "seed 0") == pack_name(*one[:3], rtn, "seed 1")  # looks at no observation
+
+
+def test_the_document_has_every_variable_as_the_table_has_it():
+    rows = []
+    for name, row in TABLE.items():
+        here = "starts quantization" if row.starts else f"refused: {row.refused}" if row.refused else "used"
+        rows.append(f"| `{name}` | {row.meaning} | {here} |")
+    assert [line for line in DOCUMENT.read_text().splitlines() if line.startswith("| `")] == rows

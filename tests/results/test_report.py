@@ -1,6 +1,7 @@
 """What a report says is what the store holds: counted here again, from the results alone."""
 
 import csv
+import dataclasses
 import io
 import json
 import pathlib
@@ -11,6 +12,8 @@ import pytest
 from json_schema import faults
 from page_text import parse
 from pirig.results import published, summary, tables
+from pirig.results.export import export
+from pirig.results.intervals import clustered
 from pirig.results.page import charts, overview, run
 from pirig.results.page.html import Html, element, resource
 from pirig.results.report import TIMES, make_report, mean_seconds, seconds
@@ -290,6 +293,30 @@ def test_the_overview_stands_beside_the_published_row():
     assert f"| average of four | | **{mean:.2f}** | | 96.85 | {apart} | |" in tables.markdown_overview(done)
     assert published.place_average(done).difference.value == pytest.approx((mean - 96.85) / 100)
     assert "| libero_10 | 230/250 | incomplete | – | 92.4 | – | run-10 |" in tables.markdown_overview(ROWS)
+
+
+def test_the_average_has_the_interval_of_tasks_that_are_clusters(tmp_path):
+    """From the exports, where the tasks are."""
+    names, by_suite = {i: f"task {i}" for i in range(10)}, []
+    for number, suite in enumerate(summary.PUBLISHED):
+        made = [
+            EpisodeResult(
+                EpisodeSpec(suite, task, trial), "failure" if trial < (task + number) % 4 else "success", 9, 9
+            )
+            for task in range(10)
+            for trial in range(50)
+        ]
+        export(tmp_path, suite, made, task_names=names, seed=7, headless=True, extra={"complete": True, "run": suite})
+        by_suite.append([(50 - (task + number) % 4, 50) for task in range(10)])
+    rows = summary.latest(tmp_path, tuple(summary.PUBLISHED))
+    found, expected = summary.average_interval(rows), clustered(by_suite)
+    assert found == expected and found.value == pytest.approx(summary.average(rows))
+    text = f"{100 * expected.low:.1f} – {100 * expected.high:.1f}"
+    page = parse(overview.page(rows, {})).one("section", id="headline")
+    assert f"95 % interval {text}, for tasks like these" in page.text and text in page.one("svg", role="img").text
+    assert f"| {text} * | 96.85 |" in tables.markdown_overview(rows)
+    assert summary.average_interval(rows[:3]) is None
+    assert summary.average_interval([dataclasses.replace(row, complete=False) for row in rows]) is None
 
 
 def test_only_element_makes_markup():

@@ -13,7 +13,7 @@ import pytest
 
 from pirig.errors import ConfigError, MissingExtra, RemotePolicyError, StartError
 from pirig.policies.wrappers import OneByOne
-from pirig.serving.host import HostPolicy, host
+from pirig.serving.host import HostPolicy, host, hosts
 
 OBS = {"n": 1.5, "image": np.arange(12, dtype=np.uint8).reshape(2, 2, 3)}
 
@@ -105,6 +105,95 @@ def test_a_host_that_dies_is_started_again_and_costs_no_request():
         HostPolicy(address)
     with pytest.raises(RemotePolicyError, match="the policy host is gone: whoever started it has ended"):
         policy.infer({"n": 0.0})
+
+
+def test_several_hosts_of_one_policy_stand_in_for_each_other(monkeypatch):
+    """While one is started again, another has its clients; then they go home."""
+    monkeypatch.setattr("pirig.serving.host._HOME_EVERY_S", 0.1)
+    with hosts([doubling, doubling]) as running:
+        a, b = running.addresses
+        first, second = HostPolicy(a, b), HostPolicy(b, a)
+        pids = [policy.infer({"n": 0.0})["pid"] for policy in (first, second)]
+        assert pids[0] != pids[1] and first.metadata == running.metadata
+        os.kill(pids[0], signal.SIGKILL)
+        assert first.infer({"n": 2.0})["actions"][0, 0] == 4.0
+        deadline = time.monotonic() + 30
+        while first.infer({"n": 0.0})["pid"] in pids and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert first.infer({"n": 0.0})["pid"] not in pids and second.infer({"n": 0.0})["pid"] == pids[1]
+    with pytest.raises(RemotePolicyError, match="whoever started it has ended"):
+        first.infer({"n": 0.0})
+
+
+def test_a_host_that_is_gone_for_good_is_missed_only_where_it_was_the_last(monkeypatch):
+    monkeypatch.setattr("pirig.serving.host._RESTARTS", 0)
+    with hosts([doubling, doubling]) as running:
+        policy = HostPolicy(*running.addresses)
+        first = policy.infer({"n": 0.0})["pid"]
+        os.kill(first, signal.SIGKILL)
+        last = policy.infer({"n": 0.0})["pid"]
+        assert last != first
+        os.kill(last, signal.SIGKILL)
+        with pytest.raises(RemotePolicyError, match="gone: it died 1 times, the last time with signal SIGKILL"):
+            policy.infer({"n": 0.0})
+
+
+def test_hosts_that_are_not_one_policy_are_refused():
+    with pytest.raises(ConfigError, match="the policy hosts are not one policy"), hosts([changes, changes]):
+        pass
+
+
+def test_one_host_that_cannot_start_stops_all_with_its_reason():
+    with pytest.raises(ConfigError, match="there is no checkpoint"), hosts([doubling, no_checkpoint]):
+        pass
+
+
+def test_hosts_tell_how_long_batches_take_and_can_be_told_to_make_smaller_ones():
+    with hosts([batching, batching]) as running:
+        policies = [HostPolicy(running.addresses[0]) for _ in range(8)]
+        with concurrent.futures.ThreadPoolExecutor(8) as threads:
+            list(threads.map(lambda policy: policy.infer({"n": 1.0}), policies))
+            together, none = running.batches()
+            assert none == {} and sum(size * count for size, (count, _) in together.items()) == 8
+            assert max(together) > 2 and all(total_s >= 0.1 * count for count, total_s in together.values())
+            running.limit_batches(2)
+            list(threads.map(lambda policy: policy.infer({"n": 1.0}), policies))
+        after = running.batches()[0]
+        assert sum(size * count for size, (count, _) in after.items()) == 16
+        assert {size: after[size] for size in after if size > 2} == {s: together[s] for s in together if s > 2}
+
+
+class Batching(Doubling):
+    max_batch = 8
+
+    def infer_batch(self, observations):
+        time.sleep(0.1)
+        return super().infer_batch(observations)
+
+
+def batching():
+    return Batching()
+
+
+class Threaded(Doubling):
+    def infer(self, obs):
+        return {**super().infer(obs), "threads": os.environ.get("OMP_NUM_THREADS", "")}
+
+
+def threaded():
+    return Threaded()
+
+
+def test_a_host_that_is_started_again_has_the_threads_that_the_first_one_had(monkeypatch):
+    """The coordinator caps those of its workers meanwhile; another number of threads rounds otherwise."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    with host(threaded) as (address, _):
+        policy = HostPolicy(address)
+        first = policy.infer({"n": 0.0})
+        monkeypatch.setenv("OMP_NUM_THREADS", "1")
+        os.kill(first["pid"], signal.SIGKILL)
+        again = policy.infer({"n": 0.0})
+        assert again["pid"] != first["pid"] and again["threads"] == first["threads"] == ""
 
 
 class Poisonable(Doubling):

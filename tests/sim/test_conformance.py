@@ -36,6 +36,15 @@ def test_the_reference_simulator_is_bit_identical_too(processes):
     assert equal(ours.states, plain.result().states) and equal(ours.images, plain.result().images[4::5])
 
 
+@pytest.mark.parametrize("simulator", ["fast", "reference"])
+def test_the_time_on_images_is_that_of_looks(processes, simulator):
+    looks = [False, True, False, False, True]
+    told, whole_s = processes.submit(
+        simulators.rendering_s, EpisodeSpec("libero_spatial", 0, 4, 7), looks, simulator
+    ).result()
+    assert [seconds > 1e-4 for seconds in told] == looks and sum(told) < whole_s
+
+
 LONG = [*TASKS, ("libero_spatial", 5), ("libero_object", 5), ("libero_goal", 7), ("libero_10", 0), ("libero_90", 50)]
 
 

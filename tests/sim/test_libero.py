@@ -13,6 +13,7 @@ from pirig.policies.scripted import ScriptedPolicy
 from pirig.serving.server import serve_in_thread
 from pirig.sim import suites
 from pirig.sim.libero import LiberoEnvironment
+from pirig.stack import egl
 from pirig.types import EpisodeSpec, Rules
 
 SPECS = [
@@ -33,7 +34,7 @@ def outcomes(specs, tmp_path, *, workers=1, policy="random", rules=SHORT):
         policy=PolicySource(policy, tmp_path, connect_timeout_s=10),
         rules={spec.suite: rules for spec in specs},
         first=specs[0],
-        videos=tmp_path,
+        videos={},
     )
     results = list(ProcessExecutor(workers).run(Work(specs), factory))
     assert not [result.error for result in results if result.error]
@@ -47,6 +48,15 @@ def test_order_company_and_number_of_workers_change_nothing(tmp_path):
     assert outcomes(SPECS, tmp_path, workers=4) == expected
     alone = SPECS[1]
     assert outcomes([alone], tmp_path) == {alone: expected[alone]}
+
+
+def test_a_scheduler_that_names_gpus_does_not_choose_the_egl_device(tmp_path, monkeypatch):
+    """robosuite would take the names for EGL's numbers, and fail."""
+    if not egl.devices():
+        pytest.skip("there is no EGL")
+    monkeypatch.setenv("MUJOCO_GL", "egl")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-11111111-0000-0000-0000-000000000000")
+    assert len(outcomes(SPECS[:1], tmp_path)) == 1
 
 
 def test_a_served_policy_gives_the_same_episodes_as_a_headless_one(tmp_path):

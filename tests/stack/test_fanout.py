@@ -60,6 +60,7 @@ def test_the_compose_file_asks_for_the_gpus_of_the_plan():
     assert found["libero_object"]["depends_on"] == {"server-1": {"condition": "service_healthy"}}
     assert "--policy ws://server-1:8000 --suite libero_object --workers 3" in found["libero_object"]["command"]
     assert found["server-1"]["ports"] == ["127.0.0.1:8001:8000"]
+    assert found["server-1"]["depends_on"] is None, "the pack is there when servers are created"
     without = fanout.compose_file(fanout.spread(SUITES[:1], fanout.servers((), None, 8000)), workers=1)
     assert yaml.load(without, Loader)["services"]["server-0"]["deploy"] is None
 

@@ -13,7 +13,7 @@ LOCKS = pathlib.Path(__file__).parents[2] / "locks"
 
 def test_the_table_is_what_the_lock_files_say():
     locked = {}
-    for lock in ("libero", "checkpoints", "jax", "torch", "stack"):
+    for lock in ("libero", "checkpoints", "jax", "torch", "stack", "trackers"):
         for name, version in re.findall(r"^([\w.-]+)==(\S+)", (LOCKS / f"{lock}.txt").read_text(), re.MULTILINE):
             locked.setdefault(name, set()).add(version)
     assert {name: set(wanted) for name, (_, wanted) in versions.pins().items()} == locked, "run make lock"

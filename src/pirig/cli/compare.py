@@ -2,8 +2,8 @@
 
 import dataclasses
 import json
-import math
 import pathlib
+import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -11,7 +11,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from pirig.cli import args
+from pirig.cli import args, pages
 from pirig.errors import ConfigError
 from pirig.evaluation.worker import video_name
 from pirig.results import comparison, conclusion, runs
@@ -37,6 +37,10 @@ class CompareArgs:
     """compare runs that differ in more than the policy"""
     json: bool = False
     """for programs; rates are fractions of 1"""
+    page: bool = True
+    """write a page about the comparison"""
+    out: pathlib.Path | None = None
+    """the page's file; default: A--B.html in the folder comparisons of --results"""
     results: pathlib.Path = pathlib.Path("results/libero")
     videos: pathlib.Path = pathlib.Path("data/libero/videos")
 
@@ -52,6 +56,11 @@ def run(argv: Sequence[str]) -> int:
         print(json.dumps({**conclusion.to_json(found, level=level, margin=margin), "discordant": discordant}, indent=1))
     else:
         _show(found, discordant, level, margin, flags.videos)
+    if flags.page:
+        path = pages.write_comparison(
+            found, sides, flags.results, flags.videos, level=level, margin=margin, out=flags.out
+        )
+        print(f"page: {path}", file=sys.stderr)
     return 0
 
 
@@ -87,6 +96,8 @@ def _show(
     console = console if console.is_terminal else Console(width=130, highlight=False)
     for side, names in (("A", found.runs_a), ("B", found.runs_b)):
         console.print(f"{side}: {', '.join(names.values())}", soft_wrap=True, markup=False)
+    for note in found.notes:
+        console.print(note, soft_wrap=True, markup=False)
     for warning in found.warnings:
         console.print(f"warning: {warning}", soft_wrap=True, markup=False)
     console.print(_by_task(found, level))
@@ -94,7 +105,7 @@ def _show(
         console.print(_episodes(discordant, found, videos))
     for line in _unpaired(found):
         console.print(line, soft_wrap=True, markup=False)
-    for line in [_time(found), *conclusion.in_words(found.total, level=level, margin=margin)]:
+    for line in [conclusion.time_in_words(found.steps), *conclusion.in_words(found.total, level=level, margin=margin)]:
         console.print(line, soft_wrap=True, markup=False)
 
 
@@ -154,14 +165,3 @@ def _unpaired(found: Comparison) -> list[str]:
 def _some(specs: Sequence[EpisodeSpec]) -> str:
     names = ", ".join(spec.key for spec in specs[:_LISTED])
     return names + (f" and {len(specs) - _LISTED} more" if len(specs) > _LISTED else "")
-
-
-def _time(found: Comparison) -> str:
-    steps = found.steps.difference
-    if not steps.count:
-        return "time to success: no episode that both succeed at"
-    p = "" if math.isnan(found.steps.p) else f", Wilcoxon p = {found.steps.p:.3g}"
-    return (
-        f"time to success, B - A, on {steps.count} episodes that both succeed at: "
-        f"median {steps.median:+g} steps, quartiles {steps.lower:+g} and {steps.upper:+g}{p}"
-    )

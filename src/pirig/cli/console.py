@@ -3,7 +3,7 @@
 import logging
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.logging import RichHandler
@@ -44,10 +44,14 @@ def log_to_stderr() -> None:
 
 
 class EpisodeProgress:
-    """Progress over the episodes of one suite: count, running success rate, time left. Silent without a terminal."""
+    """Progress over the episodes of each suite: count, running success rate, time left. Silent without a terminal."""
 
-    def __init__(self, suite: str, total: int, finished: int, successes: int):
-        self.scored, self._successes = finished, successes
+    def __init__(self, suites: Mapping[str, tuple[int, Sequence[EpisodeResult]]]):
+        """`suites`: by name, how many episodes are planned, and those that are scored already."""
+        self.scored = {suite: len(finished) for suite, (_, finished) in suites.items()}
+        self._successes = {
+            suite: sum(result.status == "success" for result in finished) for suite, (_, finished) in suites.items()
+        }
         self.films_failed = 0
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -61,7 +65,10 @@ class EpisodeProgress:
             disable=not _err.is_terminal,
         )
         self._films: TaskID | None = None
-        self._task = self._progress.add_task(suite, total=total, completed=finished, rate=self._rate())
+        self._tasks = {
+            suite: self._progress.add_task(suite, total=total, completed=self.scored[suite], rate=self._rate(suite))
+            for suite, (total, _) in suites.items()
+        }
 
     def __enter__(self) -> "EpisodeProgress":
         self._progress.start()
@@ -81,17 +88,19 @@ class EpisodeProgress:
             self.films_failed += 1
             _log.warning("%s: no video: %s", film.spec.key, film.error.rstrip())
         if self._films is None:
-            self._films = self._progress.add_task(f"{film.spec.suite} videos", total=None, rate="")
+            self._films = self._progress.add_task("videos", total=None, rate="")
         self._progress.update(self._films, advance=1)
 
     def _show_result(self, result: EpisodeResult) -> None:
-        self.scored += result.status != "error"
-        self._successes += result.status == "success"
-        self._progress.update(self._task, advance=result.status != "error", rate=self._rate())
+        suite = result.spec.suite
+        self.scored[suite] += result.status != "error"
+        self._successes[suite] += result.status == "success"
+        self._progress.update(self._tasks[suite], advance=result.status != "error", rate=self._rate(suite))
         _log.info("%s", episode_line(result))
 
-    def _rate(self) -> str:
-        return f"{self._successes / self.scored:.1%} success" if self.scored else ""
+    def _rate(self, suite: str) -> str:
+        scored = self.scored[suite]
+        return f"{self._successes[suite] / scored:.1%} success" if scored else ""
 
 
 class DownloadProgress:

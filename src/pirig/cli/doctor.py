@@ -16,7 +16,7 @@ from pirig.cli import args
 from pirig.errors import PirigError
 from pirig.policies.recipes import RECIPES
 from pirig.sim import assets, gl
-from pirig.stack import engine, gpus, machine, versions
+from pirig.stack import egl, engine, gpus, machine, versions
 from pirig.stack.findings import Finding, output
 
 _BACKENDS = ("jax", "torch")
@@ -77,6 +77,7 @@ def findings(flags: DoctorArgs) -> Iterator[Finding]:
     yield from _checkpoint(home, checkpoint, flags)
     yield machine.port(flags.port)
     yield from gpus.check(has_device_files=has_gpu)
+    yield from egl.check(gpus.gpus())
     yield from engine.check(has_gpu=has_gpu)
     yield _stated(_assets, "assets")
     yield _stated(_rendering, "rendering")

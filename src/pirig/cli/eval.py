@@ -1,32 +1,30 @@
-"""`pirig eval`: LIBERO episodes with a policy, results on disk, success rates with intervals."""
+"""`pirig eval`: LIBERO episodes with a policy, results on disk, success rates with intervals.
+
+Several suites are one queue, the longest episodes first, and no worker waits for the end of a suite; each suite is a
+run of its own (`cli/suite_runs.py`).
+"""
 
 import contextlib
-import dataclasses
-import importlib.metadata
-import json
 import logging
-import pathlib
-import tempfile
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from pirig import envvars
-from pirig.cli import args, console, pages, provenance, quantizing, signals, source, stopping
+from pirig.cli import args, console, pages, provenance, quantizing, signals, sites, stopping, suite_runs, tracking
+from pirig.cli.autotune import Autotune
 from pirig.cli.eval_args import EvalArgs, check
-from pirig.cli.live import Watch, watching
+from pirig.cli.live import Followed, Watch, watching
+from pirig.cli.sites import Site
+from pirig.cli.suite_runs import Asked, SuiteRun
 from pirig.cli.worker import LiberoWorkerFactory
-from pirig.errors import ConfigError, Interrupted, ProtocolError
-from pirig.evaluation.executors import ProcessExecutor, SerialExecutor, ignore
-from pirig.evaluation.plan import plan
+from pirig.errors import ConfigError
+from pirig.evaluation.executors import ignore
+from pirig.evaluation.plan import longest_first, plan
+from pirig.evaluation.run import Observer
 from pirig.evaluation.run import run as run_episodes
-from pirig.evaluation.worker import video_name, wants_video
-from pirig.results import runs
-from pirig.results.export import export
-from pirig.results.statistics import Tally, tally, tally_by_task
-from pirig.results.store import RunStore, run_id
+from pirig.results.shelf import Shelf
+from pirig.results.store import write_atomically
 from pirig.sim import assets, boot, gl, suites
-from pirig.stack import machine
-from pirig.types import EpisodeResult, EpisodeSpec, Film, Metadata, Rules
+from pirig.types import EpisodeResult, EpisodeSpec, Film
 
 _log = logging.getLogger(__name__)
 _INCOMPLETE = 3  # exit code
@@ -42,18 +40,28 @@ def run(argv: Sequence[str]) -> int:
     signals.raise_interrupted()
     check(flags)
     stopping.check(flags)
+    tracking.check(flags.track)
     names = suites.STANDARD_SUITES if flags.task_suite_name == "all" else (flags.task_suite_name,)
     planned = {suite: _plan(suite, flags) for suite in names}
     settings = _settings()
-    workers = _workers(flags, max(map(len, planned.values())))
-    in_process = workers == 0 and settings.gl != "egl"  # CUDA and EGL must not share a process
     with contextlib.ExitStack() as resources:
-        policy, metadata = resources.enter_context(_source(flags, workers).started(in_process=in_process))
-        quantizing.check_done(flags.model, metadata)
+        site = resources.enter_context(sites.at(flags, settings, sum(map(len, planned.values()))))
+        quantizing.check_done(flags.model, site.metadata)
         watch = resources.enter_context(watching(flags.live_host, flags.live)) if flags.live is not None else None
-        run = _Run(settings, policy, metadata, flags, watch)
-        complete = [_run_suite(suite, specs, run) for suite, specs in planned.items()]
-    return 0 if all(complete) else _INCOMPLETE
+        asked = Asked(settings.gl, site.policy, site.metadata, flags)
+        runs = [resources.enter_context(suite_runs.opened(suite, specs, asked)) for suite, specs in planned.items()]
+        try:
+            _run_remaining(runs, settings, asked, site, watch)
+        except KeyboardInterrupt as e:
+            signal_ = signals.named(e)
+            _log.warning("%s: stopped; what was finished is kept", signal_)
+            _report(runs, flags)
+            raise signal_ from None
+        is_complete = _report(runs, flags)
+        if watch:
+            for run in runs:
+                watch.ends(run.store.directory / "report.html")
+        return 0 if is_complete else _INCOMPLETE
 
 
 def _plan(suite: str, flags: EvalArgs) -> list[EpisodeSpec]:
@@ -75,224 +83,89 @@ def _settings() -> boot.Settings:
     return boot.Settings(choice.backend, folder, envvars.cache_dir())
 
 
-@dataclasses.dataclass(frozen=True)
-class _Run:
-    """What the suites of one call share."""
-
-    settings: boot.Settings
-    policy: source.PolicySource
-    metadata: Metadata
-    flags: EvalArgs
-    watch: Watch | None
-
-
-def _run_suite(suite: str, specs: list[EpisodeSpec], run: _Run) -> bool:
-    """Returns whether every planned episode is scored, or the run was decided before."""
-    flags = run.flags
-    rules = _rules(suite, run.metadata, flags)
-    configuration = _configuration(suite, rules, run)
-    name = flags.run or run_id(configuration)
-    if flags.run and flags.task_suite_name == "all":
-        name += f"-{suite}"
-    directory = _writable(flags.results_out_path) / "runs" / name
-    videos = flags.video_out_path / name
-    if flags.video != "none":
-        _writable(videos)
-    test = stopping.prepare(flags, specs, configuration, directory)
-    with RunStore.open(directory, configuration, fresh=flags.fresh) as store:
-        _log.info("run %s: %d episodes, results in %s", name, len(specs), directory)
-        early = stopping.declare(test, store) if test else None
-        factory = LiberoWorkerFactory(
-            settings=run.settings,
-            simulator=flags.simulator,
-            seeding=flags.seeding,
-            resize=flags.resize_size,
-            policy=run.policy,
-            rules={suite: rules},
-            first=specs[0],
-            videos=videos,
-            frames=run.watch.frames if run.watch else None,
-        )
-        try:
-            _run_remaining(suite, early.order if early else specs, store, factory, run, early)
-        except Interrupted as signal_:
-            _log.warning("%s: stopped; what was finished is kept", signal_)
-            _report(suite, specs, store, run.policy, flags)
-            raise
-        if early and not early.is_decided:
-            _log.info("not decided; pirig compare %s %s says what the pairs show", flags.against, name)
-        return _report(suite, specs, store, run.policy, flags)
-
-
-def _source(flags: EvalArgs, workers: int) -> source.PolicySource:
-    name = source.choose(
-        flags.policy, headless=flags.headless, policy_config=flags.policy_config, host=flags.host, port=flags.port
-    )
-    model = None
-    if source.is_model(name):
-        auto = flags.max_batch == "auto"
-        most = max(1, workers) if flags.max_batch == "auto" else flags.max_batch
-        model = source.model_source(name, flags.policy_dir, flags.model, max_batch=most, auto=auto)
-    policy = source.PolicySource(
-        name,
-        flags.results_out_path / "runs",
-        flags.connect_timeout_s,
-        model,
-        request_timeout_s=flags.request_timeout_s,
-        max_frame_mib=flags.max_frame_mib,
-    )
-    if policy.headless:
-        _log.info("Running in HEADLESS mode - no WebSocket connection")
-    return policy
-
-
-def _rules(suite: str, metadata: Metadata, flags: EvalArgs) -> Rules:
-    replan_steps = flags.replan_steps if flags.replan_steps is not None else metadata.get("replan_steps", 5)
-    if not isinstance(replan_steps, int):
-        raise ProtocolError(f"the policy's metadata has replan_steps {replan_steps!r:.80}; expected a whole number")
-    if replan_steps < 1 or flags.num_steps_wait < 0:
-        raise ConfigError("--replan-steps must be at least 1, and --num-steps-wait at least 0")
-    return suites.rules(suite, replan_steps=replan_steps, settle_steps=flags.num_steps_wait)
-
-
-def _configuration(suite: str, rules: Rules, run: _Run) -> dict[str, Any]:
-    """Everything that can change what an episode is, and nothing else."""
-    policy, flags = run.policy, run.flags
-    versions = {name: importlib.metadata.version(name) for name in ("mujoco", "robosuite", "hf-libero", "numba")}
-    configuration = {
-        "suite": suite,
-        "policy": policy.identity(run.metadata),
-        "policy_metadata": run.metadata,
-        "headless": policy.headless,
-        "seed": flags.seed,
-        "seeding": flags.seeding,
-        "max_steps": rules.max_steps,
-        "settle_steps": rules.settle_steps,
-        "replan_steps": rules.replan_steps,
-        "resize_size": flags.resize_size,
-        "gl": run.settings.gl,
-        "versions": versions,
-    }
-    return json.loads(json.dumps(configuration, default=lambda x: x.tolist() if hasattr(x, "tolist") else str(x)))
-
-
 def _run_remaining(
-    suite: str,
-    specs: list[EpisodeSpec],
-    store: RunStore,
-    factory: LiberoWorkerFactory,
-    run: _Run,
-    early: stopping.Stopping | None,
+    runs: Sequence[SuiteRun], settings: boot.Settings, asked: Asked, site: Site, watch: Watch | None
 ) -> None:
-    flags, watch = run.flags, run.watch
-    finished = [result for result in store.results() if result.status != "error" and result.spec in set(specs)]
-    workers = _workers(flags, len(specs) - len(finished))
+    by_suite = {run.suite: run for run in runs}
+    queue = longest_first((spec for run in runs for spec in run.order), lambda s: by_suite[s.suite].rules.total_steps)
+    finished = {run.suite: run.finished() for run in runs}
+    workers = site.workers(len(queue) - sum(map(len, finished.values())))
     envvars.export(boot.PROCESS_VARIABLES, override=False)  # inherited by the workers
-    session = provenance.Session(store, flags, assets=assets.digest(), workers=workers)
-    on_ready, on_start = session.worker_is_ready, watch.starts if watch else ignore
+    sessions = provenance.Sessions([run.store for run in runs], asked.flags, assets=assets.digest(), workers=workers)
     if watch:
-        watch.begin(store, specs, _task_names(suite))
-
-    def lacks_video(result: EpisodeResult) -> bool:
-        return wants_video(result, flags.video) and not (factory.videos / video_name(result)).exists()
-
-    executor = (
-        ProcessExecutor(
-            workers, on_ready, on_start, recycle_after=flags.recycle_after, max_memory_gib=flags.max_worker_memory_gib
-        )
-        if workers
-        else SerialExecutor(on_ready, on_start)
-    )
-    successes = sum(result.status == "success" for result in finished)
-    results: list[EpisodeResult] = []
-    with console.EpisodeProgress(suite, len(specs), len(finished), successes) as progress:
-
-        def observe(found: EpisodeResult | Film) -> None:
-            progress.show(found)
-            if watch:
-                watch.hears(found)
-            if isinstance(found, EpisodeResult):
-                results.append(found)
-                if early:
-                    early.feed(found)
-            if isinstance(found, EpisodeResult) and progress.scored == len(specs):  # videos may still be made
-                _export(suite, specs, store, headless=factory.policy.headless, flags=flags)
-
+        watch.begin([Followed(run.store, run.specs, suite_runs.task_names(run.suite)) for run in runs])
+    executor = site.executor(workers, sessions.worker_is_ready, watch.starts if watch else ignore)
+    early = runs[0].early  # of an only suite
+    with contextlib.ExitStack() as shown:
+        counts = {run.suite: (len(run.specs), finished[run.suite]) for run in runs}
+        progress = shown.enter_context(console.EpisodeProgress(counts))
+        observers: list[Observer] = [progress.show, lambda found: _bring_home(found, by_suite), sessions.hears]
+        tracks = {
+            run.suite: shown.enter_context(tracking.tracking(asked.flags.track, run.store, finished[run.suite]))
+            for run in runs
+        }
+        observers.append(lambda found: tracks[found.spec.suite](found))
+        if watch:
+            observers.append(watch.hears)
+        if early:
+            observers.append(early.hears)
+        if levers := site.levers(workers, executor):
+            done = {result.spec for results in finished.values() for result in results}
+            left = {spec: by_suite[spec.suite].rules.total_steps for spec in queue if spec not in done}
+            observers.append(Autotune(levers, left, sessions.tuned).hears)
+        observers.append(lambda found: _export_when_scored(found, by_suite, progress.scored))
         try:
             run_episodes(
-                specs,
-                store,
+                queue,
+                Shelf({run.suite: run.store for run in runs}),
                 executor,
-                factory,
-                observe,
-                lacks_video,
+                site.factory(_factory(runs, settings, asked, queue[0], watch), workers),
+                lambda found: [hears(found) for hears in observers],
+                lambda result: by_suite[result.spec.suite].lacks_video(result),
                 is_decided=lambda: early is not None and early.is_decided,
                 ahead=early.ahead if early else None,
             )
         finally:
-            session.end(results)
+            sessions.end(site.batches())
     if progress.films_failed:
         _log.warning("%d videos could not be made; the same command tries again", progress.films_failed)
+    if early and not early.is_decided:
+        _log.info("not decided; pirig compare %s %s says what the pairs show", asked.flags.against, runs[0].name)
 
 
-def _workers(flags: EvalArgs, episodes: int) -> int:
-    if flags.workers != "auto":
-        return flags.workers
-    return max(1, min(machine.cores(), machine.simulators(), episodes))
-
-
-def _report(
-    suite: str, specs: list[EpisodeSpec], store: RunStore, policy: source.PolicySource, flags: EvalArgs
-) -> bool:
-    """Prints the table, writes exports and pages. Returns whether all that was planned is scored, or it was decided."""
-    csv_path, results, total = _export(suite, specs, store, headless=policy.headless, flags=flags)
-    decided = runs.decided(store.manifest)
-    console.print_table(suite, tally_by_task(results, specs), _task_names(suite))
-    _log.info("results: %s", csv_path)
-    _log.info("report: %s", pages.write_run(store, flags.video_out_path))
-    pages.write_overview(flags.results_out_path, tuple(suites.MAX_STEPS))
-    print(console.stopped(suite, total, decided) if decided else console.verdict(suite, total), flush=True)
-    return total.complete or bool(decided)
-
-
-def _export(
-    suite: str, specs: list[EpisodeSpec], store: RunStore, *, headless: bool, flags: EvalArgs
-) -> tuple[pathlib.Path, list[EpisodeResult], Tally]:
-    """CSV and JSON of the planned episodes; returns where, what they hold, and the count."""
-    planned = set(specs)
-    results = [result for result in store.results() if result.spec in planned]
-    total = tally(results, specs)
-    store.note(planned=len(specs), complete=total.complete)
-    low, high = total.interval
-    extra = {
-        "complete": total.complete,
-        "planned_episodes": len(specs),
-        "errors": total.errors,
-        "wilson_95": [low, high],
-        "run": store.directory.name,
-        "stopped_early": runs.decided(store.manifest) or None,
-    }
-    csv_path, _ = export(
-        flags.results_out_path,
-        suite,
-        results,
-        task_names=_task_names(suite),
-        seed=flags.seed,
-        headless=headless,
-        extra=extra,
+def _factory(
+    runs: Sequence[SuiteRun], settings: boot.Settings, asked: Asked, first: EpisodeSpec, watch: Watch | None
+) -> LiberoWorkerFactory:
+    return LiberoWorkerFactory(
+        settings=settings,
+        simulator=asked.flags.simulator,
+        seeding=asked.flags.seeding,
+        resize=asked.flags.resize_size,
+        policy=asked.policy,
+        rules={run.suite: run.rules for run in runs},
+        first=first,
+        videos={run.suite: run.videos for run in runs},
+        frames=watch.frames if watch else None,
     )
-    return csv_path, results, total
 
 
-def _task_names(suite: str) -> dict[int, str]:
-    return {task.task_id: task.language for task in suites.tasks(suite)}
+def _bring_home(found: EpisodeResult | Film, by_suite: Mapping[str, SuiteRun]) -> None:
+    """Writes a video that was made where the folder is not."""
+    if isinstance(found, Film) and found.data:
+        write_atomically(by_suite[found.spec.suite].videos / found.name, found.data)
 
 
-def _writable(folder: pathlib.Path) -> pathlib.Path:
-    """Makes the folder. Raises ConfigError where nothing can be written to it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except OSError as e:
-        raise ConfigError(f"cannot write to {folder}: {e.strerror}; choose another folder") from e
+def _export_when_scored(
+    found: EpisodeResult | Film, by_suite: Mapping[str, SuiteRun], scored: Mapping[str, int]
+) -> None:
+    """Of the whole suite; videos may still be made."""
+    run = by_suite[found.spec.suite]
+    if isinstance(found, EpisodeResult) and scored[run.suite] == len(run.specs):
+        suite_runs.export(run)
+
+
+def _report(runs: Sequence[SuiteRun], flags: EvalArgs) -> bool:
+    """Of each suite, and of all that there are. Returns whether nothing is missing."""
+    complete = [suite_runs.report(run) for run in runs]
+    pages.write_overview(flags.results_out_path, tuple(suites.MAX_STEPS))
+    return all(complete)

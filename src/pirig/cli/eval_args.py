@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from pirig.cli.model_args import ModelArgs
+from pirig.cli.tracking import TrackerName
 from pirig.errors import ConfigError
 from pirig.evaluation.worker import VideoChoice
 from pirig.types import Seeding, Simulator
@@ -40,6 +41,12 @@ class EvalArgs:
     resize_size: int = 224
     workers: int | Literal["auto"] = "auto"
     """simulator processes; 0 runs everything in this process; auto: as cores and memory allow"""
+    executor: Literal["processes", "ray"] = "processes"
+    """ray: workers and policy hosts on the nodes of a Ray cluster, a worker on each core unless --workers says fewer"""
+    ray_address: str = "auto"
+    """HOST:PORT of the cluster's head; auto: the one that this machine belongs to; local: a new one on this machine"""
+    autotune: bool = True
+    """with several workers: measure for a minute, then set their number (unless --workers gives it) and the batch"""
     recycle_after: int = 200
     """jobs in the life of a simulator process; then another takes its place"""
     max_worker_memory_gib: float = 4.0
@@ -50,6 +57,8 @@ class EvalArgs:
     """serve a page that shows the run while it goes on, on this port; 0: any that is free"""
     live_host: str = "127.0.0.1"
     """address that the live page listens on"""
+    track: TrackerName = "none"
+    """tensorboard, trackio or wandb: success rates, steps and timings as curves"""
     host: str = "0.0.0.0"
     port: int = 8000
     connect_timeout_s: float = 600.0
@@ -63,8 +72,10 @@ class EvalArgs:
     policy_config: str = "pi05_libero"
     policy_dir: str = ""
     """checkpoint of --policy-config: a directory or an address; default: the published one"""
+    policy_hosts: int | Literal["auto"] = "auto"
+    """processes that compute the policy, in headless mode; auto: one for each GPU, else one"""
     max_batch: int | Literal["auto"] = "auto"
-    """most observations that are computed together, in headless mode; auto: as many as there are workers"""
+    """most observations that are computed together, in headless mode; auto: as many as a policy host has workers"""
     model: tyro.conf.OmitArgPrefixes[ModelArgs] = dataclasses.field(default_factory=ModelArgs)
     run: str = ""
     """name of the run; default: made from its configuration"""

@@ -21,6 +21,7 @@ from pirig.results.store import RunStore
 from pirig.types import EpisodeResult, EpisodeSpec, Film, Job
 
 _log = logging.getLogger(__name__)
+_LINGER_S = 3.0  # pages ask once a second
 
 
 @contextlib.contextmanager
@@ -32,6 +33,7 @@ def watching(host: str, port: int) -> "Generator[Watch]":
             _log.info("live page: %s", address)
             watch.address = address
             yield watch
+            watch.lingers()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,31 +42,44 @@ class _Doing:
     since_s: float
 
 
+@dataclasses.dataclass(frozen=True)
+class Followed:
+    """One run that is shown."""
+
+    store: RunStore
+    planned: Sequence[EpisodeSpec]
+    names: Mapping[int, str]  # of tasks
+
+
 class Watch:
-    """Implements live.View. Told by one thread, asked by others."""
+    """Implements live.View. Told by one thread, asked by others. Of several runs, shows that of the latest result."""
 
     def __init__(self, frames: pathlib.Path):
         self.address = ""  # of the page, where it is served
         self._frames, self._lock = frames, threading.Lock()
-        self._store: RunStore | None = None
-        self._planned: tuple[EpisodeSpec, ...] = ()
-        self._names: Mapping[int, str] = {}
+        self._runs: dict[str, Followed] = {}  # by suite
+        self._suite = ""  # whose run is shown
+        self._shown_since = -1  # revision
         self._results: dict[EpisodeSpec, EpisodeResult] = {}
         self._doing: dict[int, _Doing | None] = {}
         self._revision, self._began_s, self._scored_before = 0, time.monotonic(), 0
         self._fragments: tuple[int, Mapping[str, str]] = (-1, {})
+        self._reports: list[pathlib.Path] = []
+        self._asked_s, self._is_told = float("-inf"), threading.Event()
 
     @property
     def frames(self) -> pathlib.Path:
         """Where workers put what their policies see, by index."""
         return self._frames
 
-    def begin(self, store: RunStore, planned: Sequence[EpisodeSpec], names: Mapping[int, str]) -> None:
-        """Another run; what it has already is read from the store."""
-        wanted = set(planned)
+    def begin(self, runs: Sequence[Followed]) -> None:
+        """What they have already is read from the stores."""
         with self._lock:
-            self._results = {result.spec: result for result in store.results() if result.spec in wanted}
-            self._store, self._planned, self._names, self._doing = store, tuple(sorted(planned)), names, {}
+            self._runs = {run.store.configuration["suite"]: run for run in runs}
+            for run in runs:
+                wanted = set(run.planned)
+                self._results |= {result.spec: result for result in run.store.results() if result.spec in wanted}
+            self._suite = next(iter(self._runs))
             self._began_s, self._scored_before = time.monotonic(), self._scored()
             self._revision += 1
 
@@ -81,34 +96,74 @@ class Watch:
             if isinstance(found, EpisodeResult):
                 self._results[found.spec] = found
                 self._revision += 1
+                if found.spec.suite != self._suite:
+                    self._suite, self._shown_since = found.spec.suite, self._revision
+
+    def ends(self, report: pathlib.Path) -> None:
+        """The run's report is there."""
+        with self._lock:
+            self._reports.append(report)
+            self._revision += 1
+            self._is_told.clear()
+
+    def lingers(self) -> None:
+        """For a moment, where a page is open that has not fetched the last report yet."""
+        with self._lock:
+            is_open = bool(self._reports) and time.monotonic() - self._asked_s < _LINGER_S
+        if is_open:
+            self._is_told.wait(_LINGER_S)
+
+    def report(self, number: int) -> str:
+        with self._lock:
+            if number >= len(self._reports):
+                return ""
+            text = self._reports[number].read_text(encoding="utf-8")
+            if number + 1 == len(self._reports):
+                self._is_told.set()
+            return text
 
     def page(self) -> str:
         with self._lock:
             report = self._current()
-            return pages.page(report, self._now()) if report else "<!doctype html><p>The run has not begun.</p>"
+            return (
+                pages.page(report, self._now(), self._ended())
+                if report
+                else "<!doctype html><p>The run has not begun.</p>"
+            )
 
     def state(self, seen: int) -> dict[str, Any]:
         with self._lock:
+            self._asked_s = time.monotonic()
             report = self._current()
             if report is None:
                 return {"revision": -1, "title": "pirig", "fragments": {}}
             if self._fragments[0] != self._revision:
-                self._fragments = self._revision, pages.fragments(report)
-            changed = self._fragments[1] if seen != self._revision else {}
-            title = f"{self._scored()}/{len(report.planned)} · {report.suite} · pirig"
+                self._fragments = self._revision, {**pages.fragments(report), "ended": self._ended()}
+            changed = dict(self._fragments[1]) if seen != self._revision else {}
+            if seen < self._shown_since:
+                changed["provenance"] = pages.provenance(report)
+            title = f"{self._scored()}/{self._count()} · {report.suite} · pirig"
             return {"revision": self._revision, "title": title, "fragments": {**changed, "now": self._now()}}
 
     def _current(self) -> Report | None:
-        if self._store is None:
+        if not self._suite:
             return None
-        manifest = dict(self._store.manifest)  # which grows
-        return Report(self._store.directory.name, manifest, tuple(self._results.values()), self._planned, self._names)
+        run = self._runs[self._suite]
+        manifest = dict(run.store.manifest)  # which grows
+        results = tuple(result for result in self._results.values() if result.spec.suite == self._suite)
+        return Report(run.store.directory.name, manifest, results, tuple(sorted(run.planned)), run.names)
+
+    def _ended(self) -> pages.Html:
+        return pages.ended([(path.parent.name, str(path)) for path in self._reports])
 
     def _scored(self) -> int:
         return sum(result.status != "error" for result in self._results.values())
 
+    def _count(self) -> int:
+        return sum(len(run.planned) for run in self._runs.values())
+
     def _now(self) -> pages.Html:
-        done, planned, now_s = self._scored(), len(self._planned), time.monotonic()
+        done, planned, now_s = self._scored(), self._count(), time.monotonic()
         fresh = done - self._scored_before
         left_s = (now_s - self._began_s) / fresh * (planned - done) if fresh else None
         workers = [self._worker(worker, doing, now_s) for worker, doing in sorted(self._doing.items())]
@@ -119,6 +174,8 @@ class Watch:
             return pages.Now(worker, "", 0.0, "")
         spec = spec_of(doing.job)
         name = f"task {spec.task_id} trial {spec.trial}"
+        if len(self._runs) > 1:
+            name = f"{spec.suite} {name}"
         if isinstance(doing.job, EpisodeResult):
             name = f"video of {name}"
         try:

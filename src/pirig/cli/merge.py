@@ -1,4 +1,4 @@
-"""`pirig merge OUT RUN RUN…`: joins the parts of a run that several machines made."""
+"""`pirig merge OUT RUN RUN…`: joins parts of a run that several machines made, and writes its exports and report."""
 
 import dataclasses
 import pathlib
@@ -7,10 +7,12 @@ from typing import Annotated
 
 import tyro
 
-from pirig.cli import args
+from pirig.cli import args, exports, pages
 from pirig.errors import ConfigError
 from pirig.results import runs
 from pirig.results.merge import merge
+from pirig.results.store import RunStore
+from pirig.sim import suites
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,6 +22,7 @@ class MergeArgs:
     parts: Annotated[tuple[str, ...], tyro.conf.Positional]
     """names under results/libero/runs, or folders"""
     results: pathlib.Path = pathlib.Path("results/libero")
+    videos: pathlib.Path = pathlib.Path("data/libero/videos")
 
 
 def run(argv: Sequence[str]) -> int:
@@ -29,12 +32,24 @@ def run(argv: Sequence[str]) -> int:
         raise ConfigError(f"{flags.out!r} is no name of a run, which is one word without slashes")
     sources = [runs.find(name, flags.results) for name in flags.parts]
     (flags.results / "runs").mkdir(parents=True, exist_ok=True)
-    found = runs.overview(merge(flags.results / "runs" / flags.out, sources))
+    store = merge(flags.results / "runs" / flags.out, sources)
+    found = runs.overview(store)
     low, high = found.interval
     print(
         f"{found.run}: {found.scored} episodes of {found.suite}, {found.successes} succeeded "
         f"(95 % Wilson {100 * low:.1f} – {100 * high:.1f}), {found.errors} errors"
     )
+    _write(store, flags)
     if not found.complete:
         print(f"not every part is complete: pirig eval --run {flags.out} with the same flags goes on with it")
     return 0
+
+
+def _write(store: RunStore, flags: MergeArgs) -> None:
+    """Exports and pages, as `pirig eval` leaves them: the joined run is its suite's latest."""
+    recorded = {result.spec for result in store.results()}
+    planned = sorted(recorded.union(pages.planned(store.manifest)))
+    path, _, _ = exports.write(store, planned, flags.results)
+    print(f"results: {path}")
+    print(f"report: {pages.write_run(store, flags.videos)}")
+    pages.write_overview(flags.results, tuple(suites.MAX_STEPS))

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pirig import envvars, imports, seeding
+from pirig import envvars, seeding
 from pirig.policies import baselines
 from pirig.sim import assets, boot, gl, suites
 from pirig.types import STANDARD_OBSERVATIONS, EpisodeSpec, Observation
@@ -43,7 +43,7 @@ def specs(samples: int, seed: int) -> list[tuple[EpisodeSpec, int]]:
 
 def observe(samples: int, seed: int, tell: Callable[[int, int], None]) -> list[Observation]:
     """Raises MissingExtra where LIBERO is not installed, StartError where nothing can be rendered."""
-    imports.require("libero", extra="libero")
+    suites.package_folder()
     choice = gl.choose(envvars.get("MUJOCO_GL"))
     settings = boot.Settings(choice.backend, assets.locate(envvars.get("PIRIG_LIBERO_ASSETS")), envvars.cache_dir())
     found: list[Observation] = []

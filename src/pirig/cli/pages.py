@@ -1,8 +1,10 @@
 """Reports on disk: finds what belongs into one (plan, task names, videos), and writes it where people look for it."""
 
 import dataclasses
+import hashlib
 import os
 import pathlib
+import shlex
 import sys
 import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
@@ -12,12 +14,15 @@ from pirig.errors import ConfigError
 from pirig.evaluation.plan import plan
 from pirig.evaluation.worker import video_name
 from pirig.results import summary, tables
-from pirig.results.page import overview, run
+from pirig.results.comparison import Comparison
+from pirig.results.page import comparison, overview, run
+from pirig.results.page.side import Side
 from pirig.results.report import Report, make_report
 from pirig.results.store import RunStore, write_atomically
 from pirig.sim import suites
 from pirig.types import EpisodeSpec
 
+_RESULTS, _VIDEOS = pathlib.Path("results/libero"), pathlib.Path("data/libero/videos")  # where commands look
 Format = Literal["html", "json", "csv", "md"]
 WRITERS: Mapping[Format, Callable[[Report], str]] = {
     "html": run.page,
@@ -77,10 +82,60 @@ def write_overview(
     if form == "md":
         return put(path, tables.markdown_overview(rows))
     pages = {row.run: results / "runs" / row.run / "report.html" for row in rows if row.run}
-    links = {
-        name: urllib.parse.quote(os.path.relpath(page, path.parent)) for name, page in pages.items() if page.exists()
-    }
+    links = {name: _address(page, path.parent) for name, page in pages.items() if page.exists()}
     return put(path, overview.page(rows, links))
+
+
+def write_comparison(
+    found: Comparison,
+    sides: Sequence[Sequence[RunStore]],
+    results: pathlib.Path,
+    videos: pathlib.Path,
+    *,
+    level: float,
+    margin: float | None,
+    out: pathlib.Path | None = None,
+) -> pathlib.Path:
+    """`sides`: the runs of A, and those of B. Returns where it is: `out`, or A--B.html in `results`/comparisons."""
+    path = out or results / "comparisons" / f"{_joined(found)}.html"
+    a, b = (_side(name, runs, results, videos, path.parent) for name, runs in zip("AB", sides, strict=True))
+    return put(path, comparison.page(comparison.Shown(found, a, b, level, margin)))
+
+
+def _joined(found: Comparison) -> str:
+    """Of all runs' names; no longer than file systems have it."""
+    words = "--".join("+".join(side.values()) for side in (found.runs_a, found.runs_b))
+    digest = hashlib.blake2b(words.encode(), digest_size=4).hexdigest()
+    return words if len(words) <= 200 else f"{words[:190]}-{digest}"
+
+
+def _side(
+    name: str, stores: Sequence[RunStore], results: pathlib.Path, videos: pathlib.Path, seen_from: pathlib.Path
+) -> Side:
+    by_suite = {str(store.configuration.get("suite", "")): store for store in stores}
+    own = {suite: store.directory / "report.html" for suite, store in by_suite.items()}
+    return Side(
+        name,
+        {suite: report_of(store, videos, seen_from) for suite, store in by_suite.items()},
+        {suite: _address(page, seen_from) for suite, page in own.items() if page.exists()},
+        {suite: _replay(store, results, videos) for suite, store in by_suite.items()},
+    )
+
+
+def _replay(store: RunStore, results: pathlib.Path, videos: pathlib.Path) -> str:
+    """`pirig replay RUN`, with what it needs to find this run, and to put videos where they are looked for."""
+    folder = store.directory
+    words = ["pirig", "replay"]
+    if videos != _VIDEOS:
+        words += ["--output", str(videos / folder.name)]
+    if folder == results / "runs" / folder.name:
+        words += ["--results", str(results)] if results != _RESULTS else []
+        return shlex.join([*words, folder.name])
+    return shlex.join([*words, str(folder)])
+
+
+def _address(path: pathlib.Path, seen_from: pathlib.Path) -> str:
+    return urllib.parse.quote(os.path.relpath(path, seen_from))
 
 
 def put(path: pathlib.Path, text: str) -> pathlib.Path:

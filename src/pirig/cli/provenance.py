@@ -19,9 +19,10 @@ from typing import Any
 
 from pirig import __version__, envvars
 from pirig.results.store import RunStore
+from pirig.serving.batching import BatchTimes
 from pirig.sim.suites import MAX_STEPS, SETTLE_ACTION
 from pirig.stack import gpus, machine, versions
-from pirig.types import EpisodeResult
+from pirig.types import EpisodeResult, Film
 
 _PACKAGES = (
     "mujoco",
@@ -63,6 +64,7 @@ class Session:
             "began": _now(),
             "pirig": __version__,
             "revision": revision(),
+            **_image(),
             "python": platform.python_version(),
             "packages": versions.installed(_PACKAGES),
             "machine": _machine(),
@@ -84,25 +86,77 @@ class Session:
         self._started.append(_plain(dict(description)))
         self._note()
 
-    def end(self, results: Sequence[EpisodeResult]) -> None:
-        """`results`: of this session."""
+    def tuned(self, found: Mapping[str, Any]) -> None:
+        self._said["autotune"] = _plain(dict(found))
+        self._note()
+
+    def end(
+        self, results: Sequence[EpisodeResult], batches: Sequence[Mapping[int, BatchTimes]] = (), share: float = 1.0
+    ) -> None:
+        """`results`: of this session. `batches`: of each policy host. `share`: of the workers' time, where they worked
+        for other runs too.
+        """
         wall_s = time.monotonic() - self._start
-        spent = {
-            name: sum(getattr(result.timings, name) for result in results)
-            for name in ("reset_s", "simulation_s", "rendering_s", "inference_s")
-        }
-        spent["simulation_s"] -= spent["rendering_s"]  # which was done inside it
-        idle_s = max(1, self._workers) * wall_s - sum(spent.values())
+        spent = _spent(results)
+        idle_s = share * max(1, self._workers) * wall_s - sum(spent.values())
         timings = {"wall_s": wall_s, **spent, "idle_s": idle_s}
         self._said |= {
             "ended": _now(),
             "episodes": len(results),
             "timings": {name: round(seconds, 3) for name, seconds in timings.items()},
+            "policy_hosts": [_batches(times) for times in batches],
         }
         self._note()
 
     def _note(self) -> None:
         self._store.note(sessions=[*self._earlier, self._said | {"started_workers": self._started}])
+
+
+class Sessions:
+    """One command's work on the runs of several suites, in one queue."""
+
+    def __init__(self, stores: Sequence[RunStore], flags: Any, *, assets: str, workers: int):
+        self._sessions = {
+            store.configuration["suite"]: Session(store, flags, assets=assets, workers=workers) for store in stores
+        }
+        self._results: dict[str, list[EpisodeResult]] = {suite: [] for suite in self._sessions}
+
+    def tuned(self, found: Mapping[str, Any]) -> None:
+        """`found`: what --autotune measured and set."""
+        for session in self._sessions.values():
+            session.tuned(found)
+
+    def worker_is_ready(self, description: Mapping[str, Any]) -> None:
+        for session in self._sessions.values():
+            session.worker_is_ready(description)
+
+    def hears(self, found: EpisodeResult | Film) -> None:
+        if isinstance(found, EpisodeResult):
+            self._results[found.spec.suite].append(found)
+
+    def end(self, batches: Sequence[Mapping[int, BatchTimes]]) -> None:
+        busy_s = {suite: sum(_spent(results).values()) for suite, results in self._results.items()}
+        all_s = sum(busy_s.values())
+        for suite, session in self._sessions.items():
+            session.end(self._results[suite], batches, busy_s[suite] / all_s if all_s else 1 / len(busy_s))
+
+
+def _batches(times: Mapping[int, BatchTimes]) -> dict[str, dict[str, float]]:
+    """By size, how many batches and how long each [ms]."""
+    return {
+        str(size): {"batches": count, "ms": round(1e3 * total_s / count, 3)}
+        for size, (count, total_s) in sorted(times.items())
+    }
+
+
+def _spent(results: Sequence[EpisodeResult]) -> dict[str, float]:
+    """By what the time went to [s]; these do not overlap."""
+    spent = {
+        name: sum(getattr(result.timings, name) for result in results)
+        for name in ("reset_s", "simulation_s", "rendering_s", "inference_s")
+    }
+    spent["simulation_s"] -= spent["rendering_s"]  # which was done inside it
+    return spent
 
 
 def revision() -> str:
@@ -117,6 +171,12 @@ def variables() -> dict[str, str]:
     """Those that pirig reads and that are set; of secrets only that they are."""
     found = {row.name: envvars.get(row.name) for row in envvars.TABLE} | envvars.starting_with("OPENPI_DUQUANT_")
     return {name: "(set)" if name in _SECRETS else value for name, value in found.items() if value}
+
+
+def _image() -> dict[str, str]:
+    """Of the container, where this is one that says so."""
+    image = envvars.get("PIRIG_IMAGE")
+    return {"image": image} if image else {}
 
 
 def _git(*words: str) -> str:

@@ -71,7 +71,7 @@ def run(argv: Sequence[str]) -> int:
     flags = args.parse(QuantizeArgs, argv, prog="pirig quantize", description=__doc__ or "")
     signals.raise_interrupted()
     asked = variables.read(envvars.starting_with(variables.PREFIX))
-    configuration = configured(flags, asked.configuration or Configuration())
+    configuration = configured(flags, asked.settings)
     if flags.dry_run or asked.list_only:
         print(quantizing.listing(flags.recipe, configuration))
         return 0

@@ -15,11 +15,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from pirig import envvars
-from pirig.checkpoints import assets, read
 from pirig.cli import console, observations, signals
 from pirig.cli.model_args import ModelArgs
 from pirig.errors import ConfigError, MissingExtra, PirigError, StartError
-from pirig.models import weights
 from pirig.policies.quantizable import groups
 from pirig.policies.recipes import recipe as find_recipe
 from pirig.quantization import variables
@@ -38,6 +36,7 @@ class Wanted:
     file: pathlib.Path | None = None  # a pack that is there
     folder: pathlib.Path = pathlib.Path()  # of packs
     list_only: bool = False
+    verbose: bool = False
 
     def __bool__(self) -> bool:
         return self.configuration is not None or self.file is not None
@@ -49,6 +48,7 @@ class Found:
 
     file: pathlib.Path
     configuration: Configuration | None
+    verbose: bool = False  # say something of every layer
 
 
 def wanted(flags: ModelArgs) -> Wanted:
@@ -64,20 +64,25 @@ def wanted(flags: ModelArgs) -> Wanted:
         return Wanted(None, pathlib.Path(flags.quantize).expanduser(), folder)
     if flags.quantize:
         weight_bits, activation_bits = parse(flags.quantize)
-        configuration = dataclasses.replace(
-            configuration or Configuration(), weight_bits=weight_bits, activation_bits=activation_bits
-        )
+        configuration = dataclasses.replace(asked.settings, weight_bits=weight_bits, activation_bits=activation_bits)
     if configuration is None and (asked.list_only or asked.verbose):
         _log.info("OPENPI_DUQUANT_* variables are set, and none asks for quantization: the model stays as it is")
-    return Wanted(configuration, None, folder, asked.list_only)
+    return Wanted(configuration, None, folder, asked.list_only, asked.verbose)
 
 
 def check_done(flags: ModelArgs, metadata: Metadata) -> None:
-    """Raises ConfigError where quantization was asked for here and the policy does not say that it is quantized."""
-    if wanted(flags) and not metadata.get("quantization"):
+    """Raises ConfigError where quantization was asked for here and the policy does not say that it has had it."""
+    asked, said = wanted(flags), metadata.get("quantization")
+    if asked and not said:
         raise ConfigError(
             f"quantization was asked for, and the policy {metadata.get('name', '')} is not quantized; ask for it where "
             "the policy is loaded (pirig serve), or unset --quantize and OPENPI_DUQUANT_*"
+        )
+    found = said.get("name") if isinstance(said, Mapping) else said
+    if asked.configuration and found != asked.configuration.name:
+        raise ConfigError(
+            f"the policy {metadata.get('name', '')} is quantized as {found}; asked for was {asked.configuration.name}; "
+            "ask for the same where the policy is loaded (pirig serve), or not here"
         )
 
 
@@ -105,11 +110,14 @@ def pack_for(recipe: str, directory: pathlib.Path, flags: ModelArgs) -> Found | 
         _log.info("there is no pack %s yet: it is made now, once", file)
         make_apart(file, recipe, directory, asked.configuration, flags)
     _log.info("quantized as %s says", file)
-    return Found(file, asked.configuration)
+    return Found(file, asked.configuration, asked.verbose)
 
 
 def named(recipe: str, directory: pathlib.Path, configuration: Configuration, flags: ModelArgs) -> str:
     """Name of the pack's file; it has in it all that the pack's content follows from. Raises ConfigError."""
+    from pirig.checkpoints import assets, read  # not there where robots are simulated only
+    from pirig.models import weights
+
     checkpoint = read.open_checkpoint(directory)
     weights.check(checkpoint.arrays, find_recipe(recipe).model)
     select(groups(find_recipe(recipe).model), configuration)
@@ -145,7 +153,7 @@ def make(
             except MissingExtra as e:
                 raise ConfigError(
                     f"{file} is not there, and observations to calibrate with cannot be rendered here: {e}; "
-                    f"or make the pack where LIBERO is, with: pirig quantize {recipe}"
+                    f"or make the pack where LIBERO is, with: pirig quantize {recipe}, or docker compose up quantize"
                 ) from e
             source = observations.source(configuration.samples, configuration.seed)
             said = {"sha256": observations.digest(found), "samples": len(found), "source": json.loads(source)}

@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import tyro
@@ -60,6 +60,8 @@ class ServeArgs:
     """where replay:RUN is looked up"""
     max_batch: int | Literal["auto"] = "auto"
     """most requests that are computed together; auto: 8 on an accelerator, 1 on a CPU"""
+    prepare: bool = False
+    """fetch the checkpoint and make the pack, where they are not there yet, and stop"""
     limits: tyro.conf.OmitArgPrefixes[Limits] = dataclasses.field(default_factory=Limits)
     model: tyro.conf.OmitArgPrefixes[ModelArgs] = dataclasses.field(default_factory=ModelArgs)
     policy: Checkpoint | Default | Baseline = dataclasses.field(default_factory=Default)
@@ -70,7 +72,10 @@ def run(argv: Sequence[str]) -> int:
     console.log_to_stderr()
     flags = args.parse(ServeArgs, argv, prog="pirig serve", description=__doc__ or "")
     signals.raise_interrupted()  # while it loads; the server has handlers of its own
-    policy = _policy(flags)
+    open_policy = _source(flags)
+    if flags.prepare:
+        return 0
+    policy = open_policy()
     quantizing.check_done(flags.model, policy.metadata)
     if flags.default_prompt is not None:
         policy = DefaultPrompt(policy, flags.default_prompt)
@@ -83,12 +88,13 @@ def run(argv: Sequence[str]) -> int:
     return 0
 
 
-def _policy(flags: ServeArgs) -> Policy:
+def _source(flags: ServeArgs) -> Callable[[], Policy]:
+    """With all that it needs on this machine; opening it loads it."""
     most, auto = (8, True) if flags.max_batch == "auto" else (flags.max_batch, False)
     match flags.policy:
         case Baseline(name):
-            return source.PolicySource(name, flags.runs).open()
+            return source.PolicySource(name, flags.runs).open
         case Checkpoint(config, directory):
-            return source.model_source(config, directory, flags.model, max_batch=most, auto=auto)()
+            return source.model_source(config, directory, flags.model, max_batch=most, auto=auto)
         case Default():
-            return source.model_source(_DEFAULT_RECIPE[flags.env], "", flags.model, max_batch=most, auto=auto)()
+            return source.model_source(_DEFAULT_RECIPE[flags.env], "", flags.model, max_batch=most, auto=auto)

@@ -11,5 +11,15 @@ def raise_interrupted() -> None:
         signal.signal(number, _interrupt)
 
 
+def named(error: KeyboardInterrupt) -> Interrupted:
+    """The signal behind `error`, which Ray raises anew without its name."""
+    return error if isinstance(error, Interrupted) else Interrupted(_latest)
+
+
+_latest: int = signal.SIGINT
+
+
 def _interrupt(number: int, _: object) -> None:
+    global _latest
+    _latest = number
     raise Interrupted(number)

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import logging
 import pathlib
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 
 import numpy as np
 
@@ -19,11 +19,13 @@ from pirig.policies.factory import require_readers
 from pirig.policies.recipes import RECIPES, recipe
 from pirig.results.store import RunStore
 from pirig.serving.client import RemotePolicy, address
-from pirig.serving.host import HostPolicy, host
+from pirig.serving.host import HostPolicy, Hosts, hosts
 from pirig.serving.limits import MIB
+from pirig.stack.placement import ANYWHERE, HostPlace
 from pirig.types import EpisodeSpec, Metadata
 
 _log = logging.getLogger(__name__)
+_THREADS_BESIDE_A_GPU = "2"  # of each policy host; the cores are the workers'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,8 +38,12 @@ class ModelSource:
     max_batch: int
     auto_batch: bool  # one at a time on a CPU, where a batch gains nothing, and bits then depend on no company
     pack: quantizing.Found | None = None  # quantized layers
+    place: HostPlace = ANYWHERE
 
     def __call__(self) -> Policy:
+        if self.place.gpu:
+            envvars.export({"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": self.place.gpu.uuid})
+            envvars.export({"OMP_NUM_THREADS": _THREADS_BESIDE_A_GPU}, override=False)
         from pirig.policies import create_policy
 
         flags = self.flags
@@ -56,6 +62,9 @@ class ModelSource:
             configuration=self.pack.configuration if self.pack else None,
             kernel=flags.kernel,
         )
+        if self.pack and self.pack.verbose:
+            for name, error in policy.metadata["quantization"]["error"]["by_layer"].items():
+                _log.info("%s: quantized, relative output error %.3g", name, error)
         _log.info("warmed up in %.1f s", policy.warm_up())
         return policy
 
@@ -68,8 +77,9 @@ class PolicySource:
     runs: pathlib.Path  # where replay:RUN is looked up
     connect_timeout_s: float = 600.0
     model: ModelSource | None = None
-    host: str = ""  # address of the policy host that has the model
+    hosts: tuple[str, ...] = ()  # addresses of the policy hosts that have the model
     opened: Policy | None = None  # in this process
+    key: str = ""  # that policy hosts of other machines ask for
     request_timeout_s: float = 3600.0  # of a policy server; 0: none
     max_frame_mib: float = 32.0  # of its answers
 
@@ -79,47 +89,56 @@ class PolicySource:
         return "://" not in self.name
 
     def open(self, index: int = 0) -> Policy:
-        """`index`: of the worker; workers are dealt out over several servers.
+        """`index`: of the worker; workers are dealt out over several servers, or policy hosts.
 
         Raises ConfigError for an unknown policy, StartError where no server answers.
         """
         if not self.headless:
             servers, key = self.name.split(","), envvars.get("PIRIG_API_KEY")
             server = servers[index % len(servers)]
-            return RemotePolicy(
-                server,
-                None,
-                api_key=key,
-                connect_timeout_s=self.connect_timeout_s,
-                request_timeout_s=self.request_timeout_s,
-                max_bytes=int(self.max_frame_mib * MIB),
-            )
+            return self._remote(server, key)
         if self.opened:
             return self.opened
-        if self.host:
-            return HostPolicy(self.host)
+        if self.hosts:
+            own = index % len(self.hosts)
+            if "://" in self.hosts[own]:
+                return self._remote(self.hosts[own], self.key)
+            return HostPolicy(*self.hosts[own:], *self.hosts[:own])
         if self.model:
             return self.model()
         return baselines.make(self.name, self._recorded)
 
     @contextlib.contextmanager
-    def started(self, *, in_process: bool) -> "Generator[tuple[PolicySource, Metadata]]":
-        """Has what workers open, and the policy's metadata, while the block runs: a policy host where there is a model.
+    def started(
+        self, *, in_process: bool, places: Sequence[HostPlace] = (ANYWHERE,)
+    ) -> "Generator[tuple[PolicySource, Metadata, Hosts | None]]":
+        """Has what workers open, the policy's metadata, and the policy hosts, while the block runs.
 
-        `in_process`: the only worker will load the model itself. Raises what is wrong with the policy.
+        `in_process`: the only worker will load the model itself. `places`: of hosts, which only a model needs.
+        Raises what is wrong with the policy.
         """
         if self.model and not in_process:
-            with host(self.model) as (where, metadata):
-                yield dataclasses.replace(self, host=where), metadata
+            with hosts([dataclasses.replace(self.model, place=place) for place in places]) as running:
+                yield dataclasses.replace(self, hosts=running.addresses), running.metadata, running
             return
         if self.model:
             opened = self.open()
-            yield dataclasses.replace(self, opened=opened), opened.metadata
+            yield dataclasses.replace(self, opened=opened), opened.metadata, None
             return
         first, *others = [self._metadata(index) for index in range(self.name.count(",") + 1)]
         if different := [metadata for metadata in others if metadata != first]:
             raise ConfigError(f"{self.name} are not one policy: {first} and {different[0]}; name servers of one")
-        yield self, first
+        yield self, first, None
+
+    def _remote(self, server: str, key: str) -> RemotePolicy:
+        return RemotePolicy(
+            server,
+            None,
+            api_key=key,
+            connect_timeout_s=self.connect_timeout_s,
+            request_timeout_s=self.request_timeout_s,
+            max_bytes=int(self.max_frame_mib * MIB),
+        )
 
     def _metadata(self, index: int) -> Metadata:
         opened = self.open(index)

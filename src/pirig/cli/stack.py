@@ -46,6 +46,8 @@ class ServersArgs:
     """a recipe, a baseline, or (for run) ws://HOST:PORT"""
     policy_dir: str = ""
     """checkpoint: a directory or an address; default: the published one"""
+    quantize: str = ""
+    """w4a8, w8a8, …: a pack is made first, where it is not there yet; OPENPI_DUQUANT_* variables reach servers too"""
     gpus: tuple[int, ...] = ()
     """as nvidia-smi numbers them; default: all"""
     servers: int | None = None
@@ -127,7 +129,7 @@ def _prepare(
 ) -> "tuple[Fanout, Containers, Compose]":
     """Checks, plans, writes the compose file and builds the images. Raises where that cannot be done; runs nothing."""
     checkout = flags.checkout.absolute()
-    envvars.export({"POLICY": flags.policy, "CKPT": flags.policy_dir})
+    envvars.export({"POLICY": flags.policy, "CKPT": flags.policy_dir, "QUANTIZE": flags.quantize})
     compose = Compose(checkout)
     compose.check()
     containers = _containers(compose)
@@ -137,6 +139,8 @@ def _prepare(
     _write(checkout / _FILE, fanout.compose_file(plan, workers=share if workers == "auto" else workers))
     compose = Compose(checkout, checkout / _FILE)
     compose.build([*(["server"] if plan.servers else []), *(["runtime"] if plan.runtimes else [])])
+    if plan.servers:
+        compose.prepare()
     return plan, containers, compose
 
 

@@ -70,7 +70,8 @@ def run(argv: Sequence[str]) -> int:
     workers = max(workers, 1) if flags.workers == "auto" else workers
     settings = recorded.simulator_of(store)
     in_process = workers == 0 and settings.gl != "egl"
-    with _source(configuration["policy"], flags, max(1, workers)).started(in_process=in_process) as (policy, metadata):
+    source_ = _source(configuration["policy"], flags, max(1, workers))
+    with source_.started(in_process=in_process) as (policy, metadata, _):
         _refuse_another_policy(configuration["policy_metadata"], metadata, force=flags.force)
         factory = LiberoWorkerFactory(
             settings=settings,
@@ -80,7 +81,7 @@ def run(argv: Sequence[str]) -> int:
             policy=policy,
             rules={configuration["suite"]: recorded.rules_of(store)},
             first=chosen[0].spec,
-            videos=pathlib.Path(),
+            videos={},
         )
         envvars.export(boot.PROCESS_VARIABLES, override=False)
         executor = ProcessExecutor(workers) if workers else SerialExecutor()

@@ -2,10 +2,12 @@
 
 import dataclasses
 import pathlib
+import tempfile
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from pirig import envvars
 from pirig.cli.source import PolicySource
 from pirig.evaluation.onlooker import Onlooker
 from pirig.evaluation.worker import EpisodeWorker
@@ -26,11 +28,15 @@ class LiberoWorkerFactory:
     policy: PolicySource
     rules: Mapping[str, Rules]
     first: EpisodeSpec  # to warm up with
-    videos: pathlib.Path
+    videos: Mapping[str, pathlib.Path]  # by suite; empty: they are sent home
+    egl: tuple[int | None, ...] = ()  # EGL device by index of the worker; None: the first
     frames: pathlib.Path | None = None  # where what the policy sees is shown, by index; None: nowhere
 
     def __call__(self, index: int) -> EpisodeWorker:
         keep_freed_memory()
+        device = self.egl[index % len(self.egl)] if self.egl else None
+        if device is not None:
+            envvars.export({"MUJOCO_EGL_DEVICE_ID": str(device)})
         env = LiberoEnvironment(self.settings, seeding=self.seeding, resize=self.resize, simulator=self.simulator)
         compiled.once(self.settings.cache, lambda: self._use_everything(env))
         policy = self.policy.open(index)
@@ -47,7 +53,12 @@ class LiberoWorkerFactory:
         env.reset(self.first)
         env.step(np.array(self.rules[self.first.suite].settle_action))
 
-    def _save_video(self, name: str, frames: Iterator[np.ndarray]) -> None:
+    def _save_video(self, spec: EpisodeSpec, name: str, frames: Iterator[np.ndarray]) -> bytes:
         from pirig.sim.video import write_mp4  # where no video is wanted, imageio is not needed
 
-        write_mp4(self.videos / name, frames)
+        if self.videos:
+            write_mp4(self.videos[spec.suite] / name, frames)
+            return b""
+        with tempfile.TemporaryDirectory() as folder:
+            write_mp4(pathlib.Path(folder) / name, frames)
+            return (pathlib.Path(folder) / name).read_bytes()

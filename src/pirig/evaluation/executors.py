@@ -12,7 +12,7 @@ import multiprocessing.connection
 import os
 import signal
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from pirig.errors import PirigError, StartError
@@ -65,11 +65,16 @@ class ProcessExecutor:
         on_ready: OnReady = ignore,
         on_start: OnStart = ignore,
         *,
+        cores: Sequence[int] = (),
         recycle_after: int = 200,
         max_memory_gib: float = 4.0,
     ):
-        """`recycle_after`: jobs in the life of a process. `max_memory_gib`: resident, beyond which it is replaced."""
+        """`cores`: of the workers, in their order; default: those that this process may use.
+
+        `recycle_after`: jobs in the life of a process. `max_memory_gib`: resident, beyond which it is replaced.
+        """
         self._workers, self._on_ready, self._on_start = workers, on_ready, on_start
+        self._at_first, self._cores = workers, list(cores) or sorted(os.sched_getaffinity(0))
         self._recycle_after, self._max_memory = recycle_after, max_memory_gib * _GIB
 
     def run(self, work: Work, make_worker: WorkerFactory) -> Iterator[EpisodeResult | Film]:
@@ -78,6 +83,7 @@ class ProcessExecutor:
         try:
             slots = [_Slot(i, make_worker, self._core(i)) for i in range(min(self._workers, len(work)))]
             while slots:
+                self._fit(slots, work, make_worker)
                 if not self._is_occupied(slots, work):
                     return
                 ready = set(mp.connection.wait([slot.pipe for slot in slots if not slot.is_idle]))
@@ -92,7 +98,7 @@ class ProcessExecutor:
                         if slot.job is None or deaths >= _DEATHS_IN_A_ROW:
                             raise StartError(f"{value}; {deaths} in a row without a result, so the run stops")
                         slots[slots.index(slot)] = self._successor(slot, make_worker)
-                        yield _lost(slot.job, value)
+                        yield lost(slot.job, value)
                     else:
                         deaths = 0
                         if self._is_spent(slot):
@@ -104,6 +110,24 @@ class ProcessExecutor:
                 slot.close()
             for slot in slots:
                 slot.stop()
+
+    def resize(self, workers: int) -> None:
+        """To so many: others start, or end when they have done what they are at. Called from the thread that runs."""
+        self._workers = workers
+
+    def _fit(self, slots: "list[_Slot]", work: Work, make_worker: WorkerFactory) -> None:
+        for slot in [slot for slot in reversed(slots) if slot.is_idle][: max(0, len(slots) - self._workers)]:
+            slot.stop()
+            slots.remove(slot)
+        if self._workers <= self._at_first:
+            return
+        wanted = min(self._workers, len(work) + sum(not slot.is_idle for slot in slots))
+        if len(slots) < wanted > len(self._cores):  # too many for a core each
+            for slot in slots:
+                slot.unpin(self._cores)
+        while len(slots) < wanted:
+            index = min(set(range(wanted)) - {slot.index for slot in slots})
+            slots.append(_Slot(index, make_worker, self._core(index)))
 
     def _is_occupied(self, slots: "list[_Slot]", work: Work) -> bool:
         """Hands out what there is. Returns whether anybody has something to do: then more may follow from it."""
@@ -124,8 +148,7 @@ class ProcessExecutor:
         return slot.done >= self._recycle_after or slot.memory() > self._max_memory
 
     def _core(self, index: int) -> int | None:
-        cores = sorted(os.sched_getaffinity(0))
-        return cores[index] if self._workers <= len(cores) else None
+        return self._cores[index] if self._workers <= len(self._cores) else None
 
 
 class _Slot:
@@ -162,6 +185,10 @@ class _Slot:
         if message[0] == "result":
             self.job, self.done = None, self.done + 1
         return message
+
+    def unpin(self, cores: Collection[int]) -> None:
+        with contextlib.suppress(OSError):  # it has ended
+            os.sched_setaffinity(self._process.pid or 0, cores)
 
     def memory(self) -> int:
         """Resident [bytes]; 0 where it has ended."""
@@ -207,7 +234,8 @@ def _work(index: int, make_worker: WorkerFactory, core: int | None, pipe: mp.con
         _close(worker)
 
 
-def _lost(job: Job, why: str) -> EpisodeResult | Film:
+def lost(job: Job, why: str) -> EpisodeResult | Film:
+    """What comes of a job whose worker has died."""
     if isinstance(job, EpisodeResult):
         return Film(job.spec, "", error=why)
     return EpisodeResult(job, "error", 0, 0, error=why)

@@ -1,7 +1,7 @@
 """Which episodes a run consists of, and which is next. No simulator, no policy, no clock."""
 
 import bisect
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from pirig.types import EpisodeResult, EpisodeSpec, Job
 
@@ -10,6 +10,14 @@ def plan(suite: str, tasks: Iterable[int], trials: Iterable[int], seed: int) -> 
     """Task by task, so that a worker seldom has to build another scene."""
     trials = list(trials)
     return [EpisodeSpec(suite, task, trial, seed) for task in tasks for trial in trials]
+
+
+def longest_first(specs: Iterable[EpisodeSpec], steps: Callable[[EpisodeSpec], int]) -> list[EpisodeSpec]:
+    """One queue of several suites' episodes: what ends last is short, so no worker waits long for another.
+
+    `steps`: of an episode that never succeeds.
+    """
+    return sorted(specs, key=steps, reverse=True)
 
 
 def remaining(specs: Sequence[EpisodeSpec], finished: Collection[EpisodeSpec]) -> list[EpisodeSpec]:
@@ -31,7 +39,8 @@ class Work:
         self._films.append(result)
 
     def take(self, last: EpisodeSpec | None, busy: Collection[EpisodeSpec]) -> Job | None:
-        """A worker's own task first, since its scene is built; else the task with most left per worker on it."""
+        """A worker's own task first, since its scene is built; else, of the suite that is next, the task with most left
+        per worker on it."""
         jobs = self._within_reach() or self._films
         if not jobs:
             return None
@@ -42,13 +51,18 @@ class Work:
             task = _task(last)
         else:
             crowd = [_task(spec) for spec in busy]
-            task = max(left, key=lambda task: left[task] / (1 + crowd.count(task)))
+            suite = _task(jobs[0])[0]
+            ways = [task for task in left if task[0] == suite]
+            task = max(ways, key=lambda task: left[task] / (1 + crowd.count(task)))
         index = next(i for i, job in enumerate(jobs) if _task(job) == task)
         return (self._episodes or self._films).pop(index)
 
-    def put_back(self, spec: EpisodeSpec) -> None:
-        """To its place: it is to run again, soon."""
-        bisect.insort(self._episodes, spec, key=self._place.__getitem__)
+    def put_back(self, job: Job) -> None:
+        """To its place: it is to be done again, soon."""
+        if isinstance(job, EpisodeResult):
+            self._films.insert(0, job)
+        else:
+            bisect.insort(self._episodes, job, key=self._place.__getitem__)
 
     def drop_episodes(self) -> None:
         """No other is taken."""

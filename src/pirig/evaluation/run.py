@@ -8,19 +8,18 @@ from collections.abc import Callable, Sequence
 
 from pirig.errors import StartError
 from pirig.evaluation.plan import Work, remaining
-from pirig.interfaces import Executor, WorkerFactory
-from pirig.results.store import RunStore
+from pirig.interfaces import Executor, ResultStore, WorkerFactory
 from pirig.types import EpisodeResult, EpisodeSpec, Film
 
 _ERRORS_IN_A_ROW = 10
 _log = logging.getLogger(__name__)
 
-Observer = Callable[[EpisodeResult | Film], None]
+Observer = Callable[[EpisodeResult | Film], object]
 
 
 def run(
     specs: Sequence[EpisodeSpec],
-    store: RunStore,
+    store: ResultStore,
     executor: Executor,
     make_worker: WorkerFactory,
     observer: Observer = lambda found: None,
@@ -36,7 +35,7 @@ def run(
     Raises StartError when workers cannot start, or when nothing but errors comes back. Every result that came is in
     the store then.
     """
-    finished = store.finished()
+    finished = _finished(store)
     todo = [] if is_decided() else remaining(specs, finished)
     if finished & set(specs):
         _log.info("%d of %d episodes are there already; going on with the rest", len(finished & set(specs)), len(specs))
@@ -66,4 +65,9 @@ def run(
             in_a_row = in_a_row + 1 if found.status == "error" else 0
             if in_a_row == _ERRORS_IN_A_ROW:
                 raise StartError(f"{in_a_row} errors in a row, so the run stops; the last one:\n{found.error}")
-        todo = [] if is_decided() else remaining(specs, store.finished())
+        todo = [] if is_decided() else remaining(specs, _finished(store))
+
+
+def _finished(store: ResultStore) -> set[EpisodeSpec]:
+    """Episodes that need not run again."""
+    return {result.spec for result in store.results() if result.status != "error"}

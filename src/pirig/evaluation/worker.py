@@ -13,8 +13,9 @@ from pirig.interfaces import Environment, Policy
 from pirig.types import EpisodeResult, EpisodeSpec, Film, Job, Rules
 
 VideoChoice = Literal["none", "failures", "all"]
-SaveVideo = Callable[[str, Iterator[np.ndarray]], None]
-"""Writes frames under a file name. The file is there, whole, when this returns."""
+SaveVideo = Callable[[EpisodeSpec, str, Iterator[np.ndarray]], bytes]
+"""Writes an episode's frames under a file name. The file is there, whole, when this returns; it returns what is in it
+where the coordinator has to write it, and nothing elsewhere."""
 
 
 class EpisodeWorker:
@@ -46,10 +47,10 @@ class EpisodeWorker:
         if self._save_video is None:
             return Film(result.spec, name, error="this worker has no place for videos")
         try:
-            self._save_video(name, frames(result, self._env, self._rules[result.spec.suite]))
+            data = self._save_video(result.spec, name, frames(result, self._env, self._rules[result.spec.suite]))
         except Exception:
             return Film(result.spec, name, time.perf_counter() - start, traceback.format_exc())
-        return Film(result.spec, name, time.perf_counter() - start)
+        return Film(result.spec, name, time.perf_counter() - start, data=data)
 
     def close(self) -> None:
         for part in (self._policy, self._env):

@@ -23,6 +23,7 @@ from pirig.quantization.configuration import PACK_VERSION
 
 _KEY = "pirig"
 _MAPPINGS = ("configuration", "calibration", "layers", "groups")
+_READABLE = 0o644
 _FETCH = "make it again with: pirig quantize"
 
 
@@ -59,6 +60,7 @@ def write(file: pathlib.Path, header: Header, tensors: Mapping[str, Tensor]) -> 
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         safetensors.torch.save_file(ready, partial, {_KEY: json.dumps(dataclasses.asdict(header), sort_keys=True)})
+        partial.chmod(_READABLE)  # safetensors lets only the owner read
         partial.replace(file)
     except (OSError, safetensors.SafetensorError) as e:
         with contextlib.suppress(OSError):

@@ -13,6 +13,7 @@ _CLIPS = tuple(1.0 - 0.02 * i for i in range(31))  # 1.0 to 0.4 of the largest w
 _COLUMNS = 128  # that GPTQ mends one by one before it goes to the rest
 _DAMPING = 0.01  # of the mean diagonal (Frantar et al., arXiv 2210.17323, section 3)
 _SHARES = 127
+_CACHED = 1 << 18  # weights that are looked at together, so that a search stays in the cache
 
 
 @dataclasses.dataclass(eq=False)
@@ -95,13 +96,19 @@ def _scales(w: Tensor, top: int, importance: Tensor | None, group: int, clip: bo
 
 def _clipped(w: Tensor, top: int, importance: Tensor | None, clip: bool) -> Tensor:
     """float32[N]: of the tried scales the one with the least error, weighted by `importance`: [K] or [N, K]."""
+    rows = max(1, _CACHED // w.shape[1])
+    weights = [None] * len(w.split(rows)) if importance is None else importance.expand_as(w).split(rows)
+    return torch.cat([_clipped_rows(some, top, own, clip) for some, own in zip(w.split(rows), weights, strict=True)])
+
+
+def _clipped_rows(w: Tensor, top: int, importance: Tensor | None, clip: bool) -> Tensor:
     largest = w.abs().amax(1).clamp(min=torch.finfo(torch.float32).tiny * top) / top
     if not clip:
         return largest
     best, least = largest, torch.full_like(largest, torch.inf)
     for part in _CLIPS:
         scale = largest * part
-        error = (w - _nearest(w, scale[:, None], top) * scale[:, None]).square_()
+        error = _nearest(w, scale[:, None], top).mul_(scale[:, None]).sub_(w).square_()
         error = (error if importance is None else error.mul_(importance)).sum(1)
         best, least = torch.where(error < least, scale, best), torch.minimum(error, least)
     return best

@@ -20,10 +20,16 @@ _YES, _NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 class Request:
     """What the variables ask for."""
 
-    configuration: Configuration | None  # None: no quantization
+    settings: Configuration  # the default one, with what variables say
+    starts: bool = False  # one of them asks for quantization; the others count where a flag does
     folder: str = ""  # of packs
     list_only: bool = False  # name the layers and stop
     verbose: bool = False  # say something of every layer
+
+    @property
+    def configuration(self) -> Configuration | None:
+        """None: no quantization, as far as variables go."""
+        return self.settings if self.starts else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,11 +139,11 @@ def read(variables: Mapping[str, str]) -> Request:
         switches[name] = value
     starts = any(TABLE[name].starts for name in values)
     try:
-        configuration = Configuration(**fields) if starts else None
+        settings = Configuration(**fields)
     except ConfigError as e:
         raise ConfigError(f"{', '.join(PREFIX + name for name in values if TABLE[name].field)}: {e}") from e
     folder = values.get("PACKDIR") or values.get("PACKROOT") or ""
-    return Request(configuration, folder, switches.get("DRYRUN", False), switches.get("DEBUG", False))
+    return Request(settings, starts, folder, switches.get("DRYRUN", False), switches.get("DEBUG", False))
 
 
 def _known(name: str) -> _Variable:

@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 
 from pirig.errors import ConfigError
+from pirig.results import quantization
 from pirig.results.duration import StepsDifference, compare_time
 from pirig.results.paired import Paired
 from pirig.results.runs import decided
@@ -55,6 +56,7 @@ class Comparison:
     pairs: tuple[Pair, ...]
     unpaired: Unpaired
     warnings: tuple[str, ...]
+    notes: tuple[str, ...] = ()  # how the policies differ, as far as their runs tell
 
     @property
     def total(self) -> Paired:
@@ -91,12 +93,13 @@ def compare(a: Sequence[RunStore], b: Sequence[RunStore], *, force: bool = False
             "name runs of the same suites on both sides"
         )
     refused = _several_policies(a, "A") + _several_policies(b, "B")
-    warnings, pairs, unpaired = [], [], Unpaired()
+    warnings, notes, pairs, unpaired = [], [], [], Unpaired()
     for suite, store in suites_a.items():
         other = suites_b[suite]
         meaningless, remarkable = differences(store.configuration, other.configuration)
         refused += meaningless + _other_assets(store, other)
         warnings += remarkable + [line for side in (store, other) for line in _reservations(side)]
+        notes.append(quantization.difference(store.configuration, other.configuration))
         found, left = pair_up(store.results(), other.results())
         pairs += found
         unpaired = Unpaired(unpaired.only_a + left.only_a, unpaired.only_b + left.only_b, unpaired.errors + left.errors)
@@ -109,7 +112,9 @@ def compare(a: Sequence[RunStore], b: Sequence[RunStore], *, force: bool = False
     if not pairs:
         raise ConfigError("no episode is scored in both runs: tasks, trials or seeds differ; pirig runs shows them")
     names_a, names_b = ({suite: s.directory.name for suite, s in side.items()} for side in (suites_a, suites_b))
-    return Comparison(names_a, names_b, tuple(sorted(pairs, key=lambda p: p.spec)), unpaired, (*refused, *warnings))
+    told = tuple(dict.fromkeys(filter(None, notes)))
+    ordered = tuple(sorted(pairs, key=lambda p: p.spec))
+    return Comparison(names_a, names_b, ordered, unpaired, (*refused, *warnings), told)
 
 
 def differences(a: Configuration, b: Configuration) -> tuple[list[str], list[str]]:

@@ -5,6 +5,7 @@ import math
 from typing import Any
 
 from pirig.results.comparison import Comparison, Unpaired
+from pirig.results.duration import StepsDifference
 from pirig.results.paired import Paired
 
 SCHEMA = 1
@@ -37,6 +38,17 @@ def in_words(found: Paired, *, level: float, margin: float | None) -> list[str]:
     return [*lines, f"{verdict} (one-sided level {level / 2:g})"]
 
 
+def time_in_words(found: StepsDifference) -> str:
+    steps = found.difference
+    if not steps.count:
+        return "time to success: no episode that both succeed at"
+    p = "" if math.isnan(found.p) else f", Wilcoxon p = {found.p:.3g}"
+    return (
+        f"time to success on {steps.count} episodes that both succeed at: median {found.a.median:g} steps of A, "
+        f"{found.b.median:g} of B; B - A: median {steps.median:+g}, quartiles {steps.lower:+g} and {steps.upper:+g}{p}"
+    )
+
+
 def to_json(found: Comparison, *, level: float, margin: float | None) -> dict[str, Any]:
     """Rates and limits are fractions of 1, differences B minus A."""
     steps = found.steps
@@ -52,13 +64,21 @@ def to_json(found: Comparison, *, level: float, margin: float | None) -> dict[st
             {"suite": suite, "task_id": task, **_counts(paired, level, margin)}
             for (suite, task), paired in found.by_task.items()
         ],
-        "steps": _finite({**dataclasses.asdict(steps.difference), "p": steps.p}),
+        "steps": _finite(
+            {
+                **dataclasses.asdict(steps.difference),
+                "p": steps.p,
+                "median_a": steps.a.median,
+                "median_b": steps.b.median,
+            }
+        ),
         "in_words": in_words(found.total, level=level, margin=margin),
         "unpaired": {
             field.name: [spec.key for spec in getattr(found.unpaired, field.name)]
             for field in dataclasses.fields(Unpaired)
         },
         "warnings": list(found.warnings),
+        "notes": list(found.notes),
     }
 
 

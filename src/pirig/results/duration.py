@@ -29,17 +29,20 @@ def time_to_success(results: Iterable[EpisodeResult]) -> Steps:
 
 @dataclasses.dataclass(frozen=True)
 class StepsDifference:
-    """Steps of B minus steps of A, on trials that both succeed at."""
+    """On trials that both succeed at: steps of A, of B, and of B minus those of A trial by trial."""
 
+    a: Steps
+    b: Steps
     difference: Steps
     p: float  # that the differences lie symmetrically about 0; NaN where none differs
 
 
 def compare_time(pairs: Iterable[tuple[EpisodeResult, EpisodeResult]]) -> StepsDifference:
     """Of (A, B). F. Wilcoxon, "Individual comparisons by ranking methods", Biometrics Bulletin 1 (1945) 80-83."""
-    apart = [b.steps - a.steps for a, b in pairs if a.status == b.status == "success"]
+    both = [(a.steps, b.steps) for a, b in pairs if a.status == b.status == "success"]
+    apart = [b - a for a, b in both]
     p = float(wilcoxon(apart, zero_method="wilcox").pvalue) if any(apart) else float("nan")
-    return StepsDifference(_quartiles(apart), p)
+    return StepsDifference(_quartiles([a for a, _ in both]), _quartiles([b for _, b in both]), _quartiles(apart), p)
 
 
 def _quartiles(steps: Sequence[int]) -> Steps:

@@ -1,13 +1,14 @@
 """Serves one page that keeps itself up to date, from a thread of the process that knows what happens.
 
-Law 1: nobody can change anything by it; it answers GET and HEAD. Law 2: it gives out the page, its state and the
-frames, and no other file. Law 3: on a loopback address it answers to that machine's own names only, so that no site in
-somebody's browser can read it by giving itself this address (DNS rebinding). Law 4: a browser runs no script in it but
-ours, by its hash; neither what a run is called nor what its policy says can become one.
+Law 1: nobody can change anything by it; it answers GET and HEAD. Law 2: it gives out the page, its state, the frames
+and the reports of what has ended, and no other file. Law 3: it answers to addresses and to this machine's own names
+only, so that no site in somebody's browser can read it by giving itself this address (DNS rebinding). Law 4: a browser
+runs no script in it but ours, by its hash; neither what a run is called nor what its policy says can become one.
 
     /                 the page
     /state?seen=N     JSON: revision, title, fragments (HTML by id); only `now`, where N is the revision
     /frame/I.png      what the policy of worker I last saw
+    /report/I         the report of the run that was the I-th to end, from 0
 """
 
 import base64
@@ -19,10 +20,11 @@ import json
 import logging
 import pathlib
 import re
+import socket
 import sys
 import threading
 import urllib.parse
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from typing import Any, Protocol
 
 from pirig.errors import StartError
@@ -55,13 +57,17 @@ class View(Protocol):
 
     def state(self, seen: int) -> dict[str, Any]: ...
 
+    def report(self, number: int) -> str:
+        """Empty where there is none."""
+        ...
+
 
 @contextlib.contextmanager
 def serving(view: View, host: str, port: int) -> Generator[str]:
     """The page's address, while the block runs; port 0 is any that is free. Raises StartError where it can't listen."""
 
     class Handler(_Handler):
-        shown = view
+        shown, names = view, {"localhost", socket.gethostname().lower(), host.lower()}
 
     try:
         server = _Server((host, port), Handler)
@@ -72,6 +78,7 @@ def serving(view: View, host: str, port: int) -> Generator[str]:
     try:
         yield f"http://{host}:{server.server_address[1]}/"
     finally:
+        Handler.is_open = False
         server.shutdown()
         server.server_close()
         thread.join()
@@ -105,12 +112,19 @@ class _Server(http.server.ThreadingHTTPServer):
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     shown: View
+    names: Collection[str]
+    is_open = True  # connections that are kept alive have threads of their own
     protocol_version = "HTTP/1.1"
     timeout = 60  # [s], of a connection that says nothing
 
     def do_GET(self) -> None:
+        if not self.is_open:
+            self.close_connection = True
+            return
         if not self._is_for_us():
-            return self._answer("text/plain; charset=utf-8", b"ask for localhost\n", 403)
+            return self._answer(
+                "text/plain; charset=utf-8", b"ask for localhost, or for an address (as 10.0.0.5)\n", 403
+            )
         address = urllib.parse.urlsplit(self.path)
         if address.path == "/":
             self._answer("text/html; charset=utf-8", self.shown.page().encode())
@@ -122,15 +136,20 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._answer("image/x-icon", b"", 204)
         elif (found := re.fullmatch(r"/frame/(\d{1,6})\.png", address.path)) and (data := self._frame(found[1])):
             self._answer("image/png", data)
+        elif (found := re.fullmatch(r"/report/(\d{1,6})", address.path)) and (text := self.shown.report(int(found[1]))):
+            self._answer("text/html; charset=utf-8", text.encode())
         else:
-            self._answer("text/plain; charset=utf-8", b"there are /, /state and /frame/WORKER.png\n", 404)
+            self._answer("text/plain; charset=utf-8", b"there are /, /state, /frame/WORKER.png and /report/N\n", 404)
 
     do_HEAD = do_GET
 
     def _is_for_us(self) -> bool:
-        local, _ = self.connection.getsockname()[:2]
         name = re.sub(r":\d+$", "", self.headers.get("Host", "")).strip("[]").lower()
-        return name in ("localhost", local) or not ipaddress.ip_address(local).is_loopback
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return name in self.names
+        return True  # nobody can give himself an address by a name
 
     def _frame(self, worker: str) -> bytes:
         try:

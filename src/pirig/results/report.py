@@ -8,7 +8,7 @@ import functools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pirig.results import runs
+from pirig.results import quantization, runs
 from pirig.results.published import Placement, place
 from pirig.results.statistics import Tally, tally, tally_by_task
 from pirig.results.store import RunStore
@@ -64,6 +64,11 @@ class Report:
     def stopped(self) -> str:
         """What was decided when the run stopped early, as declared; else empty."""
         return runs.decided(dict(self.manifest))
+
+    @functools.cached_property
+    def quantization(self) -> quantization.Quantization | None:
+        """None: the policy was not quantized."""
+        return quantization.of_run(self.configuration)
 
     @functools.cached_property
     def total(self) -> Tally:

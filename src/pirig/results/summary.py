@@ -3,9 +3,11 @@
 import dataclasses
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from pirig.errors import ConfigError
+from pirig.results.intervals import Count, Estimate, clustered
 from pirig.results.statistics import wilson
 
 PUBLISHED: Mapping[str, float] = {  # openpi, examples/libero/README.md: π0.5 after 30k steps of fine-tuning, percent
@@ -24,6 +26,7 @@ class SuiteRow:
     scored: int
     complete: bool  # every planned episode is scored
     run: str
+    tasks: tuple[Count, ...] = ()  # successes and scored episodes of each
 
     @property
     def rate(self) -> float:
@@ -50,6 +53,7 @@ def latest(results: pathlib.Path, suites: Sequence[str]) -> list[SuiteRow]:
                 int(found["total_episodes"]),
                 bool(found.get("complete", True)),  # files of other evaluators do not say
                 str(found.get("run", "")),
+                _tasks(found["results"]),
             )
         except (ValueError, KeyError, TypeError) as e:
             raise ConfigError(f"{path} is no results file ({e}); run the suite again, its episodes are kept") from e
@@ -64,3 +68,20 @@ def average(rows: Sequence[SuiteRow]) -> float | None:
     if not PUBLISHED.keys() <= by_suite.keys():
         return None
     return sum(by_suite[suite].rate for suite in PUBLISHED) / len(PUBLISHED)
+
+
+def average_interval(rows: Sequence[SuiteRow]) -> Estimate | None:
+    """Of `average`, the tasks of each suite being a sample of tasks like them; None where there is no average, or
+    where a file does not say what its tasks gave."""
+    by_suite = {row.suite: row for row in rows if row.complete and row.tasks}
+    if not PUBLISHED.keys() <= by_suite.keys():
+        return None
+    return clustered([by_suite[suite].tasks for suite in PUBLISHED])
+
+
+def _tasks(episodes: Iterable[Mapping[str, Any]]) -> tuple[Count, ...]:
+    counts: dict[int, Count] = {}
+    for episode in episodes:
+        successes, scored = counts.get(int(episode["task_id"]), (0, 0))
+        counts[int(episode["task_id"])] = successes + bool(episode["success"]), scored + 1
+    return tuple(counts[task_id] for task_id in sorted(counts))

@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from pirig.results import published, summary
+from pirig.results import published, quantization, summary
 from pirig.results.report import SCHEMA, Report, mean_inference_s, mean_seconds
 from pirig.results.statistics import Tally
 from pirig.types import EpisodeResult
@@ -43,6 +43,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "mean_inference_s": inference_s,
         "episodes": episode_rows(report),
         "manifest": dict(report.manifest),
+        **({"quantization": quantization.as_json(report.quantization)} if report.quantization else {}),
     }
 
 
@@ -65,6 +66,8 @@ def markdown(report: Report) -> str:
     lines += [_markdown_row(f"{i} {report.task_name(i)}", tally) for i, tally in report.by_task.items()]
     lines.append(_markdown_row(f"**{report.suite}**", report.total))
     notes = [f"Run `{report.run}`, policy {_cell(report.policy)}."]
+    if report.quantization:
+        notes.append(f"Quantized: {_cell(report.quantization.in_words)}.")
     if report.stopped:
         notes.append(f"STOPPED EARLY, as declared: {report.stopped}")
     elif not report.is_complete:
@@ -88,9 +91,11 @@ def markdown_overview(rows: Sequence[summary.SuiteRow]) -> str:
         count = f"{row.successes}/{row.scored}"
         lines.append(f"| {row.suite} | {count} | {numbers} | {beside} | {apart} | {_cell(row.run)} |")
     mean, apart = summary.average(rows), difference_text(published.place_average(rows))
-    average = "–" if mean is None else f"**{100 * mean:.2f}**"
-    lines.append(f"| average of four | | {average} | | {summary.PUBLISHED_AVERAGE:.2f} | {apart} | |")
-    return "\n".join(lines) + "\n"
+    average, spread = "–" if mean is None else f"**{100 * mean:.2f}**", summary.average_interval(rows)
+    bounds = f" {100 * spread.low:.1f} – {100 * spread.high:.1f} *" if spread else ""
+    lines.append(f"| average of four | | {average} |{bounds} | {summary.PUBLISHED_AVERAGE:.2f} | {apart} | |")
+    note = "\n\\* For tasks like these: tasks are counted as clusters.\n" if spread else ""
+    return "\n".join(lines) + f"\n{note}"
 
 
 def difference_text(placement: published.Placement | None) -> str:

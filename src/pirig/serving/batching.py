@@ -16,6 +16,8 @@ from pirig.types import Metadata, Observation
 
 Answer = tuple[dict[str, Any], float]
 """What the policy answered, and how long it took for the whole batch [ms]."""
+BatchTimes = tuple[int, float]
+"""How many batches of one size there were, and how long they took together [s]."""
 _Future = concurrent.futures.Future[Answer]
 _Request = tuple[Observation, _Future]
 
@@ -30,6 +32,8 @@ class Batcher:
         """
         self.metadata: Metadata = policy.metadata
         self._policy, self._max_batch, self._max_queue = policy, getattr(policy, "max_batch", 1), max_queue
+        self._most = self._max_batch
+        self._times: dict[int, BatchTimes] = {}
         self._waiting: dict[_Future, Observation] = {}  # in order of arrival
         self._changed, self._closed = threading.Condition(), False
         self._thread = threading.Thread(target=self._run, name="inference")
@@ -53,6 +57,14 @@ class Batcher:
                 self._changed.notify()
         future.add_done_callback(self._forget)
         return future
+
+    def limit(self, most: int) -> None:
+        """Takes no more than `most` observations at once from now on, nor more than the policy does."""
+        self._max_batch = max(1, min(most, self._most))
+
+    def times(self) -> dict[int, BatchTimes]:
+        """By the size of a batch, of those that were answered."""
+        return dict(self._times)
 
     def close(self, *, wait: bool = True) -> None:
         """Requests that wait are given up; one that is being computed ends, unheard unless `wait`."""
@@ -103,9 +115,11 @@ class Batcher:
                 for one in batch:  # Law 1
                     self._answer([one])
             return
-        took_ms = 1e3 * (time.perf_counter() - start)
+        took_s = time.perf_counter() - start
+        count, total_s = self._times.get(len(batch), (0, 0.0))
+        self._times[len(batch)] = count + 1, total_s + took_s
         for (_, future), answer in zip(batch, answers, strict=True):
-            future.set_result((answer, took_ms))
+            future.set_result((answer, 1e3 * took_s))
 
 
 def _closed() -> StartError:

@@ -52,14 +52,17 @@ class PolicyServer:
         port: int = 8000,
         api_key: str = "",
         limits: Limits = _GENEROUS,
+        batcher: Batcher | None = None,
     ):
-        """`port` 0 takes a free one. `api_key`: refuse clients that do not send it."""
+        """`port` 0 takes a free one. `api_key`: refuse clients that do not send it. `batcher`: one that has the policy
+        already; it ends with the server, and its queue has the limit that it was made with.
+        """
         self._host, self._port, self._limits = host, port, limits
         self._expected = protocol.authorization(api_key).get("Authorization", "").encode()
         self._greeting = protocol.greeting(policy.metadata)
         self._visitors: set[ws.ServerConnection] = set()
         self._is_full = False
-        self._batcher = Batcher(policy, max_queue=limits.max_queue)
+        self._batcher = batcher or Batcher(policy, max_queue=limits.max_queue)
         self._stopped: concurrent.futures.Future[None] = concurrent.futures.Future()
 
     def run(self, on_ready: Callable[[int], object] = lambda port: None) -> None:

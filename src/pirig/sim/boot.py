@@ -75,6 +75,10 @@ def boot(settings: Settings) -> Libero:
             "LIBERO_CONFIG_PATH": str(_config_folder(settings)),
         }
     )
+    if settings.gl == "egl":
+        envvars.export({"MUJOCO_EGL_DEVICE_ID": "0"}, override=False)
+        if envvars.get("CUDA_VISIBLE_DEVICES"):  # robosuite takes it for EGL's numbers; and CUDA is for other processes
+            envvars.export({"CUDA_VISIBLE_DEVICES": ""})
     logging.getLogger("robosuite_logs").setLevel(logging.ERROR)  # silences "No private macro file found!"
     with _placeholders():
         inner = importlib.import_module("libero.libero")

@@ -61,7 +61,7 @@ class LiberoEnvironment:
 
     @property
     def rendering_s(self) -> float:
-        """Time spent on images, from the beginning on [s]; 0 for the reference simulator, where robosuite renders."""
+        """Time spent on images, from the beginning on [s]."""
         return self._rendered_s + (self._scene.rendering_s if self._scene else 0.0)
 
     def reset(self, spec: EpisodeSpec, look: Collection[str] = ()) -> Step:

@@ -5,6 +5,7 @@ step. Instead each camera's sensor has a shutter: shut, it answers with black an
 which robosuite asks it stays what it was.
 """
 
+import time
 from collections.abc import Collection
 from typing import Any
 
@@ -21,7 +22,7 @@ class ReferenceScene:
     """Implements sim.libero.Scene."""
 
     def __init__(self, task: Task, libero: Libero, protocol: Seeding):
-        self.rendering_s = 0.0  # robosuite renders in its steps
+        self.rendering_s = 0.0
         self.built = build(task, libero, cameras=True)
         self._open: Collection[str] = ()
         self._seeding = FixtureSeeding(self.built, libero, protocol, compiles=True)
@@ -57,7 +58,12 @@ class ReferenceScene:
         black = np.zeros(shape, np.uint8)
 
         def shuttered(obs_cache: dict) -> np.ndarray:
-            return sensor(obs_cache) if camera in self._open else black
+            if camera not in self._open:
+                return black
+            start = time.perf_counter()
+            image = sensor(obs_cache)
+            self.rendering_s += time.perf_counter() - start
+            return image
 
         setattr(shuttered, "__modality__", sensor.__modality__)  # noqa: B010 - what robosuite's @sensor sets
         return shuttered

@@ -39,6 +39,10 @@ class Compose:
         """Images of what has changed; their progress goes to this process's stderr."""
         self._visibly("compose", *_EVERY_PROFILE, "build", *services)
 
+    def prepare(self) -> None:
+        """The pack of quantized servers, where quantization is asked for and it is not there yet. Takes minutes."""
+        self._visibly("prepare")
+
     def create(self) -> None:
         """Containers and network of the fan-out, from images that are there. Starts nothing."""
         self._quietly("compose", "--profile", FANOUT_PROFILE, "create", "--no-build", "--force-recreate")

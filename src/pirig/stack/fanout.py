@@ -73,6 +73,7 @@ def compose_file(fanout: Fanout, *, workers: int) -> str:
             "    extends: { file: compose.yml, service: server }",
             f"    profiles: !override [{FANOUT_PROFILE}]",
             f'    ports: !override ["127.0.0.1:{server.port}:{PORT}"]',
+            "    depends_on: !reset null",
             *_devices([server.gpu] if server.gpu is not None else []),
         ]
     for runtime in fanout.runtimes:
@@ -83,7 +84,7 @@ def compose_file(fanout: Fanout, *, workers: int) -> str:
             f"    profiles: !override [{FANOUT_PROFILE}]",
             "    command: >-",
             f"      --policy {runtime.policy} --suite {runtime.suite} --workers {workers}",
-            "      --num-trials-per-task ${TRIALS:-50} ${CLIENT_ARGS:-}",
+            "      --num-trials-per-task ${TRIALS:-50} ${QUANTIZE:+--quantize ${QUANTIZE:-}} ${CLIENT_ARGS:-}",
             *_devices(runtime.gpus),
         ]
         if names:

@@ -1,28 +1,66 @@
-"""NVIDIA GPUs, their driver, and which EGL device is which CUDA device."""
+"""NVIDIA GPUs, their driver, where they are, and which of them this process may use."""
 
-import ctypes
-import ctypes.util
 import dataclasses
+import pathlib
+from collections.abc import Sequence
 
 from pirig.stack.findings import Finding, output
 
-_CUDA_DEVICE_NV = 0x323A  # EGL_NV_device_cuda
-_QUERY = "index,name,memory.total,driver_version"
+_QUERY = "index,name,memory.total,driver_version,uuid,pci.bus_id"
+_PCI_DEVICES = pathlib.Path("/sys/bus/pci/devices")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Gpu:
-    index: int
+    index: int  # the driver's, which counts along the PCI bus
     name: str
     memory_mib: int
     driver: str
+    uuid: str = ""  # GPU-…
+    pci: str = ""  # e.g. 0000:65:00.0, as Linux writes it
 
 
 def gpus() -> list[Gpu]:
     """As the driver lists them; empty where there is none."""
     code, said = output(["nvidia-smi", f"--query-gpu={_QUERY}", "--format=csv,noheader,nounits"])
-    rows = [[word.strip() for word in line.split(",")] for line in said.splitlines()] if code == 0 else []
-    return [Gpu(int(row[0]), row[1], int(float(row[2])), row[3]) for row in rows if len(row) == 4]
+    return parse(said) if code == 0 else []
+
+
+def parse(said: str) -> list[Gpu]:
+    """What nvidia-smi answers to the query."""
+    rows = [[word.strip() for word in line.split(",")] for line in said.splitlines()]
+    return [
+        Gpu(int(row[0]), row[1], int(float(row[2])), row[3], row[4], _as_linux(row[5])) for row in rows if len(row) == 6
+    ]
+
+
+def visible(there: Sequence[Gpu], cuda_visible_devices: str) -> list[Gpu]:
+    """Those that CUDA_VISIBLE_DEVICES names, by index or (the beginning of) UUID, in its order; all where it is empty.
+
+    Parts of GPUs (MIG-…) are not among them.
+    """
+    words = [word.strip() for word in cuda_visible_devices.split(",") if word.strip()]
+    if not words:
+        return list(there)
+    return [
+        gpu
+        for word in words
+        for gpu in there
+        if word == str(gpu.index) or (word.startswith("GPU-") and gpu.uuid.startswith(word))
+    ]
+
+
+def local_cores(gpu: Gpu, devices: pathlib.Path = _PCI_DEVICES) -> set[int]:
+    """Cores on the GPU's own memory node; empty where nobody tells."""
+    try:
+        text = (devices / gpu.pci / "local_cpulist").read_text().strip() if gpu.pci else ""
+    except OSError:
+        return set()
+    cores: set[int] = set()
+    for part in filter(None, text.split(",")):
+        first, _, last = part.partition("-")
+        cores |= set(range(int(first), int(last or first) + 1))
+    return cores
 
 
 def check(*, has_device_files: bool) -> list[Finding]:
@@ -36,42 +74,10 @@ def check(*, has_device_files: bool) -> list[Finding]:
     if not found:
         return [Finding("gpu", "ok", "none; models run on the CPU, in seconds for each chunk of actions")]
     names = ", ".join(f"{gpu.index}: {gpu.name}, {gpu.memory_mib / 1024:.0f} GiB" for gpu in found)
-    return [Finding("gpu", "ok", f"{names}; driver {found[0].driver}"), _egl(len(found))]
+    return [Finding("gpu", "ok", f"{names}; driver {found[0].driver}")]
 
 
-def _egl(count: int) -> Finding:
-    mapping = egl_devices()
-    cuda = [index for index in mapping.values() if index is not None]
-    if len(cuda) < count:
-        return Finding(
-            "EGL and CUDA",
-            "warning",
-            f"EGL sees {len(cuda)} of {count} GPUs; rendering on the others is in software",
-            "NVIDIA_DRIVER_CAPABILITIES must contain graphics; libEGL_nvidia.so.0 must be installed",
-        )
-    pairs = ", ".join(f"EGL {egl} is GPU {index}" for egl, index in mapping.items() if index is not None)
-    return Finding("EGL and CUDA", "ok", pairs)
-
-
-def egl_devices() -> dict[int, int | None]:
-    """CUDA index by EGL device index, the number in MUJOCO_EGL_DEVICE_ID; None for a device that is no NVIDIA GPU."""
-    name = ctypes.util.find_library("EGL")
-    if name is None:
-        return {}
-    egl = ctypes.CDLL(name)
-    egl.eglGetProcAddress.restype = ctypes.c_void_p
-    egl.eglGetProcAddress.argtypes = [ctypes.c_char_p]
-    query, ask = (egl.eglGetProcAddress(word) for word in (b"eglQueryDevicesEXT", b"eglQueryDeviceAttribEXT"))
-    if not query or not ask:
-        return {}
-    devices, count = (ctypes.c_void_p * 64)(), ctypes.c_int(0)
-    list_devices = ctypes.CFUNCTYPE(ctypes.c_uint, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(query)
-    attribute = ctypes.CFUNCTYPE(ctypes.c_uint, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)(ask)
-    if not list_devices(len(devices), devices, ctypes.byref(count)):
-        return {}
-    found: dict[int, int | None] = {}
-    for i in range(count.value):
-        value = ctypes.c_ssize_t(-1)
-        is_nvidia = attribute(devices[i], _CUDA_DEVICE_NV, ctypes.byref(value))
-        found[i] = value.value if is_nvidia and value.value >= 0 else None
-    return found
+def _as_linux(bus_id: str) -> str:
+    """`00000000:65:00.0`, as the driver writes it, is `0000:65:00.0`."""
+    domain, _, rest = bus_id.lower().partition(":")
+    return f"{domain[-4:]}:{rest}"

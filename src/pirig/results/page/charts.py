@@ -7,6 +7,7 @@ told by colour alone.
 import dataclasses
 import itertools
 import math
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 
 from pirig.results.page.html import Html, element, join
@@ -40,20 +41,45 @@ def rate_axis(lows: Iterable[float]) -> Axis:
     return Axis(low, 1.0, tuple(i * width / 100 for i in range(first, 100 // width + 1)))
 
 
-def scale(axis: Axis, unit: str = " %") -> Html:
+def difference_axis(bounds: Iterable[tuple[float, float]], marks: Iterable[float] = ()) -> Axis:
+    """Holds all intervals, 0 and `marks`, with round ends. At least one interval."""
+    ends = [0.0, *marks, *(end for pair in bounds for end in pair)]
+    width = next(w for w in (1, 2, 5, 10, 20, 50, 100) if (max(ends) - min(ends)) * 100 / w <= 5 or w == 100)
+    first, last = (round_(100 * end / width) for round_, end in ((math.floor, min(ends)), (math.ceil, max(ends))))
+    last = max(last, first + 1)
+    return Axis(first * width / 100, last * width / 100, tuple(i * width / 100 for i in range(first, last + 1)))
+
+
+def percent_axis(high: float) -> Axis:
+    """From 0 to the round number at or above `high`."""
+    width = next(w for w in (1, 2, 5, 10, 20, 50, 100, 10_000) if 100 * high / w <= 5)
+    last = max(1, math.ceil(100 * high / width - 1e-9))
+    return Axis(0.0, last * width / 100, tuple(i * width / 100 for i in range(last + 1)))
+
+
+def scale(axis: Axis, unit: str = " %", *, signed: bool = False) -> Html:
     """The ticks' names, for the head of a column of strips. The last one carries the unit."""
-    names = [element("text", f"{100 * tick:.0f}" + unit * (tick == axis.ticks[-1]), x=axis.x(tick), y=13,
+    names = [element("text", _tick(tick, signed) + unit * (tick == axis.ticks[-1]), x=axis.x(tick), y=13,
                      class_="end" if axis.share(tick) > 0.96 else "middle") for tick in axis.ticks]  # fmt: skip
     return element("svg", *names, class_="scale", height=18, width="100%", aria_hidden="true")
 
 
 def rate_strip(
-    rate: float, bounds: tuple[float, float], axis: Axis, label: str, *, mark: float | None = None, height: int = 22
+    rate: float,
+    bounds: tuple[float, float],
+    axis: Axis,
+    label: str,
+    *,
+    mark: float | None = None,
+    lines: Mapping[str, float] | None = None,
+    height: int = 22,
 ) -> Html:
-    """A rate as a dot on its interval, over the axis' grid lines. `mark`: another rate, a diamond. NaN: no dot."""
+    """A rate, or a difference, as a dot on its interval, over the axis' grid lines. `mark`: another rate, a diamond.
+    `lines`: places of further lines, by class. NaN: no dot."""
     middle = height / 2
     parts = [element("title", label)]
-    parts += [element("line", x1=axis.x(t), x2=axis.x(t), y1=0, y2=height, class_="grid") for t in axis.ticks]
+    upright = [("grid", tick) for tick in axis.ticks] + list((lines or {}).items())
+    parts += [element("line", x1=axis.x(t), x2=axis.x(t), y1=0, y2=height, class_=name) for name, t in upright]
     if not math.isnan(rate):
         left, right = axis.share(bounds[0]), axis.share(bounds[1])
         thick = height / 3
@@ -83,9 +109,25 @@ def trials(found: Sequence[tuple[str, Status | str]], label: str) -> Html:
     return _image(label, 14, *parts, class_="trials")
 
 
-def histogram(values: Sequence[int], limit: int, label: str) -> Html:
-    """How many of `values` fall between which numbers; `limit` is where the axis ends. At least one value."""
-    first = min(values)
+def pairs(found: Sequence[tuple[str, bool, bool]], label: str) -> Html:
+    """A mark for each pair, in order: a bar up where only B succeeds, down where only A does, else a dot on the line,
+    filled where both succeed. `found`: its name, success of A, of B."""
+    height, middle, parts = 22, 11, [element("title", label)]
+    pitch = 100 / max(25, len(found))
+    for i, (name, a, b) in enumerate(found):
+        kind = "both" if a and b else "only-a" if a else "only-b" if b else "neither"
+        top, tall = {"only-b": (0, middle - 1), "only-a": (middle + 1, middle - 1)}.get(kind, (middle - 1.5, 3))
+        width = f"{pitch * 0.72:.3f}%"
+        drawn = element("rect", x=f"{i * pitch:.3f}%", y=top, width=width, height=tall, class_=kind)
+        said = {"only-a": "only A succeeds", "only-b": "only B succeeds"}.get(kind)
+        parts.append(element("g", element("title", f"{name}: {said}"), drawn) if said else drawn)
+    return _image(label, height, *parts, class_="trials")
+
+
+def histogram(values: Sequence[int], limit: int, label: str, *, zero: bool = False) -> Html:
+    """How many of `values` fall between which numbers; `limit` is where the axis ends. At least one value. `zero`: it
+    is on the axis, as a line."""
+    first, limit = (min(0, *values), max(0, limit)) if zero else (min(values), limit)
     width = next(w for w in (5, 10, 20, 25, 50, 100, 10_000) if (limit - first) / w <= 32)
     low = first // width * width
     bins = [0] * ((max(limit, max(values)) - low) // width + 1)
@@ -104,17 +146,19 @@ def histogram(values: Sequence[int], limit: int, label: str) -> Html:
         left, tall = low + i * width, 140 * count / top
         box = element("rect", x=axis.x(left + width * 0.06), y=base - tall, height=tall, rx=1.5,
                       width=_width(0.88 / len(bins)), class_="bar")  # fmt: skip
-        said = f"{left} to {left + width - 1} steps: {count}"
+        said = _minus(f"{left} to {left + width - 1} steps: {count}")
         if count:
             parts.append(element("g", element("title", said), box))
     every = _every(axis.high - axis.low, width)
     for value in range(low + -low % every, int(axis.high) + 1, every):
-        parts.append(element("text", str(value), x=axis.x(value), y=base + 18, class_="middle"))
+        parts.append(element("text", _minus(str(value)), x=axis.x(value), y=base + 18, class_="middle"))
     parts.append(element("line", x1="0%", x2="100%", y1=base, y2=base, class_="base"))
-    median = sorted(values)[len(values) // 2]
+    if zero:
+        parts.append(element("line", x1=axis.x(0), x2=axis.x(0), y1=0, y2=base, class_="zero"))
+    median = statistics.median(values)
     parts.append(element("line", x1=axis.x(median), x2=axis.x(median), y1=8, y2=base, class_="median"))
     side = "after" if axis.share(median) < 0.6 else "before"
-    parts.append(element("text", f"median {median}", x=axis.x(median), y=16, class_=f"strong {side}"))
+    parts.append(element("text", _minus(f"median {median:g}"), x=axis.x(median), y=16, class_=f"strong {side}"))
     return _image(label, height, *parts)
 
 
@@ -174,6 +218,14 @@ def _x(share: float) -> str:
 
 def _width(share: float) -> str:
     return f"{(100 - 2 * _MARGIN) * share:.3f}%"
+
+
+def _tick(value: float, signed: bool) -> str:
+    return _minus(f"{100 * value:+.0f}") if signed and round(100 * value) else f"{100 * value:.0f}"
+
+
+def _minus(number: str) -> str:
+    return number.replace("-", "−")
 
 
 def _counts(top: int) -> list[int]:

@@ -1,6 +1,7 @@
 // Asks once a second what has changed and puts it in place. Reads only.
 "use strict";
 let seen = -1;
+const kept = new Map(); // reports, by address
 
 function replace(id, html) {
   const old = document.getElementById(id);
@@ -16,12 +17,19 @@ function replace(id, html) {
   old.replaceWith(made.content);
 }
 
+async function keep(link) {
+  const address = link.getAttribute("href");
+  if (!kept.has(address)) kept.set(address, URL.createObjectURL(await (await fetch(address)).blob()));
+  link.href = kept.get(address); // which is there when the server is not
+}
+
 async function ask() {
   try {
     const answer = await fetch(`state?seen=${seen}`, { cache: "no-store" });
     if (!answer.ok) throw new Error(answer.statusText);
     const state = await answer.json();
     for (const [id, html] of Object.entries(state.fragments)) replace(id, html);
+    for (const link of document.querySelectorAll("#ended a:not([href^='blob:'])")) await keep(link);
     document.title = state.title;
     seen = state.revision;
     document.getElementById("lost").hidden = true;

@@ -18,17 +18,22 @@ class Now:
     frame: str  # address of the latest image; empty: there is none
 
 
-def page(report: Report, now: Html) -> str:
+def page(report: Report, now: Html, ended: Html) -> str:
     lost = element("p", "No answer: the run has ended, or was stopped. This is what was last heard.", id="lost",
                    role="status", hidden=True)  # fmt: skip
     (_, first), *others = run.fragments(report)
-    body = element("main", lost, first, now, *(section for _, section in others), run.provenance(report))
+    body = element("main", lost, ended, first, now, *(section for _, section in others), run.provenance(report))
     return document(f"{report.suite} · live · pirig", body, run.footer(report), script="live.js")
 
 
 def fragments(report: Report) -> Mapping[str, Html]:
     """What changes when a result comes in, by the id of the section."""
     return dict(run.fragments(report))
+
+
+def provenance(report: Report) -> Html:
+    """What changes when another run is shown."""
+    return run.provenance(report)
 
 
 def now(workers: Sequence[Now], *, done: int, planned: int, left_s: float | None) -> Html:
@@ -42,6 +47,15 @@ def now(workers: Sequence[Now], *, done: int, planned: int, left_s: float | None
     return element(
         "section", element("h2", "Now"), element("p", said, class_="note"), meter, content, id="now", class_="card"
     )
+
+
+def ended(reports: Sequence[tuple[str, str]]) -> Html:
+    """Links to the reports of runs that have ended: name and path. The page keeps them when the server is gone."""
+    links = [
+        element("p", element("a", f"report of {name}", href=f"report/{number}"), element("span", path, class_="sub"))
+        for number, (name, path) in enumerate(reports)
+    ]
+    return element("section", element("h2", "Ended"), *links, id="ended", class_="card", hidden=not reports)
 
 
 def duration(seconds: float) -> str:

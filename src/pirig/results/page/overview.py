@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from pirig.results import published, summary
+from pirig.results.intervals import Estimate
 from pirig.results.page import charts
 from pirig.results.page.html import Html, document, element, interval, join, percent
 from pirig.results.tables import difference_text
@@ -28,11 +29,18 @@ def page(rows: Sequence[summary.SuiteRow], links: Mapping[str, str]) -> str:
 
 def _headline(rows: Sequence[summary.SuiteRow]) -> Html:
     mean, done = summary.average(rows), {row.suite for row in rows if row.complete}
+    spread, apart = summary.average_interval(rows), published.place_average(rows)
     missing = [suite for suite in summary.PUBLISHED if suite not in done]
     number = join(f"{100 * mean:.2f}", element("small", "%")) if mean is not None else join("No average yet")
     said = (
         "mean of the four suites' success rates" if mean is not None else f"missing or incomplete: {', '.join(missing)}"
     )
+    lines = [said, f"published: {summary.PUBLISHED_AVERAGE:.2f} %"]
+    if spread:
+        bounds = interval((spread.low, spread.high))
+        lines.append(f"95 % interval {bounds}, for tasks like these: tasks are counted as clusters")
+    if apart:
+        lines.append(f"on these tasks: difference from the published {difference_text(apart)}")
     return element(
         "section",
         element("p", element("span", "LIBERO", class_="suite"), class_="kicker"),
@@ -40,14 +48,21 @@ def _headline(rows: Sequence[summary.SuiteRow]) -> Html:
         element(
             "div",
             element("p", number, class_="number" if mean is not None else "number words quiet", data_value="average"),
-            element(
-                "div", element("p", said), element("p", f"published: {summary.PUBLISHED_AVERAGE:.2f} %"), class_="said"
-            ),
+            element("div", *(element("p", line) for line in lines), class_="said"),
             class_="answer",
         ),
+        _spread(spread) if spread else None,
         id="headline",
         class_="card",
     )
+
+
+def _spread(found: Estimate) -> Html:
+    bounds, published_rate = (found.low, found.high), summary.PUBLISHED_AVERAGE / 100
+    axis = charts.rate_axis([found.low, published_rate])
+    label = f"average {percent(found.value)}, 95 % interval {interval(bounds)}; published {percent(published_rate)}"
+    strip = charts.rate_strip(found.value, bounds, axis, label, mark=published_rate, height=34)
+    return element("div", strip, charts.scale(axis), class_="strip")
 
 
 def _row(row: summary.SuiteRow, axis: charts.Axis, link: str | None) -> Html:

@@ -1,11 +1,19 @@
-"""Whatever a manifest says, as nested lists. Knows no key, so that nothing which is noted stays unseen."""
+"""Whatever a manifest says, as nested lists, which know no key, so that nothing which is noted stays unseen; and what
+two manifests say, side by side.
+"""
 
-from collections.abc import Mapping, Sequence
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pirig.results.page.html import Html, element, join
 
-_LONG = 40  # entries
+_LONG = 40  # entries of a list
+_MANY = 24  # names with a value each
+_OF_THE_MOMENT = frozenset(
+    ("began", "ended", "command", "episodes", "setup_s", "timings", "started_workers", "warm_up_s")
+)
 
 
 def tree(value: Any) -> Html:
@@ -21,7 +29,8 @@ def _mapping(value: Mapping[str, Any]) -> Html:
     if not value:
         return _nothing("nothing")
     rows = [join(element("dt", str(key).replace("_", " ")), element("dd", tree(item))) for key, item in value.items()]
-    return element("dl", *rows, class_="tree")
+    found = element("dl", *rows, class_="tree")
+    return found if len(value) <= _MANY else element("details", element("summary", f"{len(value)} entries"), found)
 
 
 def _sequence(value: Sequence[Any]) -> Html:
@@ -55,3 +64,59 @@ def _scalar(value: Any) -> Html:
 
 def _nothing(word: str) -> Html:
     return element("span", word, class_="quiet")
+
+
+def made_with(manifest: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What decides a run, and what its last command worked with; when and how long is left out."""
+    parts = [manifest, *(part.get("notes", {}) for part in manifest.get("merged_from", []))]
+    sessions = [session for part in parts for session in part.get("sessions", [])]
+    last = dict(sessions[-1]) if sessions else {}
+    worker = dict(next(iter(last.get("started_workers", [])), {}))
+    session = {key: value for key, value in last.items() if key not in _OF_THE_MOMENT}
+    found = {key: manifest[key] for key in ("configuration", "protocol", "assets", "stopping") if key in manifest}
+    return found | {"session": session | {"worker": {k: v for k, v in worker.items() if k not in _OF_THE_MOMENT}}}
+
+
+def beside(a: Mapping[str, Any], b: Mapping[str, Any]) -> Html:
+    """Two of these, leaf by leaf: what differs, marked, and folded below it what does not."""
+    left, right = dict(_leaves(a)), dict(_leaves(b))
+    names = [*left, *(name for name in right if name not in left)]
+    different = [name for name in names if left.get(name, "") != right.get(name, "")]
+    same = [name for name in names if left.get(name, "") == right.get(name, "")]
+    words = f"{len(same)} entries are the same"
+    return join(
+        _beside(different, left, right) if different else element("p", "They differ in nothing.", class_="note"),
+        element("details", element("summary", words), _beside(same, left, right)) if same else None,
+    )
+
+
+def _beside(names: Sequence[str], left: Mapping[str, str], right: Mapping[str, str]) -> Html:
+    head = element("tr", *(element("th", text, scope="col") for text in ("", "A", "B")))
+    rows = []
+    for name in names:
+        differs = left.get(name, "") != right.get(name, "")
+        cells = (element("td", _scalar(side.get(name))) for side in (left, right))
+        mark = element("span", "≠ ", class_="unlike") if differs else None
+        rows.append(element("tr", element("th", mark, name.replace("_", " "), scope="row"), *cells))
+    return element("table", element("thead", head), element("tbody", *rows), class_="beside")
+
+
+def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """By their path, e.g. `configuration versions mujoco`; a list of plain values is one leaf, and so are many names
+    with a number each, by their number and a hash."""
+    if isinstance(value, Mapping):
+        if len(value) > _MANY and all(isinstance(item, (int, float)) for item in value.values()):
+            content = hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+            yield name, f"{len(value)} entries, {content[:8]}"
+            return
+        items: list[tuple[str, Any]] = [(str(key), item) for key, item in value.items()]
+    elif isinstance(value, Sequence) and not isinstance(value, str):
+        if not any(isinstance(item, Mapping) for item in value):
+            yield name, ", ".join(map(str, value))
+            return
+        items = [(str(number), item) for number, item in enumerate(value, start=1)]
+    else:
+        yield name, "" if value is None else str(value)
+        return
+    for key, item in items:
+        yield from _leaves(item, f"{name} {key}".strip())

@@ -10,6 +10,7 @@ from pirig.results.page import charts
 from pirig.results.page.episodes import episodes, errors, videos
 from pirig.results.page.html import Html, document, element, interval, join, percent, section
 from pirig.results.page.provenance import tree
+from pirig.results.page.quantization import quantization
 from pirig.results.report import TIMES, Report, mean_inference_s, mean_seconds
 from pirig.results.statistics import Tally
 from pirig.results.tables import points
@@ -18,7 +19,7 @@ from pirig.types import EpisodeSpec
 
 def page(report: Report) -> str:
     """Self-contained; videos are links relative to it."""
-    sections = (tasks, over_time, steps, time_spent, errors, videos, episodes, provenance)
+    sections = (tasks, over_time, steps, time_spent, errors, videos, episodes, quantization, provenance)
     title = f"{report.suite} · {report.policy} · pirig"
     return document(title, element("main", headline(report), *(show(report) for show in sections)), footer(report))
 
@@ -90,6 +91,7 @@ def facts(report: Report) -> Html:
         "protocol": report.manifest.get("protocol", {}).get("id"),
         "checkpoint": str(metadata.get("checkpoint", ""))[:16],
         "backend": metadata.get("backend"),
+        "quantization": report.quantization.name if report.quantization else None,
         "seed": configuration.get("seed"),
         "rendering": configuration.get("gl"),
         "steps of a success": f"{total.success_steps:.0f} on average" if total.successes else None,

@@ -1,0 +1,73 @@
+"""What Ray's processes import in tests: workers of scenes without physics, and a policy for hosts."""
+
+import os
+import signal
+import time
+
+import numpy as np
+
+from pirig.errors import ConfigError
+from pirig.evaluation.episode import run_episode
+from pirig.policies.baselines import RandomPolicy
+from pirig.policies.wrappers import OneByOne
+from pirig.serving.client import RemotePolicy
+from pirig.serving.host import Door, HostPolicy, host_for_others
+from pirig.sim.fake import FakeEnvironment
+from pirig.types import EpisodeResult, Film, Rules
+
+RULES = Rules(max_steps=60, settle_action=(0,) * 7)
+
+
+class Worker:
+    """Takes its time, so that a node can be lost in the middle."""
+
+    def __init__(self, index, pause_s=0.2):
+        self.description, self._pause_s = {"index": index, "pid": os.getpid()}, pause_s
+
+    def __call__(self, job):
+        time.sleep(self._pause_s)
+        if isinstance(job, EpisodeResult):
+            return Film(job.spec, "a.mp4", data=b"film")
+        return run_episode(job, FakeEnvironment(), RandomPolicy(), RULES)
+
+
+class DiesOnTask2(Worker):
+    def __call__(self, job):
+        if job.task_id == 2:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return super().__call__(job)
+
+
+def refuses(index):
+    raise ConfigError("the assets are missing")
+
+
+class Doubling(OneByOne):
+    metadata = {"name": "doubling", "observations": []}
+
+    def infer(self, obs):
+        return {"actions": np.full((10, 7), 0.02), "pid": os.getpid()}
+
+
+def open_host():
+    return host_for_others(Doubling, Door("secret"))
+
+
+def refuses_to_host():
+    raise ConfigError("there is no checkpoint")
+
+
+class Asking:
+    """A worker that asks the host of its node."""
+
+    def __init__(self, index, addresses=()):
+        own = index % len(addresses)
+        self.description = {"asks": addresses[own]}
+        if "://" in addresses[own]:
+            self._policy = RemotePolicy(addresses[own], None, api_key="secret", connect_timeout_s=30)
+        else:
+            self._policy = HostPolicy(*addresses[own:], *addresses[:own])
+
+    def __call__(self, job):
+        time.sleep(0.2)
+        return run_episode(job, FakeEnvironment(), self._policy, RULES)

@@ -20,13 +20,14 @@ MODELS := $(VENV)/.models-$(lastword $(subst -, ,$(STAMP)))
 RAY := $(VENV)/.ray-$(lastword $(subst -, ,$(STAMP)))
 SKYPILOT := .venv-skypilot/.installed-$(shell cksum <locks/skypilot.txt | tr -d ' ')
 TRITON := .venv-triton/.installed-$(shell cksum <locks/triton.txt | tr -d ' ')
+AUDIT := .venv-audit/.installed-$(shell cksum <locks/audit.txt | tr -d ' ')
 NEEDED := $(if $(filter pi0%,$(POLICY)),$(MODELS),$(STAMP))
 PINS := src/pirig/stack/pins.txt
 PINNED := libero checkpoints jax torch stack trackers
 PYTEST := $(VENV)/bin/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-models setup-ray eval eval-local eval-split eval-headless eval-all eval-stack headless report doctor build down test-docker test-vm bench serve serve-split serve-local test test-slow test-full test-triton lint lint-scripts lint-sky format lock pin-base clean
+.PHONY: help setup setup-models setup-ray eval eval-local eval-split eval-headless eval-all eval-stack headless report doctor build down test-docker test-vm bench serve serve-split serve-local test test-slow test-full test-triton fuzz lint lint-scripts lint-sky audit secrets format lock pin-base clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -114,6 +115,10 @@ test-full: $(MODELS) ## the known answers of 150 episodes, against a plain LIBER
 test-triton: $(MODELS) $(TRITON) ## the CUDA kernels without a GPU, in Triton's interpreter
 	PYTHONPATH=.venv-triton $(PYTEST) tests/quantization/test_triton_kernels.py $(ARGS)
 
+fuzz: $(MODELS) ## a million spoiled frames into the codec, ten thousand into a live server, spoiled files and flags
+	$(VENV)/bin/python tests/fuzz/long_run.py $(ARGS)
+	$(PYTEST) tests/fuzz -q --hypothesis-profile=long
+
 $(TRITON): $(STAMP)
 	@echo "installing Triton into .venv-triton (200 MB to download, 690 MB on disk)"
 	@rm -rf .venv-triton
@@ -138,6 +143,18 @@ $(SKYPILOT):
 	@.venv-skypilot/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes -r locks/skypilot.txt
 	@touch $@
 
+audit: $(AUDIT) ## look up known vulnerabilities of all locked packages; needs the network
+	.venv-audit/bin/python scripts/ci/audit.py packages
+
+secrets: $(AUDIT) ## look for keys in tracked files
+	.venv-audit/bin/python scripts/ci/audit.py secrets
+
+$(AUDIT):
+	@echo "installing pip-audit and detect-secrets into .venv-audit (half a minute, 60 MB on disk)"
+	@$(PYTHON) -m venv --clear .venv-audit
+	@.venv-audit/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes -r locks/audit.txt
+	@touch $@
+
 format: $(STAMP) ## mend style and format
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
@@ -146,8 +163,9 @@ lock: ## make the lock files again from locks/*.in (needs uv: UV=path)
 	@for name in build libero trackers dev openpi-client server stack checkpoints jax torch triton ray; do \
 	    $(UV) pip compile --no-deps --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	        --no-header --no-annotate locks/$$name.in -o locks/$$name.txt || exit 1; done
-	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
-	    locks/skypilot.in -o locks/skypilot.txt
+	for name in skypilot audit; do \
+	    $(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	        --no-annotate locks/$$name.in -o locks/$$name.txt || exit 1; done
 	$(UV) pip compile --no-deps --python-platform x86_64-manylinux_2_28 --python-version 3.12 --generate-hashes \
 	    --no-emit-index-url --no-header --no-annotate locks/cuda.in -o locks/cuda.txt
 	$(UV) pip compile --python-platform x86_64-manylinux_2_28 --python-version 3.12 --generate-hashes \
@@ -161,4 +179,4 @@ pin-base: ## write the digest of the base image, as its registry has it, into .e
 	scripts/pin_base.sh
 
 clean: ## remove the environments; results and videos stay
-	rm -rf $(VENV) .venv-openpi-client .venv-skypilot .venv-triton .pytest_cache .ruff_cache src/*.egg-info
+	rm -rf $(VENV) .venv-openpi-client .venv-skypilot .venv-triton .venv-audit .pytest_cache .ruff_cache src/*.egg-info

@@ -8,9 +8,11 @@ import concurrent.futures
 import multiprocessing
 import os
 
+import hypothesis
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")  # before NumPy and PyTorch read it
+hypothesis.settings.register_profile("long", max_examples=2000)  # make fuzz
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import json, sys, time
 import numpy as np
 from openpi_client.websocket_client_policy import WebsocketClientPolicy
 port, calls = int(sys.argv[1]), json.loads(sys.argv[2])
-policy = WebsocketClientPolicy("127.0.0.1", port)
+policy = WebsocketClientPolicy("127.0.0.1", port, api_key=sys.argv[3] or None)
 print(json.dumps(policy.get_server_metadata()), flush=True)
 for call in calls:
     start = time.monotonic()
@@ -43,5 +43,6 @@ def python() -> str:
     return str(interpreter)
 
 
-def start(port: int, calls: str) -> subprocess.Popen:
-    return subprocess.Popen([python(), "-c", CLIENT, str(port), calls], stdout=subprocess.PIPE, text=True)
+def start(port: int, calls: str, key: str = "") -> subprocess.Popen:
+    words = [python(), "-c", CLIENT, str(port), calls, key]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -1,7 +1,9 @@
-"""Peers for the serving tests: policies, and a server that behaves as the reference's does."""
+"""Peers for the serving tests: policies, a server that behaves as the reference's does, clients that misbehave."""
 
 import asyncio
 import contextlib
+import socket
+import struct
 import threading
 import time
 import traceback
@@ -64,3 +66,40 @@ def reference_server(policy):
     finally:
         loop.call_soon_threadsafe(stop.set)
         thread.join()
+
+
+HANDSHAKE = (  # and an empty line
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n"
+)
+BINARY, PING = 0x2, 0x9
+
+
+def opened(port):
+    """A bare socket behind the handshake."""
+    found = socket.create_connection(("127.0.0.1", port), timeout=30)
+    found.sendall(HANDSHAKE + b"\r\n")
+    assert found.recv(12) == b"HTTP/1.1 101"
+    return found
+
+
+def frame(opcode, payload=b"", *, fin=True, length=None):
+    """As a client sends it, masked with zeros. `length`: what it says, instead of what it has."""
+    length = len(payload) if length is None else length
+    size = struct.pack("!BQ", 0x80 | 127, length) if length > 125 else struct.pack("!B", 0x80 | length)
+    return struct.pack("!B", (0x80 if fin else 0) | opcode) + size + bytes(4) + payload
+
+
+def everything(sock):
+    """What the server still says, until it closes the connection."""
+    said = b""
+    with contextlib.suppress(ConnectionError):
+        while data := sock.recv(1 << 16):
+            said += data
+    return said
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

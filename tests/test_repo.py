@@ -1,10 +1,12 @@
 """What is true of the repository as a whole."""
 
+import ast
 import importlib.metadata
 import pathlib
 import re
 import subprocess
 
+import pytest
 from packaging.requirements import Requirement
 
 from pirig import envvars
@@ -76,3 +78,36 @@ def test_no_tracked_file_is_large():
 def test_each_variable_is_explained_once():
     names = [variable.name for variable in envvars.TABLE]
     assert len(names) == len(set(names)) and all(variable.meaning.strip() for variable in envvars.TABLE)
+
+
+RUNS_DATA = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
+RESTRICTED = {("src/pirig/sim/suites.py", "pickle")}  # LIBERO's initial states, by an unpickler that builds arrays only
+
+
+def ways_to_run_data(tree):
+    """Names of what in a syntax tree could make code of data."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+            yield from (name.split(".")[0] for name in names if name.split(".")[0] in RUNS_DATA)
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            said = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+            if called in ("eval", "exec", "torch.load", "yaml.load", "os.system", "pickle.load", "pickle.loads"):
+                yield called
+            yield from (name for name in ("allow_pickle", "shell") if said.get(name, "False") != "False")
+
+
+@pytest.mark.parametrize("line", ["import pickle", "from dill import x", "torch.load(f)", "load(f, allow_pickle=True)"])
+def test_a_way_to_run_data_is_seen(line):
+    assert list(ways_to_run_data(ast.parse(line)))
+
+
+def test_no_data_is_run_as_code():
+    """What processes of ours tell each other through `multiprocessing` is pickled, and comes from nobody else."""
+    found = set()
+    for path in tracked():
+        place = path.relative_to(ROOT).as_posix()
+        if path.suffix == ".py" and not place.startswith("tests/") and path.is_file():
+            found |= {(place, name) for name in ways_to_run_data(ast.parse(path.read_text()))}
+    assert found == RESTRICTED

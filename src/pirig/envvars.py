@@ -8,6 +8,8 @@ import os
 import pathlib
 from collections.abc import Iterable, Mapping
 
+from pirig.errors import ConfigError
+
 
 @dataclasses.dataclass(frozen=True)
 class Variable:
@@ -71,10 +73,18 @@ def restore(values: Mapping[str, str | None]) -> None:
 
 def cache_dir() -> pathlib.Path:
     """Where pirig may write outside a run's own folders. Not created here."""
-    base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    return pathlib.Path(get("PIRIG_CACHE") or pathlib.Path(base) / "pirig").expanduser().absolute()
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return _folder("PIRIG_CACHE", os.path.join(base, "pirig"))
 
 
 def data_home() -> pathlib.Path:
     """Where downloaded checkpoints and the tokenizer lie, shared with openpi. Not created here."""
-    return pathlib.Path(get("OPENPI_DATA_HOME") or pathlib.Path.home() / ".cache/openpi").expanduser().absolute()
+    return _folder("OPENPI_DATA_HOME", "~/.cache/openpi")
+
+
+def _folder(name: str, default: str) -> pathlib.Path:
+    path = get(name, default)
+    try:
+        return pathlib.Path(path).expanduser().absolute()
+    except (RuntimeError, OSError) as e:
+        raise ConfigError(f"{name}={get(name)}: there is no {path}: {e}; set {name} to a folder") from e

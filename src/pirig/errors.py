@@ -7,6 +7,7 @@
       ProtocolError           4   a peer broke the wire protocol
       PolicyError             4   a policy answered with something that is no action chunk
         RemotePolicyError     4   the policy server reported a failure
+        BusyError             4   the policy server has no room for a request now
 
     Interrupted (KeyboardInterrupt)   130 or 143
 
@@ -52,6 +53,10 @@ class PolicyError(PirigError):
 
 class RemotePolicyError(PolicyError):
     pass
+
+
+class BusyError(PolicyError):
+    """The same request may be asked again a little later."""
 
 
 class Interrupted(KeyboardInterrupt):

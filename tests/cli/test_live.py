@@ -1,10 +1,15 @@
 """The live page without a browser: what it is told is what it says, and it gives out nothing else."""
 
+import base64
 import contextlib
+import hashlib
 import http.client
 import json
 import re
 import socket
+import threading
+import time
+import urllib.request
 
 import pytest
 
@@ -90,14 +95,29 @@ def test_of_several_runs_the_one_that_goes_on_is_shown_and_all_are_counted(tmp_p
 
 @pytest.mark.parametrize(
     "path",
-    ["/frame/1.png", "/frame/../../etc/passwd", "/frame/%2e%2e/manifest.json", "//etc/passwd", "/frame/0.tmp", "/x"],
+    [
+        "/frame/1.png",
+        "/frame/../../etc/passwd",
+        "/frame/%2e%2e/manifest.json",
+        "/frame/..%2f..%2fetc/passwd",
+        "/frame/%2e%2e%2f%2e%2e%2fetc%2fpasswd",
+        "/frame/%252e%252e%252fetc%252fpasswd",
+        "/frame/..%5c..%5cetc.png",
+        "/frame/0.png/../0.tmp",
+        "/frame/0%00.png",
+        "/frame/-1.png",
+        "//etc/passwd",
+        "/frame/0.tmp",
+        "/x",
+    ],
 )
 def test_nothing_else_is_given_out(watch, ask, path):
     (watch.frames / "0.tmp").write_bytes(b"half a picture")
+    (watch.frames.parent / "manifest.json").write_text("{}")
     assert ask(path)[0] == 404
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"])
 def test_it_is_read_only(ask, method):
     assert ask("/state", method)[0] == 501
 
@@ -138,3 +158,34 @@ def test_the_report_of_what_has_ended_is_given_out_and_nothing_beside_it(tmp_pat
     ended = parse(json.loads(ask("/state")[1])["fragments"]["ended"])
     assert ended.one("a").attributes["href"] == "report/0" and str(tmp_path / "run/report.html") in ended.text
     assert ask("/report/0") == (200, b"the report") and ask("/report/1")[0] == 404
+
+
+def test_a_browser_runs_our_script_and_no_other(tmp_path, watch):
+    """That the hash is the script's, a browser says in tests/pages."""
+    planned = make_run(tmp_path / "run", tasks=1, trials=1)
+    watch.begin([Followed(RunStore.read(tmp_path / "run"), planned, {0: "</script><script>alert(1)</script>"})])
+    with serving(watch, "127.0.0.1", 0) as address, urllib.request.urlopen(address, timeout=30) as answer:
+        policy, page = answer.headers["Content-Security-Policy"], answer.read().decode()
+        assert answer.headers["Server"] == "pirig"
+    assert page.count("<script") == 1
+    script = page.partition("<script>")[2].partition("</script>")[0]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in policy and "default-src 'none'" in policy
+    assert "'unsafe-inline'" not in policy.partition("script-src")[2].partition(";")[0]
+
+
+def test_many_connections_that_say_nothing_leave_the_page_alive(watch):
+    with serving(watch, "127.0.0.1", 0) as address, contextlib.ExitStack() as crowd:
+        where = ("127.0.0.1", int(address.rstrip("/").rpartition(":")[2]))
+        for _ in range(100):
+            crowd.enter_context(socket.create_connection(where))
+        threads = [thread for thread in threading.enumerate() if "process_request_thread" in thread.name]
+        assert len(threads) <= 32
+        crowd.close()
+        for _ in range(100):  # until they are seen to have gone
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                with urllib.request.urlopen(address, timeout=30) as answer:
+                    assert answer.status == 200
+                return
+            time.sleep(0.1)
+        pytest.fail("the page is gone")

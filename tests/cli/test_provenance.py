@@ -10,7 +10,7 @@ from pirig.cli.provenance import Session
 from pirig.results.store import RunStore
 from recorded_runs import CONFIGURATION
 
-SECRETS = {"HF_TOKEN": "hf_verysecret", "PIRIG_API_KEY": "keyverysecret"}
+SECRETS = {"HF_TOKEN": "hf_verysecret", "PIRIG_API_KEY": "keyverysecret"}  # pragma: allowlist secret
 
 
 def session(folder):

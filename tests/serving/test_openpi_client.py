@@ -34,6 +34,14 @@ def test_openpis_client_raises_on_our_error_and_goes_on():
     assert after["actions"] == [[2.0] * 7] * 2
 
 
+def test_openpis_client_sends_the_key_that_we_want():
+    with serve_in_thread(peers.EchoPolicy(), api_key="OPEN-SESAME") as port:  # pragma: allowlist secret
+        knows = openpi_client_env.start(port, json.dumps([{"x": [1.0]}]), "OPEN-SESAME")
+        guesses = openpi_client_env.start(port, "[]", "OTHER")
+        assert json.loads(knows.communicate()[0].splitlines()[1])["actions"] == [[1.0] * 7] * 2
+        assert "401" in guesses.communicate()[1] and guesses.returncode == 1
+
+
 @pytest.mark.slow
 def test_inferences_of_65_seconds_never_end_in_error_1011():
     """The reference fails here: wire.md, "Error 1011, exactly"."""

@@ -15,6 +15,7 @@ import websockets.sync.client
 import peers
 from pirig.errors import ConfigError, ProtocolError, RemotePolicyError, StartError
 from pirig.serving.client import RemotePolicy, address
+from pirig.serving.limits import Limits
 from pirig.serving.server import PolicyServer, serve_in_thread
 from pirig.wire import codec
 
@@ -99,16 +100,16 @@ def test_many_clients_each_get_their_own_answer(port):
 
 
 def test_an_oversized_request_is_refused_and_the_client_can_go_on(policy):
-    with serve_in_thread(policy, max_bytes=10_000) as port:
+    with serve_in_thread(policy, limits=Limits(max_frame_mib=0.01)) as port:
         remote = connect(port)
-        with pytest.raises(ProtocolError, match="over the limit"):
+        with pytest.raises(ProtocolError, match="over the limit of the server: .*--max-frame-mib"):
             remote.infer({"x": np.zeros(10_000)})
         assert remote.infer({"x": 5})["actions"][0, 0] == 5
 
 
 def test_a_key_is_wanted_where_one_is_set(policy):
-    with serve_in_thread(policy, api_key="SECRET") as port:
-        assert connect(port, api_key="SECRET").infer({"x": 1})["actions"][0, 0] == 1
+    with serve_in_thread(policy, api_key="SECRET") as port:  # pragma: allowlist secret
+        assert connect(port, api_key="SECRET").infer({"x": 1})["actions"][0, 0] == 1  # pragma: allowlist secret
         assert healthz(port)[0] == 200
         for wrong in ("", "OTHER"):
             with pytest.raises(StartError, match="wants another API key"):
@@ -118,6 +119,18 @@ def test_a_key_is_wanted_where_one_is_set(policy):
 def test_a_port_in_use_says_so(policy, port):
     with pytest.raises(StartError, match=rf"cannot listen on 127.0.0.1:{port}.*choose another --port"):
         PolicyServer(policy, host="127.0.0.1", port=port).run()
+
+
+@pytest.mark.parametrize(("host", "port"), [("127.0.0.1", 70_000), ("x" * 80, 8000), ("é" * 80 + ".org", 8000)])
+def test_what_is_no_address_to_listen_on_says_so(policy, host, port):
+    with pytest.raises(StartError, match="cannot listen on .*choose another --port or --host"):
+        PolicyServer(policy, host=host, port=port).run()
+
+
+@pytest.mark.parametrize("host", ["x" * 80, "é" * 80 + ".org"])
+def test_a_name_that_no_machine_can_have_is_refused_at_once(host):
+    with pytest.raises((ConfigError, StartError), match="address of a policy server|no policy server at"):
+        RemotePolicy(host, 8000, connect_timeout_s=0)
 
 
 def free_port():

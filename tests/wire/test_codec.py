@@ -177,3 +177,23 @@ def test_whatever_comes_in_is_a_value_or_a_protocol_error(fields, flips):
 def test_an_oversized_frame_is_refused_before_it_is_read():
     with pytest.raises(ProtocolError, match="over the limit of 100"):
         codec.unpack(OBSERVATION, max_bytes=100)
+
+
+def nested(depth, length):
+    """Lists in lists, each of which says that it is long."""
+    return (b"\xdd" + length.to_bytes(4, "big")) * depth
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        nested(500, 1 << 22) + bytes(1 << 22),
+        (b"\xdc\xff\xff" + b"\x90" * 0xFFFF) * 8,
+        b"\x98" + (b"\xdc\xff\xff" + b"\x90" * 0xFFFF) * 8,
+        msgpack.packb({str(i): {} for i in range(70_000)}),
+    ],
+    ids=["long lists announced in each other", "several values", "many empty lists", "a long map"],
+)
+def test_a_frame_cannot_take_much_more_memory_than_it_has_bytes(frame):
+    with pytest.raises(ProtocolError):
+        codec.unpack(frame)

@@ -40,6 +40,12 @@ def test_a_text_frame_is_the_servers_error():
         protocol.read(protocol.error(PolicyError("the prompt is empty")))
 
 
+def test_what_a_server_says_does_not_fill_the_disk():
+    with pytest.raises(RemotePolicyError) as caught:
+        protocol.read("x" * 10**6)
+    assert len(str(caught.value)) < 30_000
+
+
 def test_messages_that_pirig_did_not_write_stay_on_the_server():
     told = protocol.error(FileNotFoundError(2, "No such file", "/secret/model"))
     assert told == "FileNotFoundError: the policy failed; the server's log has the traceback"

@@ -33,7 +33,7 @@ def norm_stats(directory: pathlib.Path, asset_id: str) -> dict[str, Any]:
     file = norm_stats_file(directory, asset_id)
     try:
         return json.loads(file.read_text())
-    except (OSError, ValueError) as e:
+    except (OSError, ValueError, RecursionError) as e:
         raise ConfigError(f"{file} cannot be read: {e}; fetch or copy the checkpoint again") from e
 
 
@@ -60,7 +60,7 @@ def fingerprint(checkpoint: Checkpoint, cache: pathlib.Path) -> str:
         known = json.loads(note.read_text())
         if known["files"] == files:
             return known["fingerprint"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass
     _log.info("reading all of %s once, for its fingerprint", directory)
     found = _fingerprint(checkpoint)

@@ -106,7 +106,7 @@ class Journal:
             try:
                 event = json.loads(line)
                 self._apply(event.pop("file"), event)
-            except (ValueError, KeyError, TypeError, AttributeError):
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 return
             self._good_bytes += len(line)
 

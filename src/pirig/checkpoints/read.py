@@ -11,6 +11,7 @@ import dataclasses
 import json
 import math
 import pathlib
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
@@ -81,7 +82,7 @@ class _SafetensorsArrays(Arrays):
             with safetensors.safe_open(file, "numpy"):
                 head = _head(file)
             self.dtypes = {name: _SAFETENSORS_DTYPES[entry["dtype"]] for name, entry in head.items()}
-        except (safetensors.SafetensorError, OSError) as e:
+        except (safetensors.SafetensorError, OSError, ValueError, RecursionError) as e:
             raise ConfigError(f"{file} cannot be read: {e}; fetch or copy it again") from e
         except KeyError as e:
             raise ConfigError(
@@ -93,7 +94,10 @@ class _SafetensorsArrays(Arrays):
 
     def __getitem__(self, name: str) -> np.ndarray:
         stored, shape = np.dtype(self.dtypes[name]), self.shapes[name]
-        array = np.fromfile(self._file, stored, math.prod(shape), offset=self._starts[name]).reshape(shape)
+        try:
+            array = np.fromfile(self._file, stored, math.prod(shape), offset=self._starts[name]).reshape(shape)
+        except (OSError, ValueError) as e:  # it was whole when it was opened
+            raise ConfigError(f"the array {name} of {self._file} cannot be read: {e}; fetch or copy it again") from e
         return array if self._dtype is None else array.astype(self._dtype, copy=False)
 
 
@@ -120,18 +124,17 @@ class _OrbaxArrays(Arrays):
 
         def spec(keys: list[str]) -> dict[str, Any]:
             name = ".".join(keys)
-            store = {"driver": "ocdbt", "base": base, "path": name} if database else f"{base}/{name}/"
-            return {"driver": zarr, "kvstore": store}
+            plain = {"driver": "file", "path": f"{folder.absolute()}/{name}/"}  # a URL would make more of a name
+            return {"driver": zarr, "kvstore": {"driver": "ocdbt", "base": base, "path": name} if database else plain}
 
-        entries = [[key["key"] for key in entry["key_metadata"]] for entry in document["tree_metadata"].values()]
-        waiting = {_path(keys): tensorstore.open(spec(keys), open=True, read=True) for keys in entries}
+        waiting = {_path(keys): tensorstore.open(spec(keys), open=True, read=True) for keys in _names(document, folder)}
         try:
             self._stores = {path: future.result() for path, future in waiting.items()}
         except (ValueError, OSError) as e:
             raise ConfigError(f"{folder} cannot be read: {e}; fetch or copy it again") from e
         self.shapes = {path: tuple(store.shape) for path, store in self._stores.items()}
         self.dtypes = {path: store.dtype.name for path, store in self._stores.items()}
-        self._dtype = dtype
+        self._dtype, self._folder = dtype, folder
 
     def __getitem__(self, path: str) -> np.ndarray:
         store = self._stores[path]
@@ -139,7 +142,20 @@ class _OrbaxArrays(Arrays):
         try:
             return store.read().result()
         except (ValueError, OSError) as e:
-            raise ConfigError(f"the array {path} cannot be read: {e}; fetch or copy the checkpoint again") from e
+            raise ConfigError(f"the array {path} of {self._folder} cannot be read: {e}; fetch or copy it again") from e
+
+
+def _names(document: dict[str, Any], folder: pathlib.Path) -> list[list[str]]:
+    """The path of each array in the tree. Law: none leads out of the folder."""
+    try:
+        names = [[key["key"] for key in entry["key_metadata"]] for entry in document["tree_metadata"].values()]
+    except (KeyError, TypeError, AttributeError) as e:
+        raise ConfigError(f"{folder}/_METADATA is damaged: {e!r}; fetch or copy the checkpoint again") from e
+    for keys in names:
+        is_plain = all(isinstance(key, str) and re.fullmatch(r"[\w-]+", key) for key in keys)
+        if not is_plain or set(keys) <= {"params", "value"}:
+            raise ConfigError(f"{folder}/_METADATA names an array {keys!r:.80}; expected plain names; do not trust it")
+    return names
 
 
 def _tree(file: pathlib.Path) -> dict[str, Any]:
@@ -148,7 +164,7 @@ def _tree(file: pathlib.Path) -> dict[str, Any]:
         if not document["tree_metadata"]:
             raise ConfigError(f"{file} lists no arrays")
         return document
-    except (OSError, ValueError, KeyError, TypeError) as e:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as e:
         raise ConfigError(f"{file.parent} is no orbax checkpoint: {file.name} cannot be read ({e})") from e
 
 

@@ -64,7 +64,7 @@ def read(target: pathlib.Path) -> Record | None:
         return Record(found["url"], files, found["complete"])
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return Record("", {}, False)
 
 

@@ -140,7 +140,7 @@ def _hugging_face(address: Address, pace: Pace, streams: int) -> Remote:
         )
         try:
             rows += [row for row in json.loads(text) if row["type"] == "file"]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise StartError(f"{page} answered no listing: {text[:80]!r}; is HF_ENDPOINT right?") from error
         page = endpoint + urllib.parse.urlsplit(following)._replace(scheme="", netloc="").geturl() if following else ""
     base = f"{endpoint}/{address.root}/resolve/{revision}"

@@ -131,7 +131,14 @@ def site(flags: EvalArgs, settings: boot.Settings) -> Generator[Cluster]:
         nodes = Nodes(open_host)
         try:
             runs = flags.results_out_path / "runs"
-            policy = PolicySource(name, runs, flags.connect_timeout_s, key=key if open_host else "")
+            policy = PolicySource(
+                name,
+                runs,
+                flags.connect_timeout_s,
+                request_timeout_s=flags.request_timeout_s,
+                max_frame_mib=flags.max_frame_mib,
+                key=key if open_host else "",
+            )
             if policy.headless:
                 _log.info("Running in HEADLESS mode - no WebSocket connection")
             if open_host:

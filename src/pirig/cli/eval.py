@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pirig import envvars
 from pirig.cli import args, console, pages, provenance, quantizing, signals, sites, stopping, suite_runs, tracking
 from pirig.cli.autotune import Autotune
-from pirig.cli.eval_args import EvalArgs
+from pirig.cli.eval_args import EvalArgs, check
 from pirig.cli.live import Followed, Watch, watching
 from pirig.cli.sites import Site
 from pirig.cli.suite_runs import Asked, SuiteRun
@@ -38,6 +38,7 @@ def run(argv: Sequence[str]) -> int:
     console.log_to_stderr()
     flags = args.parse(EvalArgs, argv, prog="pirig eval", description=__doc__ or "")
     signals.raise_interrupted()
+    check(flags)
     stopping.check(flags)
     tracking.check(flags.track)
     names = suites.STANDARD_SUITES if flags.task_suite_name == "all" else (flags.task_suite_name,)
@@ -75,7 +76,7 @@ def _plan(suite: str, flags: EvalArgs) -> list[EpisodeSpec]:
 
 
 def _settings() -> boot.Settings:
-    choice = gl.choose(envvars.get("MUJOCO_GL"))
+    choice = gl.choose(envvars.get("MUJOCO_GL"), envvars.get("MUJOCO_EGL_DEVICE_ID"))
     _log.info("rendering with %s (%s)", choice.backend, choice.reason)
     folder = assets.locate(envvars.get("PIRIG_LIBERO_ASSETS"))
     _log.info("LIBERO's assets in %s are as they must be (list %s)", folder, assets.verify(folder)[:12])

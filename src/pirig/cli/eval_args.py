@@ -1,6 +1,7 @@
 """The flags of `pirig eval`."""
 
 import dataclasses
+import math
 import pathlib
 from typing import Annotated, Literal
 
@@ -8,6 +9,7 @@ import tyro
 
 from pirig.cli.model_args import ModelArgs
 from pirig.cli.tracking import TrackerName
+from pirig.errors import ConfigError
 from pirig.evaluation.worker import VideoChoice
 from pirig.types import Seeding, Simulator
 
@@ -60,7 +62,11 @@ class EvalArgs:
     host: str = "0.0.0.0"
     port: int = 8000
     connect_timeout_s: float = 600.0
-    """how long to wait for the policy server [s]"""
+    """how long to wait for the policy server, or for room on it [s]"""
+    request_timeout_s: float = 3600.0
+    """how long the policy server may take for an answer; 0: for ever [s]"""
+    max_frame_mib: float = 32.0
+    """of an answer of the policy server [MiB]"""
     headless: bool = False
     """run the policy of --policy-config and --policy-dir here, without a socket"""
     policy_config: str = "pi05_libero"
@@ -86,3 +92,32 @@ class EvalArgs:
     """start over; the old run is kept beside the new one"""
     results_out_path: pathlib.Path = pathlib.Path("results/libero")
     video_out_path: pathlib.Path = pathlib.Path("data/libero/videos")
+
+
+_WITHIN = {  # flag -> least, most
+    "num_trials_per_task": (1, 10_000),
+    "seed": (0, 2**32 - 1),  # what NumPy's own generator takes
+    "replan_steps": (1, math.inf),
+    "num_steps_wait": (0, 10_000),
+    "resize_size": (1, 4096),
+    "workers": (0, 4096),
+    "recycle_after": (1, math.inf),
+    "max_worker_memory_gib": (0.1, math.inf),
+    "live": (0, 65535),
+    "port": (1, 65535),
+    "connect_timeout_s": (0, math.inf),
+    "request_timeout_s": (0, math.inf),
+    "max_frame_mib": (0.001, 4096),
+    "max_batch": (1, 4096),
+}
+
+
+def check(flags: EvalArgs) -> None:
+    """Raises ConfigError for a number that cannot be meant, naming its flag."""
+    for name, (least, most) in _WITHIN.items():
+        value = getattr(flags, name)
+        if value is not None and value != "auto" and not (math.isfinite(value) and least <= value <= most):
+            bound = f"at most {most}" if value > most else f"at least {least}"
+            raise ConfigError(f"--{name.replace('_', '-')} is {value}; {bound} is needed")
+    if flags.run in (".", "..") or "/" in flags.run or "\0" in flags.run:
+        raise ConfigError(f"--run is {flags.run!r}; expected a name without '/': a folder below the results")

@@ -14,9 +14,11 @@ from pirig.cli.model_args import ModelArgs
 from pirig.interfaces import Policy
 from pirig.policies.wrappers import DefaultPrompt
 from pirig.serving.heap import keep_freed_memory
+from pirig.serving.limits import Limits
 from pirig.serving.server import PolicyServer
 
 _log = logging.getLogger(__name__)
+_THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
 _DEFAULT_RECIPE = {"LIBERO": "pi05_libero"}
 
 
@@ -45,11 +47,12 @@ class Baseline:
 
 @dataclasses.dataclass(frozen=True)
 class ServeArgs:
-    """Names and defaults are those of the reference's server."""
+    """Names and defaults are those of the reference's server, but for the host: the reference listens everywhere."""
 
     env: Literal["LIBERO"] = "LIBERO"
     """decides the default checkpoint"""
-    host: str = "0.0.0.0"
+    host: str = "127.0.0.1"
+    """address to listen on; 0.0.0.0: all of this machine's, which lets others in (see PIRIG_API_KEY)"""
     port: int = 8000
     default_prompt: str | None = None
     """prompt for requests that have none"""
@@ -59,6 +62,7 @@ class ServeArgs:
     """most requests that are computed together; auto: 8 on an accelerator, 1 on a CPU"""
     prepare: bool = False
     """fetch the checkpoint and make the pack, where they are not there yet, and stop"""
+    limits: tyro.conf.OmitArgPrefixes[Limits] = dataclasses.field(default_factory=Limits)
     model: tyro.conf.OmitArgPrefixes[ModelArgs] = dataclasses.field(default_factory=ModelArgs)
     policy: Checkpoint | Default | Baseline = dataclasses.field(default_factory=Default)
 
@@ -77,7 +81,9 @@ def run(argv: Sequence[str]) -> int:
         policy = DefaultPrompt(policy, flags.default_prompt)
     keep_freed_memory()
     key = envvars.get("PIRIG_API_KEY")
-    server = PolicyServer(policy, host=flags.host, port=flags.port, api_key=key)
+    server = PolicyServer(policy, host=flags.host, port=flags.port, api_key=key, limits=flags.limits)
+    if not key and flags.host not in _THIS_MACHINE:
+        _log.warning("whoever reaches %s:%d may ask this policy; PIRIG_API_KEY sets a key", flags.host, flags.port)
     server.run(lambda port: _log.info("serving policy %s on ws://%s:%d", policy.metadata["name"], flags.host, port))
     return 0
 

@@ -113,7 +113,14 @@ def here(flags: EvalArgs, settings: boot.Settings, episodes: int) -> Generator[H
         auto = flags.max_batch == "auto"
         most = -(-max(1, workers) // len(found.hosts)) if flags.max_batch == "auto" else flags.max_batch
         model = source.model_source(name, flags.policy_dir, flags.model, max_batch=most, auto=auto)
-    chosen = PolicySource(name, flags.results_out_path / "runs", flags.connect_timeout_s, model)
+    chosen = PolicySource(
+        name,
+        flags.results_out_path / "runs",
+        flags.connect_timeout_s,
+        model,
+        request_timeout_s=flags.request_timeout_s,
+        max_frame_mib=flags.max_frame_mib,
+    )
     if chosen.headless:
         _log.info("Running in HEADLESS mode - no WebSocket connection")
     with chosen.started(in_process=in_process, places=found.hosts) as (policy, metadata, hosts):

@@ -20,6 +20,7 @@ from pirig.policies.recipes import RECIPES, recipe
 from pirig.results.store import RunStore
 from pirig.serving.client import RemotePolicy, address
 from pirig.serving.host import HostPolicy, Hosts, hosts
+from pirig.serving.limits import MIB
 from pirig.stack.placement import ANYWHERE, HostPlace
 from pirig.types import EpisodeSpec, Metadata
 
@@ -79,6 +80,8 @@ class PolicySource:
     hosts: tuple[str, ...] = ()  # addresses of the policy hosts that have the model
     opened: Policy | None = None  # in this process
     key: str = ""  # that policy hosts of other machines ask for
+    request_timeout_s: float = 3600.0  # of a policy server; 0: none
+    max_frame_mib: float = 32.0  # of its answers
 
     @property
     def headless(self) -> bool:
@@ -93,13 +96,13 @@ class PolicySource:
         if not self.headless:
             servers, key = self.name.split(","), envvars.get("PIRIG_API_KEY")
             server = servers[index % len(servers)]
-            return RemotePolicy(server, None, api_key=key, connect_timeout_s=self.connect_timeout_s)
+            return self._remote(server, key)
         if self.opened:
             return self.opened
         if self.hosts:
             own = index % len(self.hosts)
             if "://" in self.hosts[own]:
-                return RemotePolicy(self.hosts[own], None, api_key=self.key, connect_timeout_s=self.connect_timeout_s)
+                return self._remote(self.hosts[own], self.key)
             return HostPolicy(*self.hosts[own:], *self.hosts[:own])
         if self.model:
             return self.model()
@@ -127,6 +130,16 @@ class PolicySource:
             raise ConfigError(f"{self.name} are not one policy: {first} and {different[0]}; name servers of one")
         yield self, first, None
 
+    def _remote(self, server: str, key: str) -> RemotePolicy:
+        return RemotePolicy(
+            server,
+            None,
+            api_key=key,
+            connect_timeout_s=self.connect_timeout_s,
+            request_timeout_s=self.request_timeout_s,
+            max_bytes=int(self.max_frame_mib * MIB),
+        )
+
     def _metadata(self, index: int) -> Metadata:
         opened = self.open(index)
         try:
@@ -137,7 +150,7 @@ class PolicySource:
 
     def identity(self, metadata: Metadata) -> str:
         """Names the policy in a run's configuration. A server of ours says what it has, wherever it is."""
-        ours = "checkpoint" in metadata or metadata.get("name") in baselines.NAMES
+        ours = "checkpoint" in metadata or str(metadata.get("name")) in baselines.NAMES
         return self.name if self.headless or not ours else str(metadata["name"])
 
     def _recorded(self, run: str) -> Mapping[EpisodeSpec, np.ndarray]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from pirig.cli import console, exports, pages, source, stopping
 from pirig.cli.eval_args import EvalArgs
-from pirig.errors import ConfigError
+from pirig.errors import ConfigError, ProtocolError
 from pirig.evaluation.worker import video_name, wants_video
 from pirig.results import runs
 from pirig.results.statistics import Tally, tally_by_task
@@ -106,7 +106,9 @@ def task_names(suite: str) -> dict[int, str]:
 
 
 def _rules(suite: str, metadata: Metadata, flags: EvalArgs) -> Rules:
-    replan_steps = flags.replan_steps if flags.replan_steps is not None else int(metadata.get("replan_steps", 5))
+    replan_steps = flags.replan_steps if flags.replan_steps is not None else metadata.get("replan_steps", 5)
+    if not isinstance(replan_steps, int):
+        raise ProtocolError(f"the policy's metadata has replan_steps {replan_steps!r:.80}; expected a whole number")
     if replan_steps < 1 or flags.num_steps_wait < 0:
         raise ConfigError("--replan-steps must be at least 1, and --num-steps-wait at least 0")
     return suites.rules(suite, replan_steps=replan_steps, settle_steps=flags.num_steps_wait)

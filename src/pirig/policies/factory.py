@@ -71,7 +71,7 @@ def create_policy(
     name = _choose("torch" if pack and backend == "auto" else backend, checkpoint.layout)
     if pack and name != "torch":
         raise ConfigError("quantized models run in PyTorch only; leave --backend out, or say --backend torch")
-    stats = parse_norm_stats(assets.norm_stats(directory, row.asset_id))
+    stats = parse_norm_stats(assets.norm_stats(directory, row.asset_id), f"the norm stats of {directory}")
     file = pathlib.Path(tokenizer) if tokenizer else assets.tokenizer_file(envvars.data_home())
     if not file.is_file():
         raise ConfigError(

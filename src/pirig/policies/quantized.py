@@ -52,7 +52,8 @@ def make_pack(
     arrays = ((name, tensor(array)) for name, array in weights.as_torch(checkpoint.arrays, row.model))
     model = pi0_torch.model(arrays, row.model, getattr(torch, dtype), place, joined=False)
     tokenizer = PromptTokenizer(assets.tokenizer_file(envvars.data_home()), row.model.max_tokens)
-    prepare = inputs_for(row, tokenizer, parse_norm_stats(assets.norm_stats(directory, row.asset_id)))
+    stats = parse_norm_stats(assets.norm_stats(directory, row.asset_id), f"the norm stats of {directory}")
+    prepare = inputs_for(row, tokenizer, stats)
     shape = (row.model.action_horizon, row.model.action_size)
 
     def run() -> None:

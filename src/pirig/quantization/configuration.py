@@ -19,7 +19,7 @@ Method = Literal["duquant", "duquant-paper", "rtn"]
 METHODS: tuple[Method, ...] = ("duquant", "duquant-paper", "rtn")
 WEIGHT_BITS = range(2, 9)
 ACTIVATION_BITS = (4, 8)
-PACK_VERSION = 1
+PACK_VERSION = 2
 FLOAT = 16  # bits of what stays as it is
 
 

@@ -22,6 +22,7 @@ from pirig.errors import ConfigError
 from pirig.quantization.configuration import PACK_VERSION
 
 _KEY = "pirig"
+_MAPPINGS = ("configuration", "calibration", "layers", "groups")
 _READABLE = 0o644
 _FETCH = "make it again with: pirig quantize"
 
@@ -37,7 +38,7 @@ class Header:
     calibration: Mapping[str, Any]  # hash of the observations and where they are from; empty where there were none
     layers: Mapping[str, Mapping[str, Any]]
     groups: Mapping[str, Mapping[str, Any]]
-    digest: str = ""  # of the tensors
+    digest: str = ""  # of the tensors and of all that is said above
     version: int = PACK_VERSION
 
 
@@ -54,7 +55,7 @@ def write(file: pathlib.Path, header: Header, tensors: Mapping[str, Tensor]) -> 
     Raises ConfigError where the file cannot be written.
     """
     ready = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(tensors.items())}
-    header = dataclasses.replace(header, digest=_digest(ready))
+    header = dataclasses.replace(header, digest=_digest(header, ready))
     partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -81,9 +82,14 @@ def read_header(file: pathlib.Path) -> Header:
         document = json.loads(text)
         if document["version"] != PACK_VERSION:
             raise ConfigError(f"the pack {file} has version {document['version']}; expected {PACK_VERSION}; {_FETCH}")
-        return Header(**document)
-    except (ValueError, KeyError, TypeError) as e:
+        header = Header(**document)
+    except (ValueError, KeyError, TypeError, RecursionError) as e:
         raise ConfigError(f"the pack {file} has a damaged header ({e}); {_FETCH}") from e
+    for name, value in vars(header).items():
+        expected = int if name == "version" else Mapping if name in _MAPPINGS else str
+        if not isinstance(value, expected):
+            raise ConfigError(f"the pack {file} has a damaged header: {name} is {value!r:.80}; {_FETCH}")
+    return header
 
 
 def read(file: pathlib.Path) -> Pack:
@@ -93,9 +99,9 @@ def read(file: pathlib.Path) -> Pack:
         tensors = safetensors.torch.load_file(file)
     except (OSError, safetensors.SafetensorError) as e:
         raise ConfigError(f"the pack {file} cannot be read: {e}; {_FETCH}") from e
-    if (found := _digest(tensors)) != header.digest:
+    if (found := _digest(header, tensors)) != header.digest:
         raise ConfigError(
-            f"the pack {file} is damaged: its tensors have the digest {found[:12]}, expected {header.digest[:12]}; "
+            f"the pack {file} is damaged: its content has the digest {found[:12]}, expected {header.digest[:12]}; "
             f"remove it, and {_FETCH}"
         )
     return Pack(header, tensors, file)
@@ -112,8 +118,9 @@ def check(header: Header, file: pathlib.Path, *, recipe: str, checkpoint: str, d
             raise ConfigError(f"the pack {file} was made for {what} {found}; this is {expected}; {_FETCH}")
 
 
-def _digest(tensors: Mapping[str, Tensor]) -> str:
-    total = hashlib.sha256()
+def _digest(header: Header, tensors: Mapping[str, Tensor]) -> str:
+    said = dataclasses.asdict(dataclasses.replace(header, digest=""))
+    total = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):
         total.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
         total.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))

@@ -2,7 +2,8 @@
 
 Law 1: nobody can change anything by it; it answers GET and HEAD. Law 2: it gives out the page, its state, the frames
 and the reports of what has ended, and no other file. Law 3: it answers to addresses and to this machine's own names
-only, so that no site in somebody's browser can read it by giving itself this address (DNS rebinding).
+only, so that no site in somebody's browser can read it by giving itself this address (DNS rebinding). Law 4: a browser
+runs no script in it but ours, by its hash; neither what a run is called nor what its policy says can become one.
 
     /                 the page
     /state?seen=N     JSON: revision, title, fragments (HTML by id); only `now`, where N is the revision
@@ -10,21 +11,40 @@ only, so that no site in somebody's browser can read it by giving itself this ad
     /report/I         the report of the run that was the I-th to end, from 0
 """
 
+import base64
 import contextlib
+import hashlib
 import http.server
 import ipaddress
 import json
+import logging
 import pathlib
 import re
 import socket
+import sys
 import threading
 import urllib.parse
 from collections.abc import Collection, Generator
 from typing import Any, Protocol
 
 from pirig.errors import StartError
+from pirig.results.page.html import resource
 
-_SAFE = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src 'self'; connect-src 'self'"
+_log = logging.getLogger(__name__)
+_MOST_AT_ONCE = 32  # connections, a thread each; a browser has six
+_OURS = base64.b64encode(hashlib.sha256(resource("live.js").encode()).digest()).decode()
+_POLICY = "; ".join(  # styles are set one by one, as a bar's length, and can run nothing
+    (
+        "default-src 'none'",
+        f"script-src 'sha256-{_OURS}'",
+        "style-src 'unsafe-inline'",
+        "img-src 'self'",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    )
+)
 
 
 class View(Protocol):
@@ -50,10 +70,9 @@ def serving(view: View, host: str, port: int) -> Generator[str]:
         shown, names = view, {"localhost", socket.gethostname().lower(), host.lower()}
 
     try:
-        server = http.server.ThreadingHTTPServer((host, port), Handler)
+        server = _Server((host, port), Handler)
     except (OSError, OverflowError) as e:
         raise StartError(f"cannot serve the live page on {host}:{port}: {e}; choose another --live PORT") from e
-    server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True, name="live page")
     thread.start()
     try:
@@ -63,6 +82,32 @@ def serving(view: View, host: str, port: int) -> Generator[str]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    """With so many threads and no more; whom there is no room for is hung up on, and asks again."""
+
+    daemon_threads = True
+
+    def __init__(self, *arguments: Any):
+        self._room = threading.BoundedSemaphore(_MOST_AT_ONCE)
+        super().__init__(*arguments)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if self._room.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._room.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), OSError):  # which is a browser that has left
+            _log.exception("the live page could not answer")
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -118,13 +163,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             ("Content-Type", kind),
             ("Content-Length", str(len(data))),
             ("Cache-Control", "no-store"),
-            ("Content-Security-Policy", _SAFE),
+            ("Content-Security-Policy", _POLICY),
             ("X-Content-Type-Options", "nosniff"),
+            ("Referrer-Policy", "no-referrer"),
         ):
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(data)
+
+    def version_string(self) -> str:
+        return "pirig"
 
     def log_message(self, format: str, *args: object) -> None:
         """The log is the run's."""

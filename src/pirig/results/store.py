@@ -15,6 +15,7 @@ import json
 import os
 import pathlib
 import re
+import typing
 import zlib
 from collections.abc import Iterator
 from typing import IO, Any
@@ -22,9 +23,13 @@ from typing import IO, Any
 import numpy as np
 
 from pirig.errors import ConfigError
-from pirig.types import EpisodeResult, EpisodeSpec, Timings
+from pirig.types import EpisodeResult, EpisodeSpec, Status, Timings
 
 FORMAT = 2
+_MANIFEST = {"configuration": dict, "planned": int, "complete": bool, "stopping": dict, "sessions": list}
+_PLAIN: dict[Any, tuple[type, ...]] = {str: (str,), int: (int,), float: (int, float)}
+_DAMAGE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, zlib.error)
+_T = typing.TypeVar("_T")
 Configuration = dict[str, Any]
 """Plain JSON: what decides the value of a run's episodes. Worker counts and the like are not in it."""
 
@@ -89,7 +94,7 @@ class RunStore:
     def read(cls, directory: str | os.PathLike) -> "RunStore":
         """For reading only. Raises ConfigError where there is no run, naming those beside it."""
         directory = pathlib.Path(directory)
-        if not (directory / "manifest.json").exists():
+        if not _is_file(directory / "manifest.json"):
             beside = sorted(path.parent.name for path in directory.parent.glob("*/manifest.json"))
             there = f"there are: {', '.join(beside)}" if beside else "there are no runs beside it"
             raise ConfigError(f"no run in {directory}; {there}")
@@ -149,8 +154,9 @@ class RunStore:
                 continue  # a cut line that `open` removed
             try:
                 yield _from_json(json.loads(line))
-            except (ValueError, KeyError, TypeError, zlib.error) as e:
-                raise ConfigError(f"{path}, line {number} is damaged ({e}); restore the file, or use --fresh") from e
+            except _DAMAGE as e:
+                said = f"{type(e).__name__}: {e}"
+                raise ConfigError(f"{path}, line {number} is damaged ({said}); restore the file, or use --fresh") from e
 
 
 def _to_json(result: EpisodeResult) -> dict[str, Any]:
@@ -161,10 +167,27 @@ def _to_json(result: EpisodeResult) -> dict[str, Any]:
 
 
 def _from_json(row: dict[str, Any]) -> EpisodeResult:
-    spec, timings, actions = EpisodeSpec(**row["spec"]), Timings(**row["timings"]), _unpack(row["actions"])
+    spec, timings = _typed(EpisodeSpec, row["spec"]), _typed(Timings, row["timings"])
+    actions = _unpack(row["actions"])
     trail = np.frombuffer(base64.b64decode(row["trail"], validate=True), "<u4")
     values: dict[str, Any] = {**row, "spec": spec, "timings": timings, "actions": actions, "trail": trail}
-    return EpisodeResult(**values)
+    return _typed(EpisodeResult, values)
+
+
+def _typed(kind: type[_T], values: dict[str, Any]) -> _T:
+    """A dataclass of what a line says. Raises ValueError for a value that its field cannot have."""
+    for field in dataclasses.fields(kind):  # ty: ignore[invalid-argument-type]
+        value = values.get(field.name, 0.0)
+        allowed = _PLAIN.get(field.type)
+        if field.type is Status and value not in typing.get_args(Status):
+            raise ValueError(f"{field.name} is {value!r:.80}; expected one of {', '.join(typing.get_args(Status))}")
+        if allowed and (not isinstance(value, allowed) or isinstance(value, bool) or _is_absurd(value)):
+            raise ValueError(f"{field.name} is {value!r:.80}; expected {' or '.join(t.__name__ for t in allowed)}")
+    return kind(**values)
+
+
+def _is_absurd(value: Any) -> bool:
+    return not isinstance(value, str) and not -(2**63) < value < 2**63
 
 
 def _pack(actions: np.ndarray) -> dict[str, Any]:
@@ -174,8 +197,13 @@ def _pack(actions: np.ndarray) -> dict[str, Any]:
 
 
 def _unpack(packed: dict[str, Any]) -> np.ndarray:
-    planes = np.frombuffer(zlib.decompress(base64.b64decode(packed["data"], validate=True)), np.uint8).reshape(8, -1)
-    return np.ascontiguousarray(planes.T).view("<f8").reshape(packed["shape"])
+    steps, size = packed["shape"]
+    decompressor, expected = zlib.decompressobj(), 8 * steps * size
+    data = decompressor.decompress(base64.b64decode(packed["data"], validate=True), expected + 1)
+    if len(data) != expected or not decompressor.eof:
+        raise ValueError(f"the actions {packed['shape']} need {expected} bytes; the line has others")
+    planes = np.frombuffer(data, np.uint8).reshape(8, -1)
+    return np.ascontiguousarray(planes.T).view("<f8").reshape(steps, size)
 
 
 def _read_manifest(directory: pathlib.Path) -> dict[str, Any]:
@@ -183,11 +211,22 @@ def _read_manifest(directory: pathlib.Path) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_bytes())
         found = manifest["format"]
-    except (ValueError, KeyError, TypeError) as e:
+    except (ValueError, KeyError, TypeError, RecursionError) as e:
         raise ConfigError(f"{path} is damaged: {e}; restore it, or use --fresh") from e
     if found != FORMAT:
         raise ConfigError(f"{path} has format {found}, this pirig reads format {FORMAT}; use the version that wrote it")
+    for name, kind in _MANIFEST.items():
+        value = manifest.get(name)
+        if not isinstance(value, kind) and (value is not None or name == "configuration"):
+            raise ConfigError(f"{path} is damaged: {name} is {value!r:.80}; restore it, or use --fresh")
     return manifest
+
+
+def _is_file(path: pathlib.Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # no name that a file can have
+        return False
 
 
 def _refuse_mixture(directory: pathlib.Path, theirs: Configuration, ours: Configuration) -> None:

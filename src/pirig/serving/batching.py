@@ -1,18 +1,16 @@
 """Many callers, one policy: whatever is waiting when the policy is free becomes one batch.
 
 Law 1: a caller gets what the policy alone would have given it; a request that fails costs no other request anything.
-Law 2: a request that was given up before its turn is not computed.
+Law 2: a request that was given up before its turn is not computed, and takes no room.
 """
 
 import concurrent.futures
-import contextlib
-import queue
 import threading
 import time
 from collections.abc import Sequence
 from typing import Any
 
-from pirig.errors import PolicyError, StartError
+from pirig.errors import BusyError, PolicyError, StartError
 from pirig.interfaces import Policy
 from pirig.types import Metadata, Observation
 
@@ -20,31 +18,44 @@ Answer = tuple[dict[str, Any], float]
 """What the policy answered, and how long it took for the whole batch [ms]."""
 BatchTimes = tuple[int, float]
 """How many batches of one size there were, and how long they took together [s]."""
-_Request = tuple[Observation, "concurrent.futures.Future[Answer]"]
+_Future = concurrent.futures.Future[Answer]
+_Request = tuple[Observation, _Future]
 
 
 class Batcher:
     """Runs a policy in a thread of its own, which is the only one that calls it."""
 
-    def __init__(self, policy: Policy):
-        """A policy that gains from batches has `max_batch`, how many observations it takes at once."""
+    def __init__(self, policy: Policy, *, max_queue: int | None = None):
+        """A policy that gains from batches has `max_batch`, how many observations it takes at once.
+
+        `max_queue`: most requests that wait; None: any number.
+        """
         self.metadata: Metadata = policy.metadata
-        self._policy, self._max_batch = policy, getattr(policy, "max_batch", 1)
+        self._policy, self._max_batch, self._max_queue = policy, getattr(policy, "max_batch", 1), max_queue
         self._most = self._max_batch
         self._times: dict[int, BatchTimes] = {}
-        self._waiting: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
-        self._lock, self._closed = threading.Lock(), False
+        self._waiting: dict[_Future, Observation] = {}  # in order of arrival
+        self._changed, self._closed = threading.Condition(), False
         self._thread = threading.Thread(target=self._run, name="inference")
         self._thread.start()
 
-    def submit(self, obs: Observation) -> "concurrent.futures.Future[Answer]":
-        """From any thread. The future raises what the policy raises, and StartError after `close`."""
-        future: concurrent.futures.Future[Answer] = concurrent.futures.Future()
-        with self._lock:
+    def submit(self, obs: Observation) -> _Future:
+        """From any thread. The future raises what the policy raises, StartError after `close`, and BusyError."""
+        future: _Future = concurrent.futures.Future()
+        with self._changed:
             if self._closed:
                 future.set_exception(_closed())
+            elif self._max_queue is not None and len(self._waiting) >= self._max_queue:
+                future.set_exception(
+                    BusyError(
+                        f"{len(self._waiting)} requests wait, and no more may (--max-queue {self._max_queue} of the "
+                        "server); ask again later"
+                    )
+                )
             else:
-                self._waiting.put((obs, future))
+                self._waiting[future] = obs
+                self._changed.notify()
+        future.add_done_callback(self._forget)
         return future
 
     def limit(self, most: int) -> None:
@@ -57,36 +68,37 @@ class Batcher:
 
     def close(self, *, wait: bool = True) -> None:
         """Requests that wait are given up; one that is being computed ends, unheard unless `wait`."""
-        with self._lock:
-            closed, self._closed = self._closed, True
-        if not closed:
-            self._waiting.put(None)
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
         if wait:
             self._thread.join()
+
+    def _forget(self, future: _Future) -> None:
+        """Law 2, at once: a request that was given up keeps neither its place nor its observation."""
+        with self._changed:
+            self._waiting.pop(future, None)
 
     def _run(self) -> None:
         while batch := self._take():
             self._answer(batch)
-        with contextlib.suppress(queue.Empty):
-            while True:
-                request = self._waiting.get_nowait()
-                if request is not None and request[1].set_running_or_notify_cancel():
-                    request[1].set_exception(_closed())
+        for future in list(self._waiting):
+            if future.set_running_or_notify_cancel():
+                future.set_exception(_closed())
 
     def _take(self) -> list[_Request]:
         """Waits for a request, then takes what else is there. Empty when closed."""
         batch: list[_Request] = []
-        while len(batch) < self._max_batch:
-            try:
-                request = self._waiting.get(block=not batch)
-            except queue.Empty:
-                break
-            if request is not None and request[1].set_running_or_notify_cancel():  # Law 2
-                batch.append(request)
-            if request is None or self._closed:
-                for _, future in batch:
-                    future.set_exception(_closed())
-                return []
+        with self._changed:
+            while not batch:
+                self._changed.wait_for(lambda: self._waiting or self._closed)
+                if self._closed:
+                    return []
+                while self._waiting and len(batch) < self._max_batch:
+                    future = next(iter(self._waiting))
+                    obs = self._waiting.pop(future)
+                    if future.set_running_or_notify_cancel():
+                        batch.append((obs, future))
         return batch
 
     def _answer(self, batch: Sequence[_Request]) -> None:

@@ -2,7 +2,8 @@
 
 Law 1: requests are pure, so one that was cut off is sent again on a new connection, and its answer is the same.
 Law 2: an answer is only ever read by the call that asked for it; a call that is interrupted costs the connection.
-Law 3: a server that comes back is the same policy, or an error.
+Law 3: a server that comes back is the same policy, or an error. Law 4: a server that is full is waited for like one
+that starts; one that never answers is an error.
 """
 
 import logging
@@ -13,8 +14,8 @@ from typing import Any
 
 import websockets
 
-from pirig.errors import ConfigError, ProtocolError, RemotePolicyError, StartError
-from pirig.serving.connection import Connection
+from pirig.errors import BusyError, ConfigError, ProtocolError, RemotePolicyError, StartError
+from pirig.serving.connection import Connection, Overdue
 from pirig.types import Metadata, Observation
 from pirig.wire import codec, protocol
 
@@ -36,27 +37,50 @@ class RemotePolicy:
         *,
         api_key: str = "",
         connect_timeout_s: float = 600.0,
+        request_timeout_s: float = 3600.0,
         max_bytes: int = codec.MAX_BYTES,
     ):
-        """Waits up to `connect_timeout_s` for a server that is still warming up. Raises StartError after that."""
+        """Waits up to `connect_timeout_s` for a server that warms up or is full. Raises StartError after that.
+
+        `request_timeout_s`: for an answer; 0: for ever. `max_bytes`: of an answer.
+        """
         self.uri = address(host, port)
         self._headers, self._timeout_s, self._max_bytes = protocol.authorization(api_key), connect_timeout_s, max_bytes
+        self._answer_within_s = request_timeout_s or None
         self._greeting: bytes | str = b""
         self._connection: Connection | None = self._connect()
         self.metadata: Metadata = protocol.read(self._greeting, max_bytes=max_bytes)
 
     def infer(self, obs: Observation) -> dict[str, Any]:
         """May take minutes. Raises RemotePolicyError for what the server reports; the next call works all the same."""
-        frame = protocol.request(obs)
+        frame, deadline = protocol.request(obs), time.monotonic() + self._timeout_s
+        while True:
+            try:
+                return protocol.read(self._ask_patiently(frame), max_bytes=self._max_bytes)
+            except BusyError:  # Law 4
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_RETRY_EVERY_S)
+
+    def _ask_patiently(self, frame: bytes) -> bytes | str:
+        """Law 1."""
         for tries in range(1, _REPEATS + 2):
             try:
-                return protocol.read(self._ask(frame), max_bytes=self._max_bytes)
+                return self._ask(frame)
+            except Overdue as e:
+                raise RemotePolicyError(
+                    f"{self.uri} gave no answer within {self._answer_within_s:g} s (--request-timeout-s); "
+                    "its log may say why"
+                ) from e
             except (websockets.ConnectionClosed, OSError) as e:
                 if isinstance(e, websockets.ConnectionClosed) and _MESSAGE_TOO_BIG in (
                     e.rcvd and e.rcvd.code,
                     e.sent and e.sent.code,
                 ):
-                    raise ProtocolError(f"a frame is over the limit of {self.uri} or of this client: {e}") from e
+                    whose = "this client" if e.sent and not e.rcvd_then_sent else "the server"
+                    raise ProtocolError(
+                        f"a frame is over the limit of {whose}: {e}; {self.uri} and this client have --max-frame-mib"
+                    ) from e
                 _log.warning("connection to %s lost in try %d of a request (%s)", self.uri, tries, e)
                 problem = e
         raise RemotePolicyError(
@@ -76,7 +100,7 @@ class RemotePolicy:
     def _ask(self, frame: bytes) -> bytes | str:
         connection = self._connection = self._connection or self._connect()
         try:
-            return connection.ask(frame)
+            return connection.ask(frame, self._answer_within_s)
         except BaseException:  # Law 2
             self.close()
             raise
@@ -86,11 +110,11 @@ class RemotePolicy:
         while True:
             try:
                 return self._try_to_connect(max(1.0, min(deadline - time.monotonic(), _GREETING_WITHIN_S)))
-            except websockets.InvalidURI as e:
+            except (websockets.InvalidURI, UnicodeError) as e:  # or a name that no machine can have
                 raise ConfigError(f"{self.uri} is no address of a policy server: {e}") from e
             except websockets.InvalidStatus as e:
                 _raise_if_final(self.uri, e.response.status_code)
-                problem: Exception = e
+                problem: Exception = _refusal(e)
             except (OSError, websockets.InvalidHandshake, websockets.ConnectionClosed) as e:
                 problem = e
             if time.monotonic() > deadline:
@@ -141,6 +165,12 @@ def address(host: str, port: int | None) -> str:
     user, at, _ = parts.netloc.rpartition("@")
     netloc = user + at + (f"[{name}]" if ":" in name else name) + (f":{port}" if port else "")
     return parts._replace(netloc=netloc).geturl()
+
+
+def _refusal(e: websockets.InvalidStatus) -> Exception:
+    """With what the server said beside the status: a full one names its limit."""
+    said = e.response.body.decode(errors="replace").strip() if e.response.body else ""
+    return StartError(f"HTTP status {e.response.status_code}{': ' + said if said else ''}")
 
 
 def _raise_if_final(uri: str, status: int) -> None:

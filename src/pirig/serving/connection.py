@@ -24,8 +24,13 @@ from websockets.uri import parse_uri
 
 _CHUNK = 1 << 20  # [bytes] read at once
 _LOOK_EVERY_S, _PING_EVERY_S = 0.2, 30.0  # while nobody asks
+_SOON_S = 1e-3  # 0 would mean not to wait at all
 _CLOSE_WITHIN_S = 2.0  # the reference's server answers nothing while it infers, for another client too
 _ALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 6))  # [s], [s], times
+
+
+class Overdue(Exception):
+    """No answer came in time. It may still come, so the connection is of no more use."""
 
 
 class Connection:
@@ -37,6 +42,7 @@ class Connection:
         self._protocol = ClientProtocol(target, max_size=max_bytes)
         self._events: collections.deque[Request | Response | Frame] = collections.deque()
         self._in_use, self._ended = threading.Lock(), threading.Event()
+        self._deadline_s: float | None = None  # of a question
         self._socket: socket.socket = socket.create_connection((target.host, target.port), timeout_s)
         try:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -51,14 +57,24 @@ class Connection:
             raise
         threading.Thread(target=self._attend, name="websocket-pings", daemon=True).start()
 
-    def ask(self, frame: bytes) -> bytes | str:
-        """Sends a binary frame and waits for the next, as long as it takes. Raises ConnectionClosed and OSError."""
+    def ask(self, frame: bytes, within_s: float | None = None) -> bytes | str:
+        """Sends a binary frame and waits for the next. Raises ConnectionClosed, OSError, Overdue after `within_s`."""
         with self._in_use:
             if self._protocol.state is not State.OPEN:
                 raise self._closed()
-            self._protocol.send_binary(frame)
-            self._flush()
-            return self._receive()
+            self._deadline_s = None if within_s is None else time.monotonic() + within_s
+            self._socket.settimeout(within_s)
+            try:
+                self._protocol.send_binary(frame)
+                self._flush()
+                return self._receive()
+            except TimeoutError as e:
+                if e.errno is None:  # ours, and not the kernel's, which has lost the peer
+                    raise Overdue from e
+                raise
+            finally:
+                self._deadline_s = None
+                self._socket.settimeout(None)
 
     def receive(self, timeout_s: float) -> bytes | str:
         """What the server says unasked. Raises ConnectionClosed and OSError, also when the time is over."""
@@ -110,6 +126,8 @@ class Connection:
 
     def _read(self) -> bool:
         """Takes in what has come. Returns whether more may come."""
+        if self._deadline_s is not None:
+            self._socket.settimeout(max(_SOON_S, self._deadline_s - time.monotonic()))
         data = self._socket.recv(_CHUNK)
         if data:
             self._protocol.receive_data(data)

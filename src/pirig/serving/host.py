@@ -29,6 +29,7 @@ from pirig.errors import ConfigError, PirigError, RemotePolicyError, StartError
 from pirig.interfaces import Policy
 from pirig.serving.batching import Batcher, BatchTimes
 from pirig.serving.heap import keep_freed_memory
+from pirig.serving.limits import Limits
 from pirig.serving.pipe import Answering, Asking
 from pirig.serving.server import PolicyServer
 from pirig.types import Metadata, Observation
@@ -45,6 +46,7 @@ _REPEATS = 1  # of one request; one that kills the host twice would kill it agai
 _RETRY_EVERY_S = 0.1
 _HOME_EVERY_S = 5.0  # how often a guest of another host looks whether its own is back
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")  # they decide last bits on a CPU
+_OF_A_CLUSTER = Limits(max_clients=4096, max_queue=4096)  # its workers are known, and have the key
 _GONE = "gone"  # a file beside the socket that says why no host will come back
 
 MakePolicy = Callable[[], Policy]
@@ -287,11 +289,11 @@ class _Keeper:
                 self._process.kill()
                 kind, value = "changed", _another_policy(value, metadata)
             if kind != "ready":
-                self._gone.write_text(str(value))
-                return
+                return self._give_up(str(value))
         self._process.join()
         if not self._over:
-            self._gone.write_text(f"it died {_RESTARTS + 1} times, the last time with {self._how_it_died()}")
+            self._give_up(f"it died {_RESTARTS + 1} times, the last time with {self._how_it_died()}")
+        return None
 
     def ask(self, *question: Any) -> Any:
         """What the host's process answers; None where it can't."""
@@ -315,6 +317,12 @@ class _Keeper:
         self._process.join(_STOPS_WITHIN_S if self._is_ready else 0.0)
         self._process.kill()
         self._process.join()
+
+    def _give_up(self, reason: str) -> None:
+        """Whole when clients see it."""
+        partial = self._gone.with_suffix(".partial")
+        partial.write_text(reason)
+        partial.replace(self._gone)
 
     def _how_it_died(self) -> str:
         self._process.join()
@@ -365,7 +373,9 @@ def _run(
 
 def _open(door: Door, port: int, policy: Policy, batcher: Batcher) -> int:
     """`port`: of the host before this one, whose clients come back to it; 0: any. Returns it."""
-    server = PolicyServer(policy, port=port, api_key=door.api_key, batcher=batcher)
+    server = PolicyServer(
+        policy, host="0.0.0.0", port=port, api_key=door.api_key, batcher=batcher, limits=_OF_A_CLUSTER
+    )
     ready: concurrent.futures.Future[int] = concurrent.futures.Future()
     threading.Thread(target=server.run, args=(ready.set_result,), daemon=True).start()
     return ready.result(_OPENS_WITHIN_S)

@@ -4,7 +4,9 @@ Law 1: the event loop never waits for the policy, so pings, `/healthz` and other
 inference of any length. Servers that infer inside the loop miss pings, and lose clients to close code 1011.
 Law 2: what one client sends, or what the policy raises for it, costs no other client anything.
 Law 3: a request whose client has gone gives up its place; so stopping, and clients that ask again, wait for one
-inference at most.
+inference at most. Law 4: what clients can take of memory and places is bounded (`limits.py`), and who is refused or
+disconnected is told the limit and its flag. Law 5: browsers are refused, so that no web page can ask a server on its
+reader's machine; clients of this protocol send no Origin.
 The port opens when the caller has warmed the policy up; so an open port means ready.
 """
 
@@ -22,15 +24,21 @@ from typing import Any
 
 import websockets
 import websockets.asyncio.server as ws
+from websockets.frames import CloseCode
+from websockets.http11 import Request, Response
 
-from pirig.errors import ProtocolError, StartError
+from pirig.errors import BusyError, PolicyError, ProtocolError, StartError
 from pirig.interfaces import Policy
-from pirig.serving.batching import Batcher
-from pirig.wire import codec, protocol
+from pirig.serving.batching import Answer, Batcher
+from pirig.serving.limits import Limits
+from pirig.serving.visitor import Visitor
+from pirig.wire import protocol
 
 _log = logging.getLogger(__name__)
 _PING_EVERY_S = 60
 _PONG_WITHIN_S = 600  # a client may be busy rendering; one that is gone is noticed by TCP long before
+_OPEN_WITHIN_S = 10  # a handshake
+_GENEROUS = Limits()
 
 
 class PolicyServer:
@@ -40,19 +48,21 @@ class PolicyServer:
         self,
         policy: Policy,
         *,
-        host: str = "0.0.0.0",
+        host: str = "127.0.0.1",
         port: int = 8000,
         api_key: str = "",
-        max_bytes: int = codec.MAX_BYTES,
+        limits: Limits = _GENEROUS,
         batcher: Batcher | None = None,
     ):
         """`port` 0 takes a free one. `api_key`: refuse clients that do not send it. `batcher`: one that has the policy
-        already; it ends with the server.
+        already; it ends with the server, and its queue has the limit that it was made with.
         """
-        self._host, self._port = host, port
-        self._api_key, self._max_bytes = api_key, max_bytes
+        self._host, self._port, self._limits = host, port, limits
+        self._expected = protocol.authorization(api_key).get("Authorization", "").encode()
         self._greeting = protocol.greeting(policy.metadata)
-        self._batcher = batcher or Batcher(policy)
+        self._visitors: set[ws.ServerConnection] = set()
+        self._is_full = False
+        self._batcher = batcher or Batcher(policy, max_queue=limits.max_queue)
         self._stopped: concurrent.futures.Future[None] = concurrent.futures.Future()
 
     def run(self, on_ready: Callable[[int], object] = lambda port: None) -> None:
@@ -71,38 +81,72 @@ class PolicyServer:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 asyncio.get_running_loop().add_signal_handler(number, self.stop)
+
+        class OurVisitor(Visitor):
+            limits, present = self._limits, self._visitors
+
         try:
             server = await ws.serve(
                 self._serve,
                 self._host,
                 self._port,
                 process_request=self._admit,
+                create_connection=OurVisitor,
+                origins=[None],
+                server_header=None,
                 compression=None,
-                max_size=self._max_bytes,
+                max_size=self._limits.max_bytes,
+                max_queue=1,
+                open_timeout=_OPEN_WITHIN_S,
                 ping_interval=_PING_EVERY_S,
                 ping_timeout=_PONG_WITHIN_S,
             )
-        except OSError as e:
+        except (OSError, OverflowError, UnicodeError) as e:  # taken, no port, no name
             raise StartError(
-                f"cannot listen on {self._host}:{self._port}: {e.strerror}; "
-                "stop what uses the port, or choose another --port"
+                f"cannot listen on {self._host}:{self._port}: {getattr(e, 'strerror', '') or e}; "
+                "stop what uses the port, or choose another --port or --host"
             ) from e
         async with server:
             on_ready(server.sockets[0].getsockname()[1])
             await asyncio.wrap_future(self._stopped)
 
     async def _serve(self, connection: ws.ServerConnection) -> None:
+        assert isinstance(connection, Visitor)
         peer = connection.remote_address
         _log.info("client %s connected", peer)
         closed = asyncio.create_task(connection.wait_closed())
         with contextlib.suppress(websockets.ConnectionClosed, asyncio.CancelledError):
-            await connection.send(self._greeting)
+            await self._send(connection, self._greeting)
             total_ms = None
-            async for frame in connection:
+            while True:
+                frame = await self._next(connection)
                 start = time.perf_counter()
-                await connection.send(await self._respond(frame, total_ms, closed))
+                await self._send(connection, await self._respond(frame, total_ms, closed))
                 total_ms = 1e3 * (time.perf_counter() - start)
-        _log.info("client %s left", peer)
+        said = connection.protocol.close_sent
+        if said and said.code in (CloseCode.POLICY_VIOLATION, CloseCode.MESSAGE_TOO_BIG):
+            flag = " (--max-frame-mib)" if said.code == CloseCode.MESSAGE_TOO_BIG else ""
+            _log.warning("client %s was disconnected: %s%s", peer, said.reason, flag)
+        else:
+            _log.info("client %s left", peer)
+
+    async def _next(self, connection: Visitor) -> bytes | str:
+        limit_s = self._limits.idle_timeout_s
+        try:
+            async with asyncio.timeout(limit_s or None):
+                return await connection.recv()
+        except TimeoutError:
+            connection.dismiss(f"no request within {limit_s:g} s (--idle-timeout-s of the server)")
+            return await connection.recv()  # raises that it is closed
+
+    async def _send(self, connection: Visitor, frame: bytes | str) -> None:
+        limit_s = self._limits.frame_timeout_s
+        try:
+            async with asyncio.timeout(limit_s):
+                await connection.send(frame)
+        except TimeoutError:
+            connection.dismiss(f"an answer was not taken within {limit_s:g} s (--frame-timeout-s of the server)")
+            await connection.recv()
 
     async def _respond(
         self, frame: bytes | str, prev_total_ms: float | None, closed: "asyncio.Task[None]"
@@ -111,7 +155,7 @@ class PolicyServer:
         try:
             if isinstance(frame, str):
                 raise ProtocolError("a request must be a binary frame; found text")
-            obs = protocol.read(frame, max_bytes=self._max_bytes)
+            obs = protocol.read(frame, max_bytes=self._limits.max_bytes)
         except ProtocolError as e:
             _log.warning("bad request: %s", e)
             return protocol.error(e)
@@ -122,22 +166,42 @@ class PolicyServer:
 
         closed.add_done_callback(give_up)
         try:
-            output, infer_ms = await answer
+            output, infer_ms = await self._in_time(answer)
             return protocol.answer(output, infer_ms=infer_ms, prev_total_ms=prev_total_ms)
+        except BusyError as e:
+            _log.info("refused: %s", e)
+            return protocol.error(e)
         except Exception as e:
             _log.exception("the policy failed")
             return protocol.error(e)
         finally:
             closed.remove_done_callback(give_up)
 
-    def _admit(self, connection: ws.ServerConnection, request: Any) -> Any:
-        """Answers health checks, and turns away clients without the key, before a WebSocket is opened."""
+    async def _in_time(self, answer: "asyncio.Future[Answer]") -> Answer:
+        limit_s = self._limits.request_timeout_s
+        try:
+            async with asyncio.timeout(limit_s or None) as deadline:
+                return await answer
+        except TimeoutError as e:
+            if not deadline.expired():
+                raise  # the policy's own
+            raise PolicyError(f"no answer within {limit_s:g} s (--request-timeout-s of the server)") from e
+
+    def _admit(self, connection: ws.ServerConnection, request: Request) -> Response | None:
+        """Answers health checks, and turns away who has no key or finds no place, before a WebSocket is opened."""
         if request.path.partition("?")[0] == protocol.HEALTH_PATH:
             return connection.respond(http.HTTPStatus.OK, protocol.HEALTH_BODY)
-        expected = protocol.authorization(self._api_key).get("Authorization", "")
-        given = request.headers.get("Authorization", "")
-        if expected and not hmac.compare_digest(given.encode(), expected.encode()):
+        given = "\n".join(request.headers.get_all("Authorization"))
+        if self._expected and not hmac.compare_digest(given.encode(errors="surrogateescape"), self._expected):
             return connection.respond(http.HTTPStatus.UNAUTHORIZED, "this server wants another API key\n")
+        if len(self._visitors) >= self._limits.max_clients:
+            full = f"{len(self._visitors)} clients are connected, and no more may (--max-clients of the server)"
+            if not self._is_full:
+                _log.warning("%s; others are turned away", full)
+            self._is_full = True
+            return connection.respond(http.HTTPStatus.SERVICE_UNAVAILABLE, f"{full}; try again later\n")
+        self._is_full = False
+        self._visitors.add(connection)
         return None
 
 

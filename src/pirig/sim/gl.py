@@ -18,11 +18,14 @@ class Choice:
     reason: str  # for the log and the manifest
 
 
-def choose(requested: str = "") -> Choice:
-    """`requested`: value of MUJOCO_GL. Unset: egl where there is an NVIDIA GPU, else osmesa, else egl in software.
+def choose(requested: str = "", device: str = "") -> Choice:
+    """`requested`: value of MUJOCO_GL; `device`: of MUJOCO_EGL_DEVICE_ID, which is only checked.
 
+    Unset: egl where there is an NVIDIA GPU, else osmesa, else egl in software.
     Raises ConfigError for an unknown name, StartError where the library is not installed.
     """
+    if device and not (device.isascii() and device.isdecimal()):
+        raise ConfigError(f"MUJOCO_EGL_DEVICE_ID={device}: expected the index of a device: 0, 1, …")
     if requested:
         backend = requested.strip().lower()
         if backend not in BACKENDS:

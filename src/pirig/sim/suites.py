@@ -121,9 +121,15 @@ def _language(name: str) -> str:
 
 def _read_states(path: pathlib.Path) -> np.ndarray:
     """The files are torch archives: a zip that holds one plain NumPy pickle, so torch is not needed."""
-    with zipfile.ZipFile(path) as archive:
-        member = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
-        return _ArrayUnpickler(io.BytesIO(archive.read(member))).load()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            member = next((name for name in archive.namelist() if name.endswith("/data.pkl")), "data.pkl")
+            states = _ArrayUnpickler(io.BytesIO(archive.read(member))).load()
+    except Exception as e:  # a damaged pickle raises whatever its last byte leads to
+        raise ConfigError(f"{path} cannot be read: {e}; install hf-libero again") from e
+    if not isinstance(states, np.ndarray) or states.ndim != 2 or states.dtype != np.float64:
+        raise ConfigError(f"{path} holds no float64[trials, state]; install hf-libero again")
+    return states
 
 
 class _ArrayUnpickler(pickle.Unpickler):

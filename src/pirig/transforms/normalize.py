@@ -29,22 +29,28 @@ class NormStats:
     q99: np.ndarray | None = None
 
 
-def parse_norm_stats(document: Mapping[str, Any]) -> dict[str, NormStats]:
-    """Reads the content of a `norm_stats.json`. Raises ConfigError naming what is missing."""
+def parse_norm_stats(document: Mapping[str, Any], source: str = "norm stats") -> dict[str, NormStats]:
+    """Reads the content of a `norm_stats.json`. Raises ConfigError naming `source`, the file, and what is wrong."""
+    form = '{"norm_stats": {"state": {"mean": [...], "std": [...], "q01": [...], "q99": [...]}, ...}}'
     try:
         return {name: _parse(rows) for name, rows in document["norm_stats"].items()}
-    except (KeyError, TypeError, AttributeError) as e:
-        form = '{"norm_stats": {"state": {"mean": [...], "std": [...], "q01": [...], "q99": [...]}, ...}}'
-        raise ConfigError(f"norm stats must be {form}; found no {e}") from e
+    except (KeyError, AttributeError) as e:
+        raise ConfigError(f"{source} must be {form}; found no {e}") from e
+    except (TypeError, ValueError) as e:
+        raise ConfigError(f"{source} must be {form}, lists of numbers of one length: {e}") from e
 
 
 def _parse(rows: Mapping[str, Any]) -> NormStats:
-    def array(name: str) -> np.ndarray | None:
-        return None if rows.get(name) is None else np.asarray(rows[name], np.float64)
+    mean = np.asarray(rows["mean"], np.float64)
 
-    return NormStats(
-        np.asarray(rows["mean"], np.float64), np.asarray(rows["std"], np.float64), array("q01"), array("q99")
-    )
+    def array(name: str) -> np.ndarray:
+        found = np.asarray(rows[name], np.float64)
+        if found.ndim != 1 or found.shape != mean.shape or not np.isfinite(found).all():
+            raise ValueError(f"{name} has the shape {list(found.shape)}, and mean {list(mean.shape)}, or is not finite")
+        return found
+
+    q01, q99 = (None if rows.get(name) is None else array(name) for name in ("q01", "q99"))
+    return NormStats(array("mean"), array("std"), q01, q99)
 
 
 def normalize(stats: Mapping[str, NormStats], *, quantile: bool) -> Transform:

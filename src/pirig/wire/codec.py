@@ -3,7 +3,8 @@
 Law 1: byte-equal to openpi's client. Law 2: what comes in can only become plain values and arrays of plain numbers or
 text; arrays of objects, records and complex numbers are refused both ways. Law 3: frames of the `msgpack-numpy`
 package (other keys, pickled objects) are read too, but for its objects; they are never written. Law 4: bytes that are
-no frame raise ProtocolError, whatever they are.
+no frame raise ProtocolError, whatever they are. Law 5: what a frame becomes takes memory in proportion to its bytes:
+msgpack would make a list of 56 bytes of each byte, and set aside what a list says it will hold.
 """
 
 import math
@@ -15,8 +16,11 @@ import numpy as np
 
 from pirig.errors import ProtocolError
 
-MAX_BYTES = 256 * 1024 * 1024
-"""Default limit of a frame: a thousand times a LIBERO observation."""
+MAX_BYTES = 32 * 1024 * 1024
+"""Default limit of a frame: a hundred times a LIBERO observation."""
+
+_MOST_IN_ONE = 1 << 16  # elements of a list or map
+_MOST_VALUES = 1 << 18  # elements of all of them; numbers in numbers travel as arrays, which are one value
 
 _KINDS = "biufmMSU"  # bool, integers, floats, times, text; openpi refuses records, objects and complex numbers
 
@@ -35,9 +39,16 @@ def unpack(frame: bytes | memoryview, *, max_bytes: int = MAX_BYTES) -> Any:
     Raises ProtocolError for anything that is not a whole frame.
     """
     if len(frame) > max_bytes:
-        raise ProtocolError(f"a frame of {len(frame)} bytes is over the limit of {max_bytes}")
+        raise ProtocolError(f"a frame of {len(frame)} bytes is over the limit of {max_bytes} (--max-frame-mib)")
     try:
-        return msgpack.unpackb(frame, object_hook=_decode)
+        count = _Count()
+        return msgpack.unpackb(
+            frame,
+            object_hook=count.of_map,
+            list_hook=count.of_list,
+            max_array_len=_MOST_IN_ONE,
+            max_map_len=_MOST_IN_ONE,
+        )
     except ProtocolError:
         raise
     except (ValueError, TypeError, KeyError, OverflowError, msgpack.UnpackException) as e:
@@ -59,6 +70,26 @@ def _bytes(array: np.ndarray) -> bytes | memoryview:
     if array.ndim and array.flags.c_contiguous and array.dtype.kind in "biuf":
         return array.data
     return array.tobytes()
+
+
+class _Count:
+    """Law 5, for one frame."""
+
+    def __init__(self) -> None:
+        self._values = 0
+
+    def of_map(self, fields: dict[Any, Any]) -> Any:
+        self._add(len(fields))
+        return _decode(fields)
+
+    def of_list(self, values: list[Any]) -> list[Any]:
+        self._add(len(values))
+        return values
+
+    def _add(self, values: int) -> None:
+        self._values += 1 + values
+        if self._values > _MOST_VALUES:
+            raise ProtocolError(f"a frame holds more than {_MOST_VALUES} values in lists and maps; send arrays")
 
 
 def _decode(fields: dict[Any, Any]) -> Any:
@@ -93,7 +124,8 @@ def _array(data: Any, dtype: np.dtype, shape: Any) -> np.ndarray:
 def _scalar(data: Any, dtype: np.dtype) -> np.generic:
     if not isinstance(data, bool | int | float | str | bytes):
         raise ProtocolError(f"a scalar of {dtype} needs one value; found {type(data).__name__}")
-    return dtype.type(data)
+    with np.errstate(all="ignore"):  # a number that is too large for its type is infinite, as it was where it is from
+        return dtype.type(data)
 
 
 def _dtype(name: Any) -> np.dtype:

@@ -13,12 +13,14 @@ request was bad can go on. A client must cope with both.
 
 from typing import Any
 
-from pirig.errors import PirigError, ProtocolError, RemotePolicyError
+from pirig.errors import BusyError, ConfigError, PirigError, ProtocolError, RemotePolicyError
 from pirig.types import Metadata, Observation
 from pirig.wire import codec
 
 HEALTH_PATH = "/healthz"
 HEALTH_BODY = "OK\n"
+_MOST_SAID = 20_000  # letters of an error that reach logs and results; a traceback of the reference's has fewer
+_BUSY = f"{BusyError.__name__}: "
 
 
 def greeting(metadata: Metadata) -> bytes:
@@ -44,9 +46,14 @@ def error(problem: Exception) -> str:
 
 
 def read(frame: bytes | memoryview | str, *, max_bytes: int = codec.MAX_BYTES) -> dict[str, Any]:
-    """Reads any binary frame of either side. Raises RemotePolicyError for a text frame, else ProtocolError."""
+    """Reads any binary frame of either side.
+
+    Raises RemotePolicyError for a text frame, BusyError for one that says so, and ProtocolError for what is no frame.
+    """
     if isinstance(frame, str):
-        raise RemotePolicyError(f"the policy server reported: {frame}")
+        if frame.startswith(_BUSY):
+            raise BusyError(f"the policy server reported: {frame.removeprefix(_BUSY)}")
+        raise RemotePolicyError(f"the policy server reported: {frame[:_MOST_SAID]}")
     value = codec.unpack(frame, max_bytes=max_bytes)
     if not isinstance(value, dict):
         raise ProtocolError(f"a frame must hold a map; found {type(value).__name__}")
@@ -54,5 +61,7 @@ def read(frame: bytes | memoryview | str, *, max_bytes: int = codec.MAX_BYTES) -
 
 
 def authorization(api_key: str) -> dict[str, str]:
-    """Headers that carry the key; none for an empty one."""
+    """Headers that carry the key; none for an empty one. Raises ConfigError for one that no header can carry."""
+    if not (api_key.isascii() and api_key.isprintable()) or " " in api_key:
+        raise ConfigError("PIRIG_API_KEY has a space or a letter that is not ASCII; choose a key without")
     return {"Authorization": f"Api-Key {api_key}"} if api_key else {}

@@ -1,0 +1,54 @@
+"""What a policy server takes on: each limit is a flag of `pirig serve` by the same name, which errors name too.
+
+Memory that clients can make it take is bounded by clients x frame, a few times: a frame that comes in, one that waits
+behind it, an answer that is not taken.
+"""
+
+import dataclasses
+import math
+
+from pirig.errors import ConfigError
+
+MIB = 1 << 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """Generous for evaluations; a server that strangers can reach wants PIRIG_API_KEY before it wants tighter ones."""
+
+    max_clients: int = 256
+    """connections at once; more are answered with HTTP status 503, which our client waits out"""
+    max_queue: int = 256
+    """requests that wait for the policy; more are refused, which our client waits out"""
+    max_frame_mib: float = 32.0
+    """of a request; a LIBERO observation has 0.3 [MiB]"""
+    frame_timeout_s: float = 60.0
+    """for a frame from its first byte to its last, and for a client to take an answer [s]"""
+    request_timeout_s: float = 3600.0
+    """from a request to its answer, waiting included; 0: for ever [s]"""
+    idle_timeout_s: float = 0.0
+    """how long a client may say nothing between two requests; 0: for ever [s]"""
+
+    def __post_init__(self) -> None:
+        for name in ("max_clients", "max_queue"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{_flag(name)} is {getattr(self, name)}; at least 1 is needed")
+        for name in ("max_frame_mib", "frame_timeout_s"):
+            require(name, getattr(self, name), above_zero=True)
+        for name in ("request_timeout_s", "idle_timeout_s"):
+            require(name, getattr(self, name), above_zero=False)
+
+    @property
+    def max_bytes(self) -> int:
+        """Of a frame."""
+        return int(self.max_frame_mib * MIB)
+
+
+def require(name: str, value: float, *, above_zero: bool) -> None:
+    """Raises ConfigError for an amount that is negative, infinite or no number."""
+    if not math.isfinite(value) or value < 0 or (above_zero and value == 0):
+        raise ConfigError(f"{_flag(name)} is {value:g}; expected {'more than 0' if above_zero else '0 or more'}")
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")

@@ -41,14 +41,14 @@ class DoctorArgs:
     json: bool = False
     """print a list of findings as JSON"""
     port: int = 8000
-    """of a policy server"""
+    """of a policy server, which would have to be free"""
     policy: Literal["any", "model"] = "any"
-    """model: what only a checkpoint needs is an error too"""
+    """model: what only a checkpoint needs is an error too; any: it is a warning"""
 
 
 def run(argv: Sequence[str]) -> int:
     """Returns 0, or 4 where something would stop an evaluation."""
-    flags = args.parse(DoctorArgs, argv, prog="pirig doctor", description=__doc__ or "")
+    flags = args.parse(DoctorArgs, argv, "doctor")
     found: list[Finding] = []
     console = Console(highlight=False, soft_wrap=True)
     for finding in findings(flags):

@@ -36,7 +36,7 @@ def run(argv: Sequence[str]) -> int:
     Raises PirigError, and Interrupted on SIGINT or SIGTERM, when all that was finished is in the store.
     """
     console.log_to_stderr()
-    flags = args.parse(EvalArgs, argv, prog="pirig eval", description=__doc__ or "")
+    flags = args.parse(EvalArgs, argv, "eval")
     signals.raise_interrupted()
     check(flags)
     stopping.check(flags)

@@ -166,6 +166,18 @@ def model_source(name: str, directory: str, flags: ModelArgs, *, max_batch: int,
     """
     from pirig.checkpoints import assets
 
+    found = bring(checkpoint_of(name, directory, max_batch))
+    file = assets.tokenizer_file(envvars.data_home())
+    try:
+        if not file.is_file():
+            bring(assets.TOKENIZER)
+    except PirigError as e:
+        raise StartError(f"there is no tokenizer at {file}, and it cannot be fetched: {e}; copy it there") from e
+    return ModelSource(name, found, flags, max_batch, auto, quantizing.pack_for(name, found, flags))
+
+
+def checkpoint_of(name: str, directory: str, max_batch: int) -> str:
+    """Path or address of a recipe's checkpoint. Asks no network. Raises as `model_source`."""
     require_readers()
     row = recipe(name)
     if max_batch < 1:
@@ -175,14 +187,7 @@ def model_source(name: str, directory: str, flags: ModelArgs, *, max_batch: int,
             f"nobody has published a checkpoint of {name}; name a directory, or make one: "
             f"pirig checkpoint random {name} DIRECTORY"
         )
-    found = bring(directory or row.checkpoint)
-    file = assets.tokenizer_file(envvars.data_home())
-    try:
-        if not file.is_file():
-            bring(assets.TOKENIZER)
-    except PirigError as e:
-        raise StartError(f"there is no tokenizer at {file}, and it cannot be fetched: {e}; copy it there") from e
-    return ModelSource(name, found, flags, max_batch, auto, quantizing.pack_for(name, found, flags))
+    return directory or row.checkpoint
 
 
 def choose(policy: str, *, headless: bool, policy_config: str, host: str, port: int) -> str:

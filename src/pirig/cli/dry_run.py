@@ -1,0 +1,233 @@
+"""`pirig eval --dry-run`: what the same command would run, fetch and write, and what that takes.
+
+Law 1: nothing is started, loaded, fetched or written, and nobody is asked. Law 2: what the flags alone make impossible
+is refused, with the message and the exit code of the real run. Law 3: what only a loaded model or a server knows is
+called unknown.
+"""
+
+import dataclasses
+import pathlib
+import shutil
+from collections.abc import Mapping, Sequence
+
+from pirig import envvars
+from pirig.cli import estimate, fetching, places, quantizing, sites, source, stopping, suite_runs
+from pirig.cli.estimate import Means, Rate, Work
+from pirig.cli.eval_args import EvalArgs
+from pirig.cli.places import Places
+from pirig.cli.source import PolicySource
+from pirig.cli.suite_runs import Asked
+from pirig.errors import ConfigError
+from pirig.models import weights
+from pirig.policies.recipes import recipe
+from pirig.results import runs
+from pirig.results.store import Configuration, RunStore, differing_fields
+from pirig.sim import boot, suites
+from pirig.stack import machine
+from pirig.types import EpisodeSpec
+
+_TOKENIZER_MB = 4
+_REPLAN_STEPS = 5  # of a policy that says nothing of it
+Rows = list[tuple[str, str]]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Policy:
+    """`metadata`: None where only a loaded model or a server has it."""
+
+    source: PolicySource
+    metadata: Mapping | None
+    rows: Rows
+
+    @property
+    def is_model(self) -> bool:
+        return source.is_model(self.source.name)
+
+    @property
+    def reads_images(self) -> bool:
+        wanted = (self.metadata or {}).get("observations")
+        return wanted is None or any("image" in name for name in wanted)
+
+
+def would_do(flags: EvalArgs, planned: Mapping[str, Sequence[EpisodeSpec]], settings: boot.Settings) -> list[str]:
+    """Raises what the real run would raise before its first episode, as far as flags and files decide it."""
+    sites.check(flags)
+    name = sites.policy_name(flags)
+    found = places.look(flags, renderer=settings.gl, has_model=source.is_model(name))
+    policy = _policy(name, flags)
+    asked = Asked(settings.gl, policy.source, policy.metadata or {}, flags)
+    rows, left = policy.rows, {}
+    for suite, specs in planned.items():
+        of_suite, left[suite] = _run(suite, specs, asked, policy)
+        rows += of_suite
+    total = sum(map(len, left.values()))
+    workers = sites.worker_count(flags, total)
+    rows.append(("workers", _workers(flags, workers, total)))
+    rows.append(("renderer", settings.gl))
+    rows.append(("assets", f"LIBERO's, in {settings.assets}, as they must be"))
+    rows.append(("results", f"{flags.results_out_path}; videos ({flags.video}) in {flags.video_out_path}"))
+    rows += _cost(flags, left, policy, found, workers, settings.gl)
+    return [f"{head:<11}{text}" for head, text in rows] + ["", "nothing was started; without --dry-run this is run"]
+
+
+def _policy(name: str, flags: EvalArgs) -> _Policy:
+    folder = flags.results_out_path / "runs"
+    if "://" in name:
+        return _Policy(PolicySource(name, folder), None, [("policy", f"asked of {name}; not asked now")])
+    if not source.is_model(name):
+        with PolicySource(name, folder).started(in_process=True) as (opened, metadata, _):
+            return _Policy(opened, metadata, [("policy", f"{name}, in each worker; no model, nothing to download")])
+    return _Policy(PolicySource(name, folder), None, _model(name, flags))
+
+
+def _model(name: str, flags: EvalArgs) -> Rows:
+    from pirig.checkpoints import assets, download, read
+
+    most = 1 if flags.max_batch == "auto" else flags.max_batch
+    url, home = source.checkpoint_of(name, flags.policy_dir, most), envvars.data_home()
+    pack = quantizing.checked(name, flags.model)
+    row, rows = recipe(name), [("policy", f"{name}, computed here, without a socket")]
+    if download.is_here(url, home) or "://" not in url:
+        folder = fetching.bring(url, offline=True)
+        weights.check(read.open_checkpoint(folder).arrays, row.model)
+        rows.append(("checkpoint", f"is in {folder}"))
+    else:
+        is_published = url == row.checkpoint and row.checkpoint_gb
+        size = f"{row.checkpoint_gb:g} GB" if is_published else "of a size that its server knows"
+        rows.append(("checkpoint", _download(url, size, home)))
+    file = assets.tokenizer_file(home)
+    here = f"is at {file}" if file.is_file() else _download(assets.TOKENIZER, f"{_TOKENIZER_MB} MB", home)
+    rows.append(("tokenizer", here))
+    if pack:
+        rows.append(("pack", _pack(pack)))
+    return rows
+
+
+def _pack(pack: quantizing.Wanted) -> str:
+    if pack.configuration is None:
+        return f"is {pack.file}"
+    return f"{pack.configuration.name}: found in {pack.folder}, or calibrated and made there first, once"
+
+
+def _download(url: str, size: str, home: pathlib.Path) -> str:
+    """Raises StartError where downloads are forbidden."""
+    if fetching.is_offline():
+        fetching.bring(url, offline=True)
+    place = home
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free / 1e9
+    return f"TO DOWNLOAD: {url}, {size}, into {home} ({free:.0f} GB free)"
+
+
+def _run(suite: str, specs: Sequence[EpisodeSpec], asked: Asked, policy: _Policy) -> tuple[Rows, list[EpisodeSpec]]:
+    """Rows about one suite's run, and what of it is left to do."""
+    flags = asked.flags
+    name, rules, configuration = suite_runs.named(suite, asked)
+    tasks, trials = len({spec.task_id for spec in specs}), len({spec.trial for spec in specs})
+    plan = f"{suite}: {len(specs)} episodes, {tasks} tasks x {trials} trials, at most {rules.total_steps} steps each"
+    folder = flags.results_out_path / "runs"
+    stores, run = [], f"{name}: is new"
+    if policy.metadata is not None or flags.run:
+        place = folder / name
+        stores = [RunStore.read(place)] if (place / "manifest.json").exists() else []
+        if stores and not flags.fresh and (differing := _differing(stores[0], configuration, policy, flags)):
+            raise ConfigError(
+                f"run {name} was made with another configuration:\n  "
+                + "\n  ".join(f"{field}: {was!r} there, {now!r} here" for field, was, now in differing)
+                + "\nName another --run, or start over with --fresh (the old run is kept beside it)."
+            )
+    else:
+        there = [RunStore.read(path.parent) for path in folder.glob("*/manifest.json")]
+        stores = [store for store in there if not _differing(store, configuration, policy, flags)]
+        stores.sort(key=lambda store: runs.overview(store).date)
+        run = "is new, or named after what the policy will say of itself: none here is of the same settings"
+    if flags.stop_when == "decided":
+        if policy.metadata is not None:
+            stopping.prepare(flags, specs, configuration, folder / name)
+        else:
+            runs.find(flags.against, flags.results_out_path)
+    if not stores:
+        return [("episodes", plan), ("run", run)], list(specs)
+    name = stores[-1].directory.name
+    if flags.fresh:
+        return [("episodes", plan), ("run", f"{name}: starts over; the old one is kept beside it")], list(specs)
+    scored = stores[-1].finished()
+    left = [spec for spec in specs if spec not in scored]
+    sure = "goes on with it" if policy.metadata is not None else "goes on with it, if the policy is the same"
+    text = f"{name}: {sure}; {len(specs) - len(left)} of {len(specs)} episodes are scored, {len(left)} remain"
+    return [("episodes", plan), ("run", text)], left
+
+
+def _differing(store: RunStore, configuration: Configuration, policy: _Policy, flags: EvalArgs) -> list:
+    """Fields in which a run is another than this one; those that nobody knows yet do not count."""
+    unknown = set()
+    if policy.metadata is None:
+        unknown |= {"policy_metadata"} | (set() if flags.replan_steps else {"replan_steps"})
+        unknown |= {"policy"} if not policy.is_model else set()
+    return [row for row in differing_fields(store.configuration, configuration) if row[0] not in unknown]
+
+
+def _workers(flags: EvalArgs, workers: int, episodes: int) -> str:
+    if flags.executor == "ray":
+        count = "one on each core" if flags.workers == "auto" else f"at most {flags.workers}"
+        return f"{count} of the Ray cluster {flags.ray_address}, which is not asked; the times below are this machine's"
+    if flags.workers != "auto":
+        return f"{workers}, as --workers says" if workers else "none: everything in this process, as --workers 0 says"
+    bounds = {"cores": machine.cores(), "simulators that memory has room for": machine.simulators()}
+    told = ", ".join(f"{n} {what}" for what, n in bounds.items())
+    return f"{workers}: the least of {told}, {episodes} episodes left; at least 1"
+
+
+def _cost(
+    flags: EvalArgs,
+    left: Mapping[str, Sequence[EpisodeSpec]],
+    policy: _Policy,
+    found: Places,
+    workers: int,
+    renderer: str,
+) -> Rows:
+    replan = flags.replan_steps or (policy.metadata or {}).get("replan_steps", _REPLAN_STEPS)
+    rules = {suite: suites.rules(suite, settle_steps=flags.num_steps_wait) for suite in left}
+    work = Work(
+        {(suite, rules[suite].total_steps): len(specs) for suite, specs in left.items() if specs},
+        flags.num_steps_wait,
+        replan,
+        len({(spec.suite, spec.task_id) for specs in left.values() for spec in specs}),
+        flags.video == "all",
+    )
+    gpus = bool(found.gpus) and not flags.model.device.startswith("cpu")
+    inference, unknown = None, ""
+    if policy.is_model and policy.source.name.endswith("_tiny"):
+        unknown = "inference of a tiny model, which takes little"
+    elif policy.is_model:
+        inference = estimate.ON_AN_H100 if gpus else estimate.ON_A_CPU
+    elif policy.metadata is None:
+        unknown = "the server's inference, which comes on top"
+    simulation: Rate = estimate.WITHOUT_IMAGES
+    if policy.reads_images:
+        simulation = estimate.ON_A_GPU if renderer == "egl" and found.gpus else estimate.IN_SOFTWARE
+    hosts = len(found.hosts) if policy.is_model else 0
+    means = Means(workers, machine.cores(), simulation, inference, hosts, gpus and bool(hosts))
+    cost = estimate.estimate(work, means)
+    episodes, steps, chunks = sum(work.episodes.values()), work.steps, work.chunks
+    rows = [
+        (
+            "left",
+            f"{episodes} episodes: {steps[0]:,} to {steps[1]:,} steps, {chunks[0]:,.0f} to {chunks[1]:,.0f} chunks",
+        ),
+        ("time", f"{estimate.duration(cost.seconds[0])} to {estimate.duration(cost.seconds[1])}"),
+        ("cost", f"{_hours(cost.core_hours)} core-hours, {_hours(cost.gpu_hours) if gpus else 'no'} GPU-hours"),
+    ]
+    rows += [("by", rate) for rate in cost.rates]
+    if unknown:
+        rows.append(("without", unknown))
+    return rows
+
+
+def _hours(least_most: tuple[float, float]) -> str:
+    return " to ".join(f"{hours:.2g}" if hours < 10 else f"{hours:,.0f}" for hours in least_most)
+
+
+def _span(least_most: tuple[float, float]) -> str:
+    return " to ".join(f"{n:,.0f}" for n in least_most)

@@ -37,8 +37,8 @@ for extra; do
             "${pip[@]}" --require-hashes --no-deps -r "$root/locks/build.txt"
             "${pip[@]}" --require-hashes --no-deps --no-build-isolation -r "$root/locks/libero.txt"
             "${pip[@]}" --no-deps "$wheel" ;;
-        torch) "${pip[@]}" torch==2.13.0; "${pip[@]}" "$wheel[torch]" ;; # first: pip.conf decides which build
-        *) "${pip[@]}" "$wheel[$extra]" ;;
+        torch) "${pip[@]}" torch==2.13.0; "${pip[@]}" "${wheel}[torch]" ;; # first: pip.conf decides which build
+        *) "${pip[@]}" "${wheel}[$extra]" ;;
     esac
     "$pirig" --version >/dev/null
     "$pirig" --help >/dev/null

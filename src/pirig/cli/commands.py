@@ -113,7 +113,7 @@ COMMANDS: Mapping[str, Command] = {
         "stack.RunArgs",
         (
             "stack run --suite libero_goal,libero_10",
-            "stack run --policy scripted --num-trials-per-task 1 --suite libero_object",
+            "stack run --suite libero_object --policy scripted",
             "stack run --gpus 0 1 --client-args='--video none'",
         ),
     ),
@@ -179,7 +179,7 @@ def usage(group: str = "") -> str:
     if not group:
         found = {first: GROUPS.get(first) or COMMANDS[first].purpose for first, _, _ in names}
     rows = "\n".join(f"  {name:<11}{purpose}" for name, purpose in found.items())
-    tail = f"`{shown} {word} --help` has its flags, with examples, units and defaults."
+    tail = f"`{shown} {word} --help`: its flags, with examples, units and defaults."
     if group:
         examples = [COMMANDS[f"{group} {name}"].examples[0] for name in found]
         return "\n".join([f"usage: {shown} {word} [FLAGS]", "", rows, "", *_shown(examples), "", tail])

@@ -36,5 +36,5 @@ def _all_commands() -> Any:
     return Union[tuple(groups[""])]  # noqa: UP007
 
 
-def _named(name: str, kind: type, purpose: str) -> Any:
+def _named(name: str, kind: Any, purpose: str) -> Any:
     return Annotated[kind, tyro.conf.subcommand(name, description=purpose, prefix_name=False)]

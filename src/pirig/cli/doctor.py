@@ -13,7 +13,7 @@ from rich.markup import escape
 from pirig import envvars
 from pirig.checkpoints import address
 from pirig.cli import args
-from pirig.errors import PirigError
+from pirig.errors import ConfigError, PirigError
 from pirig.policies.recipes import RECIPES
 from pirig.sim import assets, gl
 from pirig.stack import egl, engine, gpus, machine, versions
@@ -49,6 +49,8 @@ class DoctorArgs:
 def run(argv: Sequence[str]) -> int:
     """Returns 0, or 4 where something would stop an evaluation."""
     flags = args.parse(DoctorArgs, argv, "doctor")
+    if not 1 <= flags.port <= 65535:
+        raise ConfigError(f"--port is {flags.port}; expected 1 to 65535")
     found: list[Finding] = []
     console = Console(highlight=False, soft_wrap=True)
     for finding in findings(flags):

@@ -11,6 +11,7 @@ import tyro
 from pirig import envvars
 from pirig.cli import args, console, quantizing, signals, source
 from pirig.cli.model_args import ModelArgs
+from pirig.errors import ConfigError
 from pirig.interfaces import Policy
 from pirig.policies.wrappers import DefaultPrompt
 from pirig.serving.heap import keep_freed_memory
@@ -72,6 +73,8 @@ def run(argv: Sequence[str]) -> int:
     """Serves until SIGINT or SIGTERM. Raises PirigError."""
     console.log_to_stderr()
     flags = args.parse(ServeArgs, argv, "serve")
+    if not 0 <= flags.port <= 65535:
+        raise ConfigError(f"--port is {flags.port}; expected 1 to 65535, or 0 for any that is free")
     signals.raise_interrupted()  # while it loads; the server has handlers of its own
     open_policy = _source(flags)
     if flags.prepare:

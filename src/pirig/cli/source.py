@@ -106,6 +106,9 @@ class PolicySource:
             return HostPolicy(*self.hosts[own:], *self.hosts[:own])
         if self.model:
             return self.model()
+        if self.name not in baselines.NAMES and not self.name.startswith("replay:"):
+            known = ", ".join((*baselines.NAMES, *RECIPES))
+            raise ConfigError(f"unknown policy {self.name!r}; there are: {known}, and ws://HOST:PORT")
         return baselines.make(self.name, self._recorded)
 
     @contextlib.contextmanager
@@ -154,6 +157,8 @@ class PolicySource:
         return self.name if self.headless or not ours else str(metadata["name"])
 
     def _recorded(self, run: str) -> Mapping[EpisodeSpec, np.ndarray]:
+        if not run:
+            raise ConfigError("replay: names no run; expected replay:RUN, a name that pirig runs lists, or a folder")
         folder = pathlib.Path(run) if pathlib.Path(run).is_dir() else self.runs / run
         return {r.spec: r.actions for r in RunStore.read(folder).results() if r.status != "error"}
 
@@ -166,7 +171,9 @@ def model_source(name: str, directory: str, flags: ModelArgs, *, max_batch: int,
     """
     from pirig.checkpoints import assets
 
-    found = bring(checkpoint_of(name, directory, max_batch))
+    place = checkpoint_of(name, directory, max_batch)
+    quantizing.checked(name, flags)  # before hours of downloading
+    found = bring(place)
     file = assets.tokenizer_file(envvars.data_home())
     try:
         if not file.is_file():

@@ -96,7 +96,10 @@ def _run(flags: RunArgs) -> int:
     names = libero.STANDARD_SUITES if flags.suite == "all" else tuple(flags.suite.split(","))
     for name in names:
         libero.check_suite(name)
-    client_args = shlex.join(shlex.split(flags.client_args))
+    try:
+        client_args = shlex.join(shlex.split(flags.client_args))
+    except ValueError as e:
+        raise ConfigError(f"--client-args={flags.client_args} cannot be taken apart: {e}; close its quotes") from e
     envvars.export({"TRIALS": str(flags.num_trials_per_task), "CLIENT_ARGS": client_args})
     signals.raise_interrupted()
     plan, containers, compose = _prepare(flags, names, flags.workers)
@@ -113,7 +116,9 @@ def _run(flags: RunArgs) -> int:
 
 def _up(flags: ServersArgs) -> int:
     if "://" in flags.policy:
-        raise ConfigError(f"--policy {flags.policy} is a server already; nothing to start")
+        raise ConfigError(
+            f"--policy {flags.policy} is a server already, with nothing to start; pirig stack run evaluates it"
+        )
     signals.raise_interrupted()
     plan, containers, compose = _prepare(flags, (), 0)
     try:

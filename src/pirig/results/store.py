@@ -96,7 +96,9 @@ class RunStore:
         directory = pathlib.Path(directory)
         if not _is_file(directory / "manifest.json"):
             beside = sorted(path.parent.name for path in directory.parent.glob("*/manifest.json"))
-            there = f"there are: {', '.join(beside)}" if beside else "there are no runs beside it"
+            there = (
+                f"there are: {', '.join(beside)}" if beside else "there are no runs beside it; pirig eval makes some"
+            )
             raise ConfigError(f"no run in {directory}; {there}")
         return cls(directory, _read_manifest(directory))
 

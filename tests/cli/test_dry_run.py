@@ -83,45 +83,13 @@ def test_a_server_is_not_asked(tmp_path):
     assert "not asked now" in done.stdout and "comes on top" in rows(done.stdout)["without"][0]
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["--policy", "scriptd"],
-        ["--policy", "pi05_libero_tiny"],
-        ["--policy", "replay:nothing"],
-        ["--suite", "libero_1"],
-        ["--policy", "zero", "--task-ids", "10"],
-        ["--policy", "zero", "--trials", "50"],
-        ["--policy", "zero", "--replan-steps", "0"],
-        ["--policy", "zero", "--executor", "ray", "--workers", "0"],
-        ["--policy", "zero", "--executor", "ray", "--policy-hosts", "2"],
-        ["--policy", "zero", "--policy-hosts", "0"],
-        ["--policy", "pi05_libero", "--policy-dir", "nowhere"],
-        ["--policy", "pi05_libero", "--quantize", "w9a9"],
-        ["--policy", "pi05_libero", "--quantize", "w4a8", "--backend", "jax"],
-        ["--policy", "pi05_libero", "--quantize", "nothing.safetensors"],
-        ["--policy", "ws://"],
-        ["--policy", "zero", "--against", "A"],
-        ["--policy", "zero", "--against", "A", "--stop-when", "decided"],
-        ["--policy", "zero", "--run", "a/b"],
-    ],
-)
-def test_what_the_real_run_refuses_is_refused_in_the_same_words(tmp_path, words):
-    dry = run(tmp_path, *words, "--dry-run", PIRIG_OFFLINE="1")
-    real = run(tmp_path, *words, PIRIG_OFFLINE="1")
-    error = dry.stderr[dry.stderr.index("error: ") :]
-    assert dry.returncode == real.returncode == 2
-    assert error == real.stderr[real.stderr.index("error: ") :]
-    assert dry.stdout == ""
-
-
 WORK = Work({("libero_object", 290): 20}, 10, 5, 10, videos=False)
 
 
-def test_more_cores_take_less_time_and_cost_the_same():
+def test_more_cores_take_less_time_and_cost_their_start_more():
     one, four = (estimate.estimate(WORK, Means(n, n, estimate.WITHOUT_IMAGES)) for n in (1, 4))
     assert four.seconds[0] < one.seconds[0] and four.seconds[1] < one.seconds[1]
-    assert four.core_hours == pytest.approx(one.core_hours, rel=0.5)
+    assert all(1 <= more / less < 2 for more, less in zip(four.core_hours, one.core_hours, strict=True))
     assert one.seconds[0] < one.seconds[1] and one.gpu_hours == (0, 0)
 
 

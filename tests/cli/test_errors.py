@@ -125,6 +125,40 @@ def test_a_mistake_is_told_with_its_remedy(line, code, says, nobody, monkeypatch
     assert "Traceback" not in said.err + said.out
 
 
+REFUSED = [
+    "--policy scriptd",
+    "--policy pi05_libero_tiny",
+    "--policy replay:nothing",
+    "--suite libero_1",
+    "--policy zero --task-ids 10",
+    "--policy zero --trials 50",
+    "--policy zero --replan-steps 0",
+    "--policy zero --executor ray --workers 0",
+    "--policy zero --executor ray --policy-hosts 2",
+    "--policy zero --policy-hosts 0",
+    "--policy pi05_libero --policy-dir nowhere",
+    "--policy pi05_libero --quantize w9a9",
+    "--policy pi05_libero --quantize w4a8 --backend jax",
+    "--policy pi05_libero --quantize nothing.safetensors",
+    "--policy ws://",
+    "--policy zero --against A",
+    "--policy zero --against A --stop-when decided",
+    "--policy zero --run a/b",
+]
+
+
+@pytest.mark.parametrize("line", REFUSED)
+def test_a_dry_run_refuses_what_the_real_run_refuses_in_the_same_words(line, nobody, capsys):
+    heard = []
+    for words in (line.split(), [*line.split(), "--dry-run"]):
+        with pytest.raises(SystemExit) as ended:
+            main.main(["eval", *words])
+        said = capsys.readouterr()
+        assert ended.value.code == ConfigError.exit_code and said.out == ""
+        heard.append(said.err[said.err.index("error: ") :])
+    assert heard[0] == heard[1]
+
+
 def test_debug_shows_where_an_error_comes_from(nobody, monkeypatch, capsys):
     for words, variable in (["runs", "--debug"], ""), (["--debug", "runs"], ""), (["runs"], "1"):
         monkeypatch.setenv("PIRIG_DEBUG", variable)

@@ -2,8 +2,10 @@
 
 import collections
 import dataclasses
+import functools
+import operator
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -31,9 +33,10 @@ def _all_commands() -> Any:
         first, _, rest = name.partition(" ")
         groups[first if rest else ""].append(_named(rest or first, command.kind(), command.purpose))
     for group, purpose in GROUPS.items():
-        action = tyro.conf.OmitArgPrefixes[Union[tuple(groups[group])]]  # noqa: UP007  made of a list
-        groups[""].append(_named(group, dataclasses.make_dataclass(group, [("action", action)]), purpose))
-    return Union[tuple(groups[""])]  # noqa: UP007
+        action: Any = functools.reduce(operator.or_, groups[group])
+        whole = dataclasses.make_dataclass(group, [("action", tyro.conf.OmitArgPrefixes[action])])
+        groups[""].append(_named(group, whole, purpose))
+    return functools.reduce(operator.or_, groups[""])
 
 
 def _named(name: str, kind: Any, purpose: str) -> Any:

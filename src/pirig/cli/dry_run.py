@@ -212,10 +212,7 @@ def _cost(
     cost = estimate.estimate(work, means)
     episodes, steps, chunks = sum(work.episodes.values()), work.steps, work.chunks
     rows = [
-        (
-            "left",
-            f"{episodes} episodes: {steps[0]:,} to {steps[1]:,} steps, {chunks[0]:,.0f} to {chunks[1]:,.0f} chunks",
-        ),
+        ("left", f"{episodes} episodes, {_span(steps)} steps, {_span(chunks)} chunks of actions"),
         ("time", f"{estimate.duration(cost.seconds[0])} to {estimate.duration(cost.seconds[1])}"),
         ("cost", f"{_hours(cost.core_hours)} core-hours, {_hours(cost.gpu_hours) if gpus else 'no'} GPU-hours"),
     ]

@@ -120,7 +120,7 @@ class LiberoEnvironment:
         self._scene = self._task = self._view = None
 
     def _make_scene(self, task: suites.Task) -> Scene:
-        from mujoco import FatalError  # ty: ignore[unresolved-import]  of its C++ part; boot must come before
+        from mujoco import FatalError  # ty: ignore[import-not-found]  of its C++ part; boot must come before
 
         try:
             if self._simulator == "fast":

@@ -108,12 +108,17 @@ def _checkpoint(home: pathlib.Path, checkpoint: pathlib.Path, flags: DoctorArgs)
     if tokenizer.is_file():
         yield Finding("tokenizer", "ok", str(tokenizer))
     else:
-        yield Finding("tokenizer", status, f"not at {tokenizer}", f"pirig checkpoint fetch gs://{_TOKENIZER}")
+        yield Finding(
+            "tokenizer",
+            status,
+            f"not at {tokenizer}; only π0 and π0.5 need it",
+            f"pirig checkpoint fetch gs://{_TOKENIZER}",
+        )
     if checkpoint.exists():
         yield Finding("checkpoint", "ok", str(checkpoint))
     else:
         fix = f"pirig checkpoint fetch {RECIPES['pi05_libero'].checkpoint}, or --policy-dir"
-        yield Finding("checkpoint", "warning", f"pi05_libero is not at {checkpoint}", fix)
+        yield Finding("checkpoint", "warning", f"not at {checkpoint}; only pi05_libero needs it", fix)
 
 
 def _assets() -> Finding:

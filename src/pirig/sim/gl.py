@@ -37,8 +37,8 @@ def choose(requested: str = "", device: str = "") -> Choice:
             )
         if backend == "glx" and not _has_display():
             raise StartError(
-                "MUJOCO_GL=glx, but no X server answers (DISPLAY); start one, such as Xvfb, or choose another: "
-                "MUJOCO_GL=osmesa, or egl"
+                "MUJOCO_GL=glx cannot render: no X server answers (DISPLAY); start one, such as Xvfb, or choose "
+                "another back end: MUJOCO_GL=osmesa, egl"
             )
         return Choice(backend, "MUJOCO_GL")
     if _has_nvidia_gpu() and _loads("egl"):

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the wheel, compares its files with the tracked ones, and installs it with each extra alone in a clean environment.
 #   scripts/ci/wheel.sh [EXTRA...]    base, libero, checkpoints, stack, trackers, jax, torch, ray, trackio, wandb, dev
-# Default: base and libero, which CI does. `jax` and `torch` take minutes and up to 3 GB.
+# Default: base and libero; CI does base. `jax` and `torch` take minutes and up to 3 GB.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 python=${PYTHON:-python3} root=$PWD

@@ -9,7 +9,7 @@ from pirig.stack.findings import Finding, output
 _QUERY = "index,name,memory.total,driver_version,uuid,pci.bus_id"
 _WITHOUT = (
     "no NVIDIA GPU. Without one: scripted, zero and random policies, replays, reports and ws:// servers elsewhere work "
-    "as they do with one; images are rendered in software; π0 and π0.5 run on the CPU, 4 to 9 s for each chunk of actions"
+    "as they do with one; images are rendered in software; π0 and π0.5 run on the CPU, 4 to 9 s a chunk"
 )
 _PCI_DEVICES = pathlib.Path("/sys/bus/pci/devices")
 

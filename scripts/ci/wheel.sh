@@ -19,7 +19,7 @@ git ls-files -z | tar --create --null --files-from - | tar --extract --directory
 "$folder/build/bin/pip" wheel --no-deps --no-build-isolation --wheel-dir "$folder" "$folder/source"
 wheel=$(echo "$folder"/pirig-*.whl)
 
-(cd src && git ls-files pirig | LC_ALL=C sort) >"$folder/tracked"
+(cd "$folder/source/src" && find pirig -type f | LC_ALL=C sort) >"$folder/tracked"
 "$python" -m zipfile --list "$wheel" | awk '$1 ~ /^pirig\// {print $1}' | LC_ALL=C sort >"$folder/packed"
 diff "$folder/tracked" "$folder/packed" || fail "the wheel (>) has not the tracked files (<) of src/pirig"
 "$python" -m zipfile --list "$wheel" | grep -q 'dist-info/licenses/THIRD_PARTY_NOTICES.md' || fail "the wheel has no notices"

@@ -49,7 +49,7 @@ def test_it_names_the_run_and_what_is_left_of_it(tmp_path):
     fresh = run(tmp_path, *short, "--num-trials-per-task", "3", "--dry-run", "--fresh")
     assert "starts over" in rows(fresh.stdout)["run"][0]
     other = run(tmp_path, *short, "--num-trials-per-task", "3", "--dry-run", "--run", name, "--seed", "8")
-    assert other.returncode == 2 and "seed: 7 there, 8 here" in other.stderr
+    assert other.returncode == 2 and "seed: the run has 7, this command 8" in other.stderr
 
 
 def test_a_published_checkpoint_is_named_with_its_size_and_not_fetched(tmp_path):

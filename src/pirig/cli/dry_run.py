@@ -17,11 +17,10 @@ from pirig.cli.eval_args import EvalArgs
 from pirig.cli.places import Places
 from pirig.cli.source import PolicySource
 from pirig.cli.suite_runs import Asked
-from pirig.errors import ConfigError
 from pirig.models import weights
 from pirig.policies.recipes import recipe
 from pirig.results import runs
-from pirig.results.store import Configuration, RunStore, differing_fields
+from pirig.results.store import Configuration, RunStore, refuse_mixture
 from pirig.sim import boot, suites
 from pirig.stack import machine
 from pirig.types import EpisodeSpec
@@ -122,50 +121,55 @@ def _download(url: str, size: str, home: pathlib.Path) -> str:
 
 def _run(suite: str, specs: Sequence[EpisodeSpec], asked: Asked, policy: _Policy) -> tuple[Rows, list[EpisodeSpec]]:
     """Rows about one suite's run, and what of it is left to do."""
-    flags = asked.flags
+    flags, folder = asked.flags, asked.flags.results_out_path / "runs"
     name, rules, configuration = suite_runs.named(suite, asked)
     tasks, trials = len({spec.task_id for spec in specs}), len({spec.trial for spec in specs})
     plan = f"{suite}: {len(specs)} episodes, {tasks} tasks x {trials} trials, at most {rules.total_steps} steps each"
-    folder = flags.results_out_path / "runs"
-    stores, run = [], f"{name}: is new"
-    if policy.metadata is not None or flags.run:
-        place = folder / name
-        stores = [RunStore.read(place)] if (place / "manifest.json").exists() else []
-        if stores and not flags.fresh and (differing := _differing(stores[0], configuration, policy, flags)):
-            raise ConfigError(
-                f"run {name} was made with another configuration:\n  "
-                + "\n  ".join(f"{field}: {was!r} there, {now!r} here" for field, was, now in differing)
-                + "\nName another --run, or start over with --fresh (the old run is kept beside it)."
-            )
-    else:
-        there = [RunStore.read(path.parent) for path in folder.glob("*/manifest.json")]
-        stores = [store for store in there if not _differing(store, configuration, policy, flags)]
-        stores.sort(key=lambda store: runs.overview(store).date)
-        run = "is new, or named after what the policy will say of itself: none here is of the same settings"
-    if flags.stop_when == "decided":
-        if policy.metadata is not None:
-            stopping.prepare(flags, specs, configuration, folder / name)
-        else:
-            runs.find(flags.against, flags.results_out_path)
-    if not stores:
-        return [("episodes", plan), ("run", run)], list(specs)
-    name = stores[-1].directory.name
+    if flags.stop_when == "decided" and policy.metadata is not None:
+        stopping.prepare(flags, specs, configuration, folder / name)
+    elif flags.stop_when == "decided":
+        runs.find(flags.against, flags.results_out_path)
+    is_named = policy.metadata is not None or bool(flags.run)
+    find = _named if is_named else _alike
+    store = find(folder / name, configuration, policy, flags)
+    if store is None:
+        unnamed = f"new: no run in {folder} has these settings; the policy decides its name"
+        return [("episodes", plan), ("run", f"{name}: is new" if is_named else unnamed)], list(specs)
     if flags.fresh:
-        return [("episodes", plan), ("run", f"{name}: starts over; the old one is kept beside it")], list(specs)
-    scored = stores[-1].finished()
+        text = f"{store.directory.name}: starts over; the old one is kept beside it"
+        return [("episodes", plan), ("run", text)], list(specs)
+    scored = store.finished()
     left = [spec for spec in specs if spec not in scored]
     sure = "goes on with it" if policy.metadata is not None else "goes on with it, if the policy is the same"
-    text = f"{name}: {sure}; {len(specs) - len(left)} of {len(specs)} episodes are scored, {len(left)} remain"
-    return [("episodes", plan), ("run", text)], left
+    count = f"{len(specs) - len(left)} of {len(specs)} episodes are scored, {len(left)} remain"
+    return [("episodes", plan), ("run", f"{store.directory.name}: {sure}; {count}")], left
 
 
-def _differing(store: RunStore, configuration: Configuration, policy: _Policy, flags: EvalArgs) -> list:
-    """Fields in which a run is another than this one; those that nobody knows yet do not count."""
-    unknown = set()
-    if policy.metadata is None:
-        unknown |= {"policy_metadata"} | (set() if flags.replan_steps else {"replan_steps"})
-        unknown |= {"policy"} if not policy.is_model else set()
-    return [row for row in differing_fields(store.configuration, configuration) if row[0] not in unknown]
+def _named(folder: pathlib.Path, configuration: Configuration, policy: _Policy, flags: EvalArgs) -> RunStore | None:
+    """The run of that folder; None: there is none yet. Raises ConfigError for one that is another."""
+    if not (folder / "manifest.json").exists():
+        return None
+    store = RunStore.read(folder)
+    if not flags.fresh:
+        refuse_mixture(folder, store.configuration, _as_far_as_known(configuration, store, policy, flags))
+    return store
+
+
+def _alike(folder: pathlib.Path, configuration: Configuration, policy: _Policy, flags: EvalArgs) -> RunStore | None:
+    """The latest run beside that folder that may turn out to be this one, once the policy has said what it is."""
+    there = [RunStore.read(path.parent) for path in folder.parent.glob("*/manifest.json")]
+    alike = [x for x in there if x.configuration == _as_far_as_known(configuration, x, policy, flags)]
+    return max(alike, key=lambda store: runs.overview(store).date, default=None)
+
+
+def _as_far_as_known(configuration: Configuration, store: RunStore, policy: _Policy, flags: EvalArgs) -> Configuration:
+    """With what nobody knows before the policy has been asked as the run has it."""
+    if policy.metadata is not None:
+        return configuration
+    unknown = ["policy_metadata"]
+    unknown += [] if flags.replan_steps else ["replan_steps"]
+    unknown += [] if policy.is_model else ["policy"]
+    return configuration | {name: store.configuration.get(name) for name in unknown}
 
 
 def _workers(flags: EvalArgs, workers: int, episodes: int) -> str:

@@ -23,8 +23,8 @@ class Rate:
     source: str
 
 
-WITHOUT_IMAGES = Rate((150, 290), "steps/s of a core without images: benchmarks/results/simulator-osmesa-llvmpipe.json")
-IN_SOFTWARE = Rate((38, 51), "steps/s of a core, images in software: the same file, and workers-fast.json")
+WITHOUT_IMAGES = Rate((130, 290), "steps/s of a core without images: benchmarks/results/scaling.json, simulator-*.json")
+IN_SOFTWARE = Rate((38, 51), "steps/s of a core, images in software: benchmarks/results/simulator-*, workers-fast.json")
 ON_A_GPU = Rate((38, 150), "steps/s of a core, images on a GPU: not measured; as in software, or as if for nothing")
 FILMED = Rate((5, 20), "frames/s of a core that makes videos in software: pirig replay, on a machine with other work")
 ON_A_CPU = Rate((0.116, 0.25), "chunks/s on 4 cores, JAX to PyTorch: benchmarks/results/inference-*-cpu-*.json")

@@ -112,4 +112,4 @@ def _one_of(what: str, found: object, allowed: tuple | range) -> None:
 
 def _within(what: str, found: float, low: float, high: float) -> None:
     if not low <= found <= high:
-        raise ConfigError(f"{what} is {found}; expected {low} to {high}")
+        raise ConfigError(f"{what} is {found:.12g}; expected {low:.12g} to {high:.12g}")

@@ -3,16 +3,22 @@
 # ruff: noqa: E501  a row is a line
 
 import os
+import pathlib
 import shlex
 import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
+import recorded_runs
+import tiny
 from pirig import envvars
 from pirig.cli import main
 from pirig.errors import ConfigError
+from pirig.results.store import RunStore
+from pirig.types import EpisodeResult, EpisodeSpec
 
 EVAL = "eval --policy zero --video none --task-ids 0 --num-trials-per-task 1"
 ROWS = [  # command line, exit code, what is said
@@ -50,6 +56,7 @@ ROWS = [  # command line, exit code, what is said
     ("OPENPI_DATA_HOME=~nobody-x/y eval --policy pi05_libero", 2, "set OPENPI_DATA_HOME to a folder"),
     ("OPENPI_DUQUANT_WBIT=4 eval --policy pi05_libero", 2, "OPENPI_DUQUANT_WBIT is not a variable of pirig; did you mean"),
     ("PIRIG_API_KEY='a b' eval --policy ws://127.0.0.1:9 --connect-timeout-s 0", 2, "choose a key without"),
+    (f"{EVAL} --suite all --against A --stop-when decided", 2, "takes one --suite; a run of each suite decides for itself"),
     ("serve --port 99999 policy:baseline", 2, "--port is 99999; expected 1 to 65535, or 0 for any that is free"),
     ("serve --host nowhere.invalid policy:baseline", 4, "cannot listen on nowhere.invalid:8000"),
     ("serve --max-clients 0 policy:baseline", 2, "--max-clients is 0; at least 1 is needed"),
@@ -123,6 +130,49 @@ def test_a_mistake_is_told_with_its_remedy(line, code, says, nobody, monkeypatch
     assert ended.value.code == code, said.err
     assert says in " ".join(said.err.split()), said.err
     assert "Traceback" not in said.err + said.out
+
+
+@pytest.fixture
+def recorded(nobody):
+    """The name of a run in which nothing failed, in the folder where commands look."""
+    configuration = recorded_runs.CONFIGURATION | {"gl": "osmesa"}
+    store = RunStore.open("results/libero/runs/night", configuration)
+    spec = EpisodeSpec("libero_goal", 0, 0)
+    store.append(EpisodeResult(spec, "success", 13, 310, actions=np.zeros((3, 7)), state_hash="0" * 32))
+    return "night"
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("verify night failures", "has no such episodes to verify; name TASK/TRIAL, all, or none"),
+        ("replay night 9/9", "has no scored episode 9/9; expected TASK/TRIAL (as 3/17)"),
+        ("report night --out /proc/x.html", "cannot write the report /proc/x.html: No such file or directory"),
+        ("compare night night --out /", "choose a file with --out"),
+        ("compare night day", "no run in results/libero/runs/day; there are: night"),
+        ("merge night night night", "results/libero/runs/night is there already; choose another name"),
+        ("merge out night night", "1 episodes are scored twice"),
+        ("power --like night night", "A and B agree in all episodes"),
+        ("report", "is no results file"),
+    ],
+)
+def test_a_mistake_with_a_run_is_told_with_its_remedy(line, says, recorded, capsys):
+    pathlib.Path("results/libero/libero_goal_results.json").write_text("{")
+    with pytest.raises(SystemExit) as ended:
+        main.main(line.split())
+    said = capsys.readouterr()
+    assert ended.value.code == 2 and says in " ".join(said.err.split()), said.err
+    assert "Traceback" not in said.err
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_a_device_that_is_not_there_is_named_beside_those_that_are(tmp_path, backend, nobody, capsys):
+    tiny.workspace(tmp_path, "pi05_libero_tiny")
+    words = f"serve --backend {backend} --device banana policy:checkpoint --policy.config pi05_libero_tiny --policy.dir ckpt"
+    with pytest.raises(SystemExit) as ended:
+        main.main(words.split())
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and "no device 'banana'; there are: cpu" in said, said
 
 
 REFUSED = [

@@ -96,7 +96,7 @@ def _choose(store: RunStore, flags: VerifyArgs) -> list[EpisodeResult]:
     """In another order than the run had."""
     chosen = recorded.choose_episodes(store, flags.episodes or ("all",))
     if not chosen:
-        raise ConfigError(f"run {store.directory.name} has no such episodes to verify")
+        raise ConfigError(f"run {store.directory.name} has no such episodes to verify; name TASK/TRIAL, all, or none")
     random.Random(flags.sample_seed).shuffle(chosen)
     return chosen if flags.episodes else chosen[: max(1, flags.sample)]
 

@@ -5,6 +5,7 @@ is refused, with the message and the exit code of the real run. Law 3: what only
 called unknown.
 """
 
+import contextlib
 import dataclasses
 import pathlib
 import shutil
@@ -17,6 +18,7 @@ from pirig.cli.eval_args import EvalArgs
 from pirig.cli.places import Places
 from pirig.cli.source import PolicySource
 from pirig.cli.suite_runs import Asked
+from pirig.errors import ConfigError
 from pirig.models import weights
 from pirig.policies.recipes import recipe
 from pirig.results import runs
@@ -157,9 +159,13 @@ def _named(folder: pathlib.Path, configuration: Configuration, policy: _Policy, 
 
 def _alike(folder: pathlib.Path, configuration: Configuration, policy: _Policy, flags: EvalArgs) -> RunStore | None:
     """The latest run beside that folder that may turn out to be this one, once the policy has said what it is."""
-    there = [RunStore.read(path.parent) for path in folder.parent.glob("*/manifest.json")]
-    alike = [x for x in there if x.configuration == _as_far_as_known(configuration, x, policy, flags)]
-    return max(alike, key=lambda store: runs.overview(store).date, default=None)
+    alike = []
+    for manifest in folder.parent.glob("*/manifest.json"):
+        with contextlib.suppress(ConfigError):  # a damaged run is no business of a new one
+            store = RunStore.read(manifest.parent)
+            if store.configuration == _as_far_as_known(configuration, store, policy, flags):
+                alike.append((runs.overview(store).date, store))
+    return max(alike, key=lambda row: row[0])[1] if alike else None
 
 
 def _as_far_as_known(configuration: Configuration, store: RunStore, policy: _Policy, flags: EvalArgs) -> Configuration:
@@ -201,14 +207,8 @@ def _cost(
         flags.video == "all",
     )
     gpus = bool(found.gpus) and not flags.model.device.startswith("cpu")
-    inference, unknown = None, ""
-    if policy.is_model and policy.source.name.endswith("_tiny"):
-        unknown = "inference of a tiny model, which takes little"
-    elif policy.is_model:
-        inference = estimate.ON_AN_H100 if gpus else estimate.ON_A_CPU
-    elif policy.metadata is None:
-        unknown = "the server's inference, which comes on top"
-    simulation: Rate = estimate.WITHOUT_IMAGES
+    inference, unknown = _inference(policy, gpus=gpus)
+    simulation = estimate.WITHOUT_IMAGES
     if policy.reads_images:
         simulation = estimate.ON_A_GPU if renderer == "egl" and found.gpus else estimate.IN_SOFTWARE
     hosts = len(found.hosts) if policy.is_model else 0
@@ -224,6 +224,15 @@ def _cost(
     if unknown:
         rows.append(("without", unknown))
     return rows
+
+
+def _inference(policy: _Policy, *, gpus: bool) -> tuple[Rate | None, str]:
+    """Its rate, and what of it no table has."""
+    if policy.is_model and policy.source.name.endswith("_tiny"):
+        return None, "inference of a tiny model, which takes little"
+    if policy.is_model:
+        return (estimate.ON_AN_H100 if gpus else estimate.ON_A_CPU), ""
+    return None, "" if policy.metadata is not None else "the server's inference, which comes on top"
 
 
 def _hours(least_most: tuple[float, float]) -> str:

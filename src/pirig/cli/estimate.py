@@ -27,7 +27,7 @@ WITHOUT_IMAGES = Rate((130, 290), "steps/s of a core without images: benchmarks/
 IN_SOFTWARE = Rate((38, 51), "steps/s of a core, images in software: benchmarks/results/simulator-*, workers-fast.json")
 ON_A_GPU = Rate((38, 150), "steps/s of a core, images on a GPU: not measured; as in software, or as if for nothing")
 FILMED = Rate((5, 20), "frames/s of a core that makes videos in software: pirig replay, on a machine with other work")
-ON_A_CPU = Rate((0.116, 0.25), "chunks/s on 4 cores, JAX to PyTorch: benchmarks/results/inference-*-cpu-*.json")
+ON_A_CPU = Rate((0.116, 0.25), "chunks/s on 4 cores, bfloat16, JAX to PyTorch: benchmarks/results/inference-*.json")
 ON_AN_H100 = Rate((8.4, 210), "chunks/s of an H100: published by others for one at a time, and our goal; not measured")
 
 _START_S: Range = (10, 20)  # until simulators have started

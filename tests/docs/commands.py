@@ -10,12 +10,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
+import yaml
+
 from docs.markdown import ROOT
 
 _ENDS = {"&&", "||", ";", "|", "&", "(", ")", "\n"}
 _PLAIN = {"cd", "export", "kill", "git", "tail", "ssh", "curl", "source"}  # nothing of ours reads them
 _ENTRY_POINTS = {"examples/libero/main.py": "eval", "scripts/serve_policy.py": "serve"}
-_COMPOSE = (ROOT / "compose.yml").read_text()
+_SERVICES = yaml.safe_load((ROOT / "compose.yml").read_text())["services"]
 
 
 def commands(text: str) -> Iterator[tuple[dict[str, str], list[str]]]:
@@ -90,15 +92,14 @@ def _is_variable(name: str) -> bool:
 def _of_compose(words: list[str]) -> str:
     if words[0] != "compose":
         return f"no test knows docker {words[0]}"
-    names = re.findall(r"^  ([a-z]+):$", _COMPOSE, re.M)
-    profiles = set(",".join(re.findall(r"profiles: \[(.+)\]", _COMPOSE)).replace(" ", "").split(",")) | {"*"}
+    profiles = {profile for service in _SERVICES.values() for profile in service["profiles"]} | {"*"}
     for flag, value in itertools.pairwise(words):
         if flag == "--profile" and value not in profiles:
             return f"compose.yml has no profile {value}"
         if flag == "-f" and not (ROOT / value).exists():
             return f"there is no {value}"
     rest = [word for word in words[1:] if not word.startswith("-") and word not in profiles and "/" not in word]
-    unknown = [word for word in rest[1:] if word not in names]
+    unknown = [word for word in rest[1:] if word not in _SERVICES]
     if rest[0] not in ("up", "down", "build", "logs", "ps") or unknown:
         return f"compose would not know {unknown or rest[0]}"
     return ""

@@ -157,13 +157,13 @@ $(AUDIT):
 	@touch $@
 
 docs: $(DOCS) ## build the site of docs/ into site/; a broken link is an error
-	.venv-docs/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
 
 docs-serve: $(DOCS) ## the same on http://127.0.0.1:8002, while pages are written
-	.venv-docs/bin/mkdocs serve --dev-addr 127.0.0.1:8002
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs serve --dev-addr 127.0.0.1:8002
 
 $(DOCS):
-	@echo "installing mkdocs-material into .venv-docs (half a minute, 60 MB on disk)"
+	@echo "installing mkdocs-material into .venv-docs (half a minute, 160 MB on disk)"
 	@$(PYTHON) -m venv --clear .venv-docs
 	@.venv-docs/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes -r locks/docs.txt
 	@touch $@

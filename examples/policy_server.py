@@ -30,7 +30,7 @@ async def talk(socket):
 
 
 async def main():
-    async with ws.serve(talk, "127.0.0.1", 8001, compression=None, max_size=None) as server:
+    async with ws.serve(talk, "127.0.0.1", 8765, compression=None, max_size=None) as server:
         await server.serve_forever()
 
 

@@ -6,6 +6,7 @@ A mark is an HTML comment on the line above a block:
     <!-- run: slow -->      a slow test does
     <!-- run: ci -->        .ci/run does: each of its lines is a step there
     <!-- needs: gpu -->     no test can run it (words of NEEDS, with commas); its commands are read by their parsers
+    <!-- file: PATH -->     its text is that file's, which a block below runs
     <!-- prints -->         of a text block: what the block above prints, line by line, `…` standing for anything
 """
 
@@ -22,7 +23,7 @@ _SITE = (ROOT / "scripts/docs_site.py").read_text()
 NEEDS = ast.literal_eval(re.findall(r"^NEEDS = (\{.*?^\})", _SITE, re.M | re.S)[0])
 
 _FENCE = re.compile(r"^```(\w*)$")
-_MARK = re.compile(r"^<!-- (run|needs|prints)(?:: ([\w, ]+))? -->$")
+_MARK = re.compile(r"^<!-- (run|needs|file|prints)(?:: ([\w, ./]+))? -->$")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Block:
     line: int
     language: str
     text: str
-    mark: str = ""  # run, needs, prints
+    mark: str = ""  # run, needs, file, prints
     words: tuple[str, ...] = ()  # of the mark
 
     @property

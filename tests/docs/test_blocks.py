@@ -35,8 +35,8 @@ def walked(*words):
 def test_every_block_says_whether_it_runs():
     for block in ALL:
         if block.language in ("sh", "python"):
-            assert block.mark in ("run", "needs"), f"{block.name}: put a mark above it, as tests/docs/markdown.py says"
-            known = {"slow", "ci"} if block.mark == "run" else NEEDS.keys()
+            assert block.mark in ("run", "needs", "file"), f"{block.name}: put a mark above it; tests/docs/markdown.py"
+            known = {"run": {"slow", "ci"}, "needs": set(NEEDS), "file": set(block.words)}[block.mark]
             assert set(block.words) <= known, f"{block.name}: {block.words}; there are: {sorted(known)}"
             assert block.words or block.mark == "run", f"{block.name}: say what it needs"
         else:
@@ -60,11 +60,14 @@ def test_pirig_knows_every_flag_that_is_printed():
     assert len(found) > 50 and not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize(
-    "line", ["pirig eval --siute libero_10", "pirig eval --suite libero_11", "pirig eval --policy pi06", "pirig fly"]
-)
-def test_a_wrong_command_is_seen(line):
-    assert commands.complaints_of_pirig([line.split()[1:]])[0]
+def test_wrong_commands_are_seen():
+    lines = ["eval --siute libero_10", "eval --suite libero_11", "eval --policy pi06", "eval --workers -1", "fly"]
+    assert all(commands.complaints_of_pirig([line.split() for line in lines]))
+
+
+def test_a_block_that_is_a_file_is_that_file():
+    found = [block for block in ALL if block.mark == "file"]
+    assert found and all((ROOT / block.words[0]).read_text() == block.text for block in found)
 
 
 WRONG = [

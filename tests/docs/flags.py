@@ -27,8 +27,8 @@ class Read(Exception):
         self.flags = flags
 
 
-def read_only(kind: type, argv: list[str], *, prog: str, description: str) -> NoReturn:
-    raise Read(_PARSE(kind, argv, prog=prog, description=description))
+def read_only(*words: Any, **named: Any) -> NoReturn:
+    raise Read(_PARSE(*words, **named))
 
 
 def complaint(words: list[str]) -> str:

@@ -157,7 +157,7 @@ $(AUDIT):
 	@touch $@
 
 docs: $(DOCS) ## build the site of docs/ into site/; a broken link is an error
-	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
 
 docs-serve: $(DOCS) ## the same on http://127.0.0.1:8002, while pages are written
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs serve --dev-addr 127.0.0.1:8002

@@ -17,7 +17,7 @@ import re
 
 ROOT = pathlib.Path(__file__).parents[2]
 README, CHINESE = ROOT / "README.md", ROOT / "README.zh-CN.md"
-PAGES = [README, CHINESE, ROOT / "ARCHITECTURE.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = sorted(ROOT.glob("*.md")) + sorted((ROOT / "docs").glob("*.md"))
 
 _SITE = (ROOT / "scripts/docs_site.py").read_text()
 NEEDS = ast.literal_eval(re.findall(r"^NEEDS = (\{.*?^\})", _SITE, re.M | re.S)[0])

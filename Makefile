@@ -156,6 +156,7 @@ $(AUDIT):
 	@.venv-audit/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes -r locks/audit.txt
 	@touch $@
 
+# Not --quiet: a warning that is not said is not counted either.
 docs: $(DOCS) ## build the site of docs/ into site/; a broken link is an error
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
 

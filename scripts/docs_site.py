@@ -13,7 +13,8 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = pathlib.Path(__file__).parents[1]
-FROM_THE_TOP = {"ARCHITECTURE.md": "architecture.md", "SECURITY.md": "security.md"}
+FROM_THE_TOP = {"ARCHITECTURE.md": "architecture.md", "SECURITY.md": "security.md", "README.zh-CN.md": "zh.md"}
+LINKED = {**FROM_THE_TOP, "README.md": "index.md"}
 NEEDS = {
     "gpu": "an NVIDIA GPU",
     "network": "a network",
@@ -32,7 +33,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    for name, target in FROM_THE_TOP.items():
+    for name, target in LINKED.items():
         markdown = re.sub(rf"\]\((?:\.\./)?{re.escape(name)}", f"]({target}", markdown)
     if page.file.src_uri in FROM_THE_TOP.values():
         markdown = markdown.replace("](docs/", "](")

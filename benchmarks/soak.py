@@ -61,7 +61,7 @@ class Args:
     workers: int = 4
     clients: int = 8
     output: pathlib.Path = ROOT / "benchmarks/results/soak.json"
-    be: tyro.conf.Suppress[str] = ""
+    be: str = ""
     """folder: this process is the coordinator of `fake`"""
 
 
@@ -91,7 +91,7 @@ def main() -> None:
 def fake(flags: Args, folder: pathlib.Path) -> list[dict]:
     words = [sys.executable, __file__, "--be", str(folder), "--fake-episodes", str(flags.fake_episodes)]
     with watched([*words, "--workers", str(flags.workers)], folder) as (process, watch):
-        assert process.wait() == 0
+        assert process.wait() == 0, (folder / "log").read_text()[-3000:]
     assert len(list(RunStore.read(folder / "run").results())) == flags.fake_episodes
     return watch.rows()
 
@@ -120,12 +120,12 @@ def fake_evaluation(flags: Args, folder: pathlib.Path) -> None:
 
 
 def real(flags: Args, folder: pathlib.Path) -> list[dict]:
-    words = [sys.executable, "-m", "pirig", "eval", "--suite", "libero_object", "--policy", "scripted"]
+    words = [sys.executable, "-m", "pirig.cli.main", "eval", "--suite", "libero_object", "--policy", "scripted"]
     words += ["--num-trials-per-task", str(flags.real_trials), "--workers", str(flags.workers), "--no-autotune"]
     words += ["--recycle-after", "1000000", "--video", "failures"]
     words += ["--results-out-path", str(folder / "results"), "--video-out-path", str(folder / "videos")]
     with watched(words, folder) as (process, watch):
-        assert process.wait() == 0
+        assert process.wait() == 0, (folder / "log").read_text()[-3000:]
     return watch.rows()
 
 
@@ -133,7 +133,17 @@ def requests(flags: Args, folder: pathlib.Path) -> list[dict]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    words = [sys.executable, "-m", "pirig", "serve", "--port", str(port), "policy:baseline", "--policy.name", "random"]
+    words = [
+        sys.executable,
+        "-m",
+        "pirig.cli.main",
+        "serve",
+        "--port",
+        str(port),
+        "policy:baseline",
+        "--policy.name",
+        "random",
+    ]
     with watched(words, folder) as (process, watch):
         with ThreadPoolExecutor(flags.clients) as clients:
             shares = [flags.requests // flags.clients] * flags.clients
@@ -148,7 +158,7 @@ def ask(port: int, client: int, times: int) -> None:
     cameras = ("observation/image", "observation/wrist_image")
     pictures = {name: draw.integers(0, 256, (224, 224, 3), np.uint8) for name in cameras}
     for i in range(0, times, _CONNECTS_ANEW_AFTER):
-        policy = RemotePolicy("127.0.0.1", port)
+        policy = RemotePolicy("127.0.0.1", port, connect_timeout_s=60)
         for j in range(i, min(times, i + _CONNECTS_ANEW_AFTER)):
             rest = {"observation/state": np.zeros(8), "prompt": "pick up the milk", "noise_key": f"{client}/{j}"}
             assert np.shape(policy.infer(pictures | rest)["actions"])[1:] == (7,)
@@ -159,7 +169,8 @@ def ask(port: int, client: int, times: int) -> None:
 def watched(words: Sequence[str], folder: pathlib.Path) -> "Generator[tuple[subprocess.Popen, Watch]]":
     """A command with a folder of its own for temporary files, looked at until the block ends."""
     (folder / "tmp").mkdir()
-    process = subprocess.Popen(words, env={**os.environ, "TMPDIR": str(folder / "tmp")}, stderr=subprocess.DEVNULL)
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(words, env={**os.environ, "TMPDIR": str(folder / "tmp")}, stdout=log, stderr=log)
     watch = Watch(process.pid, folder / "tmp")
     with ThreadPoolExecutor(1) as looking:
         looks = looking.submit(watch.look_on)

@@ -42,4 +42,4 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 def _note(mark: re.Match) -> str:
     words = [NEEDS[word.strip()] for word in mark[1].split(",")]
-    return f"*Needs {' and '.join(words)}; tests read it and do not run it.*\n"
+    return f"*Needs {' and '.join(words)}:*\n"

@@ -120,7 +120,7 @@ def fake_evaluation(flags: Args, folder: pathlib.Path) -> None:
 
 
 def real(flags: Args, folder: pathlib.Path) -> list[dict]:
-    words = [sys.executable, "-m", "pirig.cli.main", "eval", "--suite", "libero_object", "--policy", "scripted"]
+    words = [sys.executable, "-m", "pirig", "eval", "--suite", "libero_object", "--policy", "scripted"]
     words += ["--num-trials-per-task", str(flags.real_trials), "--workers", str(flags.workers), "--no-autotune"]
     words += ["--recycle-after", "1000000", "--video", "failures"]
     words += ["--results-out-path", str(folder / "results"), "--video-out-path", str(folder / "videos")]

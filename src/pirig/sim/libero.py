@@ -13,8 +13,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from pirig.errors import ConfigError
-from pirig.sim import boot, suites
+from pirig.errors import ConfigError, StartError
+from pirig.sim import boot, gl, suites
 from pirig.sim.building import Built
 from pirig.sim.privileged import PrivilegedView
 from pirig.transforms.images import resize_with_pad, upright
@@ -120,13 +120,18 @@ class LiberoEnvironment:
         self._scene = self._task = self._view = None
 
     def _make_scene(self, task: suites.Task) -> Scene:
-        if self._simulator == "fast":
-            from pirig.sim.fast import FastScene  # imports MuJoCo, which boot must come before
+        from mujoco import FatalError  # ty: ignore[import-not-found]  of its C++ part; boot must come before
 
-            return FastScene(task, self._libero, self._protocol)
-        from pirig.sim.reference import ReferenceScene
+        try:
+            if self._simulator == "fast":
+                from pirig.sim.fast import FastScene
 
-        return ReferenceScene(task, self._libero, self._protocol)
+                return FastScene(task, self._libero, self._protocol)
+            from pirig.sim.reference import ReferenceScene
+
+            return ReferenceScene(task, self._libero, self._protocol)
+        except FatalError as e:
+            raise StartError(f"MuJoCo cannot render with {self._settings.gl}: {e}. {gl.REMEDY}") from e
 
     def _open_scene(self) -> Scene:
         if self._scene is None:

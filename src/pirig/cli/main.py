@@ -1,11 +1,14 @@
 """`pirig COMMAND …`: one file per command, loaded when it is asked for."""
 
+import errno
 import importlib
+import os
+import signal
 import sys
 from collections.abc import Sequence
 
 from pirig import __version__
-from pirig.errors import Interrupted, PirigError
+from pirig.errors import Interrupted, PirigError, StartError
 
 COMMANDS = {
     "eval": "run LIBERO episodes with a policy and report success rates",
@@ -21,6 +24,15 @@ COMMANDS = {
     "stack": "run servers and simulators in containers, on all GPUs",
     "doctor": "say what is wrong with this machine, and how to mend it",
     "checkpoint": "download checkpoints",
+}
+
+
+_OF_THE_MACHINE = {  # what can happen anywhere, and what helps
+    errno.ENOSPC: "make room",
+    errno.EDQUOT: "make room, or have the quota raised",
+    errno.EROFS: "choose a folder that can be written",
+    errno.EMFILE: "raise the limit of open files (ulimit -n), or use fewer workers",
+    errno.ENFILE: "the machine has no file handle left; end what has many files open",
 }
 
 
@@ -41,8 +53,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     except PirigError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except Interrupted as signal_:
-        sys.exit(signal_.exit_code)
+    except OSError as error:
+        if error.errno not in _OF_THE_MACHINE:
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        said = f"{os.strerror(error.errno)}{where}; {_OF_THE_MACHINE[error.errno]}, and give the same command again"
+        print(f"error: {said}", file=sys.stderr)
+        sys.exit(StartError.exit_code)
+    except KeyboardInterrupt as error:
+        stopped = error if isinstance(error, Interrupted) else Interrupted(signal.SIGINT)
+        print(f"stopped by {stopped}", file=sys.stderr)
+        sys.exit(stopped.exit_code)
 
 
 def usage() -> str:

@@ -80,7 +80,7 @@ class PolicySource:
     hosts: tuple[str, ...] = ()  # addresses of the policy hosts that have the model
     opened: Policy | None = None  # in this process
     key: str = ""  # that policy hosts of other machines ask for
-    request_timeout_s: float = 3600.0  # of a policy server; 0: none
+    request_timeout_s: float = 3600.0  # of a policy server or host; 0: none
     max_frame_mib: float = 32.0  # of its answers
 
     @property
@@ -103,7 +103,8 @@ class PolicySource:
             own = index % len(self.hosts)
             if "://" in self.hosts[own]:
                 return self._remote(self.hosts[own], self.key)
-            return HostPolicy(*self.hosts[own:], *self.hosts[:own])
+            addresses = *self.hosts[own:], *self.hosts[:own]
+            return HostPolicy(*addresses, request_timeout_s=self.request_timeout_s)
         if self.model:
             return self.model()
         return baselines.make(self.name, self._recorded)

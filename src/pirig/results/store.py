@@ -4,10 +4,12 @@
     episodes.jsonl   one line per result, in order of completion
 
 Law 1: a result is on disk when `append` returns. Law 2: whatever kills the writer, the file stays readable; a last
-line cut short is a result that was never there. Law 3: damage anywhere else is an error, never skipped.
+line cut short is a result that was never there. Law 3: damage anywhere else is an error, never skipped; each line has
+a checksum, since a bit that flips in a number leaves a number.
 """
 
 import base64
+import contextlib
 import dataclasses
 import fcntl
 import hashlib
@@ -17,7 +19,7 @@ import pathlib
 import re
 import typing
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import IO, Any
 
 import numpy as np
@@ -27,6 +29,7 @@ from pirig.types import EpisodeResult, EpisodeSpec, Status, Timings
 
 FORMAT = 2
 _MANIFEST = {"configuration": dict, "planned": int, "complete": bool, "stopping": dict, "sessions": list}
+_CHECK = b', "crc32": '
 _PLAIN: dict[Any, tuple[type, ...]] = {str: (str,), int: (int,), float: (int, float)}
 _DAMAGE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, zlib.error)
 _T = typing.TypeVar("_T")
@@ -105,9 +108,10 @@ class RunStore:
         return self.manifest["configuration"]
 
     def append(self, result: EpisodeResult) -> None:
-        """On disk when this returns."""
-        with (self.directory / "episodes.jsonl").open("ab") as file:
-            file.write(json.dumps(_to_json(result)).encode() + b"\n")
+        """On disk when this returns. Raises ConfigError where it cannot be."""
+        path = self.directory / "episodes.jsonl"
+        with _disk(path), path.open("ab") as file:
+            file.write(_line(result))
             file.flush()
             os.fsync(file.fileno())
 
@@ -125,9 +129,11 @@ class RunStore:
         return {result.spec for result in self.results() if result.status != "error"}
 
     def note(self, **fields: Any) -> None:
-        """Adds plain JSON fields to the manifest, on disk when this returns."""
+        """Adds plain JSON fields to the manifest, on disk when this returns. Raises ConfigError where it cannot be."""
         self.manifest |= fields
-        _write_json(self.directory / "manifest.json", self.manifest)
+        path = self.directory / "manifest.json"
+        with _disk(path):
+            _write_json(path, self.manifest)
 
     def close(self) -> None:
         if self._lock is not None:
@@ -153,10 +159,37 @@ class RunStore:
             if not line:
                 continue  # a cut line that `open` removed
             try:
-                yield _from_json(json.loads(line))
+                yield _from_json(json.loads(_checked(line)))
             except _DAMAGE as e:
                 said = f"{type(e).__name__}: {e}"
                 raise ConfigError(f"{path}, line {number} is damaged ({said}); restore the file, or use --fresh") from e
+
+
+@contextlib.contextmanager
+def _disk(path: pathlib.Path) -> Generator[None]:
+    try:
+        yield
+    except OSError as e:
+        raise ConfigError(
+            f"cannot write {path}: {e.strerror or e}; what was finished before is kept: mend that, and the same command "
+            "goes on"
+        ) from e
+
+
+def _line(result: EpisodeResult) -> bytes:
+    """Its last key is a checksum of all that stands before it."""
+    text = json.dumps(_to_json(result)).encode()[:-1]
+    return text + _CHECK + b'"%08x"}\n' % zlib.crc32(text)
+
+
+def _checked(line: bytes) -> bytes:
+    """Without its checksum, which the lines of older versions do not have. Raises ValueError where it is wrong."""
+    text, check, said = line.rpartition(_CHECK)
+    if not check:
+        return line
+    if said != b'"%08x"}' % zlib.crc32(text):
+        raise ValueError(f"its checksum is {zlib.crc32(text):08x}, and it says {said.decode(errors='replace')[:10]}")
+    return text + b"}"
 
 
 def _to_json(result: EpisodeResult) -> dict[str, Any]:
@@ -263,8 +296,13 @@ def _write_json(path: pathlib.Path, value: Any) -> None:
 def write_atomically(path: pathlib.Path, data: bytes) -> None:
     """The old file or the new one, whole, whatever happens."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with partial.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.rename(path)
+    try:
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.rename(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        raise

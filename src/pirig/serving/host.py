@@ -12,6 +12,7 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import logging
+import math
 import multiprocessing as mp
 import multiprocessing.connection
 import pathlib
@@ -56,12 +57,15 @@ MakePolicy = Callable[[], Policy]
 class HostPolicy:
     """Implements interfaces.Policy: the worker's end of the pipe. Used by one thread."""
 
-    def __init__(self, *addresses: str):
+    def __init__(self, *addresses: str, request_timeout_s: float = 0.0):
         """The first is its own host's; the others, of the same policy, take it in while that one is gone.
+
+        `request_timeout_s`: for an answer, and for a host that is gone to come back; 0: for ever.
 
         Raises StartError where none listens.
         """
         self._addresses, self._is_guest, self._home_at_s = addresses, False, 0.0
+        self._answer_within_s = request_timeout_s or None
         for address in addresses:
             try:
                 self._pipe, self.metadata = _connect(address)
@@ -78,7 +82,10 @@ class HostPolicy:
         request = protocol.request(obs)
         for _ in range(_REPEATS + 1):
             try:
-                frame = self._pipe.ask(request)
+                frame = self._pipe.ask(request, self._answer_within_s)
+            except TimeoutError as e:
+                self._pipe.close()  # the answer may still come, and nobody may take it for the next one's
+                raise RemotePolicyError(self._silence()) from e
             except (EOFError, OSError):
                 self._connect_again()
                 continue
@@ -94,6 +101,7 @@ class HostPolicy:
     def _connect_again(self) -> None:
         """With another host, or waits for the next one, which loads the policy first."""
         self._pipe.close()
+        deadline_s = time.monotonic() + (self._answer_within_s or math.inf)
         while True:
             reasons = []
             for number, address in enumerate(self._addresses):
@@ -104,7 +112,12 @@ class HostPolicy:
                     reasons.append(reason)
             if len(reasons) == len(self._addresses):
                 raise RemotePolicyError(f"the policy host is gone: {'; '.join(dict.fromkeys(reasons))}")
+            if time.monotonic() > deadline_s:
+                raise RemotePolicyError(self._silence())
             time.sleep(_RETRY_EVERY_S)
+
+    def _silence(self) -> str:
+        return f"the policy host gave no answer within {self._answer_within_s:g} s (--request-timeout-s): it hangs"
 
     def _go_home(self) -> None:
         guest = self._pipe
@@ -300,7 +313,9 @@ class _Keeper:
         with self._lock, contextlib.suppress(EOFError, OSError):
             if self._is_ready and not self._over:
                 self._pipe.send(question)
-                return self._pipe.recv() if self._pipe.poll(_ANSWERS_WITHIN_S) else None
+                if self._pipe.poll(_ANSWERS_WITHIN_S):
+                    return self._pipe.recv()
+                self._is_ready = False  # it hangs: it would not hear that it is to end, and a late answer is to nothing
         return None
 
     def let_go(self) -> None:

@@ -41,11 +41,13 @@ def full(folder: pathlib.Path) -> Generator[None]:
 
 @contextlib.contextmanager
 def read_only(folder: pathlib.Path) -> Generator[None]:
-    _mount("-o", "remount,ro", str(folder))
+    """For whoever opens a file below it from now on; a disk that has files open for writing cannot be made so."""
+    _mount("--bind", str(folder), str(folder))
+    _mount("-o", "remount,bind,ro", str(folder))
     try:
         yield
     finally:
-        _mount("-o", "remount,rw", str(folder))
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def _mount(*words: str) -> None:

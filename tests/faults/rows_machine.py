@@ -1,5 +1,6 @@
 """What the machine does to a run: disks, files, file handles, ports, clocks; and a second command."""
 
+import importlib.resources
 import json
 import os
 import pathlib
@@ -147,15 +148,11 @@ def clock_jumps_back(trial: Trial) -> Iterator[Ended]:
 
 def asset_missing(trial: Trial) -> Iterator[Ended]:
     there, copy = assets.locate(), trial.folder / "assets"
-    copy.mkdir()
-    for entry in there.iterdir():
-        (copy / entry.name).symlink_to(entry)
-    lacks = copy / "textures"
-    textures = lacks.resolve()
-    lacks.unlink()
-    lacks.mkdir()
-    for entry in sorted(textures.iterdir())[1:]:
-        (lacks / entry.name).symlink_to(entry)
+    listing = importlib.resources.files("pirig.sim").joinpath("assets_sha256.txt").read_text()
+    names = [line.split(maxsplit=2)[2] for line in listing.splitlines() if line and not line.startswith("#")]
+    for name in names[1:]:
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        (copy / name).symlink_to(there / name)
     yield trial.command(*_IN_WORKERS, env={"PIRIG_LIBERO_ASSETS": str(copy)})
 
 
@@ -173,7 +170,7 @@ def _says(path: pathlib.Path | str, reason: str) -> str:
 
 
 _DISK = "results disk"
-_BAD = r"episodes.jsonl, line 1 is damaged \(ValueError: its checksum is [0-9a-f]{8}, and it says [^)]*\); restore the file"
+_BAD = r"episodes.jsonl, line 1 is damaged \(ValueError: its checksum is [0-9a-f]{8}, and it says [^)]*\); restore"
 _KEPT = "episodes are there already; going on with the rest"
 ROWS = [
     Fault("full", _DISK, "writing", "resumed", disk_becomes(disks.full), _says(".*", "No space left on device"), 2),

@@ -1,5 +1,7 @@
 """The policy server: gone, back, another one, slow, silent, and saying what it should not."""
 
+import os
+import signal
 import socket
 from collections.abc import Iterator
 
@@ -48,7 +50,7 @@ def killed_and_back(trial: Trial) -> Iterator[Ended]:
 def gone_for_good(trial: Trial) -> Iterator[Ended]:
     port = peers.free_port()
     with served(port) as server:
-        command = trial.start(*at(port, 0.2), cue=Cue("worker", "episode", skip=1))
+        command = trial.start(*at(port, 0.2), "--workers", "1", cue=Cue("worker", "episode", skip=1))
         command.reached()
         server.kill()
         server.wait()
@@ -62,12 +64,27 @@ def another_policy(trial: Trial) -> Iterator[Ended]:
     """It answers, but is not who it was."""
     port = peers.free_port()
     with served(port) as server:
-        command = trial.start(*at(port), cue=Cue("worker", "episode", skip=1))
+        command = trial.start(*at(port), "--workers", "1", cue=Cue("worker", "episode", skip=1))
         command.reached()
         server.kill()
         server.wait()
     with served(port, policy="zero"):
         command.release()
+        yield command.ended()
+    with served(port):
+        yield trial.command(*at(port))
+
+
+def another_policy_for_some(trial: Trial) -> Iterator[Ended]:
+    """A worker dies, and the one that takes its place is the first to see the other policy."""
+    port = peers.free_port()
+    with served(port) as server:
+        command = trial.start(*at(port), "--workers", "1", cue=Cue("worker", "episode", skip=1))
+        worker = command.reached()
+        server.kill()
+        server.wait()
+    with served(port, policy="zero"):
+        os.kill(worker, signal.SIGKILL)
         yield command.ended()
     with served(port):
         yield trial.command(*at(port))
@@ -103,9 +120,9 @@ def misbehaves(act: servers.Act, *words: str, always: bool = False) -> Strike:
     def strike(trial: Trial) -> Iterator[Ended]:
         with servers.misbehaving(act, always=always) as port:
             trial.mark()
-            yield trial.command(*at(port), *words)
+            yield trial.command(*at(port), "--workers", "1", *words)
         if always:
-            with served(peers.free_port()) as _, servers.misbehaving(servers.slow(0.0)) as port:
+            with served(port):
                 yield trial.command(*at(port))
 
     return strike
@@ -150,12 +167,21 @@ ROWS = [
         "takes connections, says nothing", "server", "start", "resumed", dumb, r"no policy server at ws://\S+ after", 4
     ),
     Fault("a website", "server", "start", "resumed", website, "HTTP status 404: no policy server; check --host", 4),
-    Fault("port taken", "server", "start", "resumed", port_taken, "Address already in use; stop what uses the port", 4),
+    Fault("port taken", "server", "start", "resumed", port_taken, "address already in use; stop what uses the port", 4),
     Fault("full", "server", "start", "recovers", full, "waiting for a policy server at ws://"),
     Fault("SIGKILL, and back", "server", "episode", "recovers", killed_and_back, _LOST),
     Fault("SIGTERM, and back", "server", "episode", "recovers", stopped_and_continued, _LOST),
     Fault("gone for good", "server", "episode", "resumed", gone_for_good, _TEN + "no policy server at ws://", 4),
     Fault("back as another policy", "server", "episode", "resumed", another_policy, _TEN + "came back as another", 4),
+    Fault(
+        "back as another policy, for a new worker",
+        "server",
+        "episode",
+        "resumed",
+        another_policy_for_some,
+        "error: .*came back as another policy",
+        4,
+    ),
     Fault("slow: an answer after 2 s", "server", "episode", "recovers", misbehaves(servers.slow(2.0))),
     Fault("slow: an answer after 70 s", "server", "episode", "recovers", misbehaves(servers.slow(70.0)), slow=True),
     Fault(

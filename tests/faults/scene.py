@@ -18,11 +18,9 @@ from typing import Any
 
 import numpy as np
 
-import pirig.cli.eval
 import pirig.cli.source
 import pirig.cli.worker
 from faults.stage import Stage
-from pirig.cli.main import main
 from pirig.cli.source import ModelSource
 from pirig.cli.worker import LiberoWorkerFactory
 from pirig.evaluation.worker import EpisodeWorker
@@ -39,6 +37,9 @@ _HOARD = 300 << 20  # [bytes]
 
 def run(words: Sequence[str]) -> None:
     """`words`: the stage's folder, fake or libero, and what stands behind `pirig eval`."""
+    import pirig.cli.eval  # what workers do not need, who import this file too
+    from pirig.cli.main import main
+
     folder, kind, *rest = words
     stage = Stage.read(folder)
     pirig.cli.eval.LiberoWorkerFactory = functools.partial(StagedFactory, stage=stage, is_fake=kind == "fake")

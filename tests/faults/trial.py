@@ -37,7 +37,7 @@ class Scene:
 
 MODEL = ("--policy", "pi05_libero_tiny", "--policy-dir", "ckpt", "--backend", "torch")
 SCENES = {
-    "fake": Scene("fake", ("--policy", "random"), ("--task-ids", "0", "1", "2", "--trials", "0", "1")),
+    "fake": Scene("fake", ("--policy", "random"), ("--task-ids", "0", "5", "9", "--trials", "0", "1")),
     "libero": Scene("libero", ("--policy", "scripted")),
     "model": Scene("libero", MODEL),
     "quantized": Scene("libero", (*MODEL, "--quantize", "w4a8", "--pack-dir", "packs")),

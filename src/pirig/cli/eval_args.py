@@ -52,8 +52,8 @@ class EvalArgs:
     max_worker_memory_gib: float = 4.0
     """of a simulator process, beyond which another takes its place between two episodes [GiB]"""
     episode_timeout_s: float = 14_400.0
-    """for an episode, a video, or the start of a simulator process, beyond which it is taken for hung, and another takes
-    its place; 0: never [s]"""
+    """for an episode, a video, or the start of a simulator process; what takes longer is taken for hung, and another
+    takes its place; 0: for ever [s]"""
     video: VideoChoice = "all"
     """made from the recorded actions by workers that no episode is left for"""
     live: int | None = None

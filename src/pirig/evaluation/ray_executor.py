@@ -2,8 +2,9 @@
 
 Law 1: what a worker does is what it does anywhere; results come to the coordinator, which alone writes them. Law 2: a
 worker that is lost, alone or with its node, costs no result: its job goes back, and another worker does it. A job that
-was lost three times is an `error`, as it may be what kills; one that hangs is taken for lost. Law 3: nodes that join are
-used. Law 4: workers that cannot start stop the run with their reason; so do workers that keep dying on nodes that live.
+was lost three times is an `error`, as it may be what kills; one that hangs is taken for lost. Law 3: nodes that join
+are used. Law 4: workers that cannot start stop the run with their reason; so do workers that keep dying on nodes that
+live.
 """
 
 import logging

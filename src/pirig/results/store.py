@@ -86,7 +86,8 @@ class RunStore:
                 _refuse_mixture(directory, manifest["configuration"], configuration)
             else:
                 manifest = {"format": FORMAT, "configuration": configuration}
-                _write_json(directory / "manifest.json", manifest)
+                with _disk(directory / "manifest.json"):
+                    _write_json(directory / "manifest.json", manifest)
             _close_cut_line(directory / "episodes.jsonl")
         except BaseException:
             lock.close()
@@ -171,8 +172,8 @@ def _disk(path: pathlib.Path) -> Generator[None]:
         yield
     except OSError as e:
         raise ConfigError(
-            f"cannot write {path}: {e.strerror or e}; what was finished before is kept: mend that, and the same command "
-            "goes on"
+            f"cannot write {path}: {e.strerror or e}; what was finished before is kept: mend that, and the same "
+            "command goes on"
         ) from e
 
 

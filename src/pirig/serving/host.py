@@ -62,18 +62,15 @@ class HostPolicy:
 
         `request_timeout_s`: for an answer, and for a host that is gone to come back; 0: for ever.
 
-        Raises StartError where none listens.
+        Where none listens, one may just be starting again. Raises StartError where all are gone for good.
         """
         self._addresses, self._is_guest, self._home_at_s = addresses, False, 0.0
         self._answer_within_s = request_timeout_s or None
-        for address in addresses:
-            try:
-                self._pipe, self.metadata = _connect(address)
-            except (EOFError, OSError) as e:
-                self._is_guest, problem = True, e
-            else:
-                return
-        raise StartError(f"no policy host at {' or '.join(addresses)}: {problem}; it died, and its log says why")
+        self.metadata: Metadata = {}
+        try:
+            self._find()
+        except RemotePolicyError as e:
+            raise StartError(f"no policy host at {' or '.join(addresses)}: {e}; its log says why") from e
 
     def infer(self, obs: Observation) -> dict[str, Any]:
         """Raises RemotePolicyError for what the policy raised, and where all hosts are gone for good."""
@@ -99,8 +96,11 @@ class HostPolicy:
         self._pipe.close()
 
     def _connect_again(self) -> None:
-        """With another host, or waits for the next one, which loads the policy first."""
         self._pipe.close()
+        self._find()
+
+    def _find(self) -> None:
+        """The first host that listens, or waits for the next one, which loads the policy first."""
         deadline_s = time.monotonic() + (self._answer_within_s or math.inf)
         while True:
             reasons = []
@@ -132,10 +132,10 @@ class HostPolicy:
             pipe, metadata = _connect(address)
         except (EOFError, OSError):
             return False
-        if metadata != self.metadata:
+        if self.metadata and metadata != self.metadata:
             pipe.close()
             raise RemotePolicyError(_another_policy(metadata, self.metadata))
-        self._pipe = pipe
+        self._pipe, self.metadata = pipe, metadata
         return True
 
 

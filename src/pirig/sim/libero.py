@@ -5,8 +5,8 @@
 
 Law 1: states are bit-identical to a plain LIBERO loop, and so is each image that is looked at.
 Law 2: an episode does not depend on what ran before it in this process.
-Law 3: where the simulation becomes unstable, that is an error. MuJoCo itself warns on the terminal, puts the scene back to
-its beginning, and goes on, and the episode would be counted as if the policy had failed.
+Law 3: where the simulation becomes unstable, that is an error. MuJoCo itself warns on the terminal, puts the scene back
+to its beginning, and goes on, and the episode would be counted as if the policy had failed.
 """
 
 import hashlib

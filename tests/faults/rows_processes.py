@@ -60,7 +60,8 @@ def _signals() -> Iterator[Fault]:
         for name in ("SIGTERM", "SIGINT"):
             for phase in ("set-up", "episode", "writing"):
                 cue = Cue(role, phase, skip=_WRITING_SKIPS[role] if phase == "writing" else 0)
-                yield Fault(name, role, phase, "recovers", at(cue, getattr(signal, name), *flags))
+                strike = at(cue, getattr(signal, name), *flags)
+                yield Fault(name, role, phase, "recovers", strike, slow=phase != "episode")
     killed = "died with signal SIGKILL"
     for role, phase, expected, code, said in (
         ("worker", "set-up", "resumed", 4, rf"worker \d {killed} while it started; 1 in a row"),
@@ -144,7 +145,7 @@ _WORKERS = [
         "worker",
         "set-up",
         "resumed",
-        does("worker", "set-up", "stop", *IN_WORKERS, "--episode-timeout-s", "6"),
+        does("worker", "set-up", "stop", *IN_WORKERS, "--episode-timeout-s", "6", "--workers", "1"),
         r"worker \d gave no sign for 6 s \(--episode-timeout-s\) while it started",
         4,
     ),
@@ -188,10 +189,12 @@ _NAMES = {
 def _policies() -> Iterator[Fault]:
     for act, said in _ANSWERS.items():
         strike = does("policy host", "episode", act, *_ALONE)
-        yield Fault(_NAMES[act], "policy host", "episode", "recovers", strike, rf"trial \d: error[\s\S]*{said}")
+        told = rf"{said}[\s\S]*trial \d: error" if act == "raise" else rf"trial \d: error[\s\S]*{said}"
+        slow = act in ("short", "nothing", "unsendable")
+        yield Fault(_NAMES[act], "policy host", "episode", "recovers", strike, told, slow=slow)
     always = does("policy host", "episode", "nan", *HOSTED, always=True)
-    said = r"10 errors in a row, so the run stops[\s\S]*answered with nan"
-    yield Fault("policy answers NaN from now on", "policy host", "episode", "resumed", always, said, 4)
+    said = r"answered with nan[\s\S]*INCOMPLETE, 1 of 6 episodes scored, 5 errors"  # one has a single chunk
+    yield Fault("policy answers NaN from now on", "policy host", "episode", "resumed", always, said, 3)
     loading = does("policy host", "set-up", "raise", *HOSTED)
     said = r"the policy could not be loaded:[\s\S]*something broke in here"
     yield Fault("model raises", "policy host", "set-up", "resumed", loading, said, 4)

@@ -4,7 +4,7 @@ A worker process is started fresh (`spawn`), so it has a render context and a Nu
 both of which LIBERO needs. Law 1: one that dies costs one `error` result and is replaced. Law 2: one that can't
 start stops the run with its reason; so does a run of deaths without a result in between. Law 3: one that has done its
 share, or has grown too large, is replaced between two jobs. Law 4: one that hangs is ended, which is a death like any
-other.
+other. Law 5: a worker ends with its coordinator, whatever ended that, and whatever it is at.
 """
 
 import contextlib
@@ -12,7 +12,9 @@ import math
 import multiprocessing as mp
 import multiprocessing.connection
 import os
+import select
 import signal
+import threading
 import time
 import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -25,6 +27,7 @@ from pirig.types import EpisodeResult, EpisodeSpec, Film, Job
 
 _SPAWN = mp.get_context("spawn")
 _DEATHS_IN_A_ROW = 5
+_CLOSES_WITHIN_S = 20.0
 _GIB = 2**30
 
 OnReady = Callable[[Mapping[str, Any]], None]
@@ -230,7 +233,7 @@ class _Slot:
     def stop(self) -> None:
         """Lets an idle process close its simulator; then makes sure that it is gone."""
         self.close()
-        self._process.join(timeout=20)
+        self._process.join(timeout=_CLOSES_WITHIN_S)
         self._process.kill()
         self._process.join()
 
@@ -239,6 +242,7 @@ def _work(index: int, make_worker: WorkerFactory, core: int | None, pipe: mp.con
     """The life of a worker process. Signals are the coordinator's business; a closed pipe is the end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(pipe.fileno(),), daemon=True).start()
     if core is not None:
         os.sched_setaffinity(0, {core})
     try:
@@ -255,6 +259,16 @@ def _work(index: int, make_worker: WorkerFactory, core: int | None, pipe: mp.con
         pass
     finally:
         _close(worker)
+
+
+def _end_with(pipe: int) -> None:
+    """Law 5. One that waits for a job hears it by itself, and closes its simulator; a policy host that it waits for
+    ended too, and will not come back."""
+    closed = select.poll()
+    closed.register(pipe, 0)  # nothing but that the other end is gone
+    closed.poll()
+    time.sleep(_CLOSES_WITHIN_S)
+    os._exit(1)
 
 
 def lost(job: Job, why: str) -> EpisodeResult | Film:

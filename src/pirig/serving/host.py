@@ -375,8 +375,8 @@ def _run(
     batcher = Batcher(policy)
     listener = mp.connection.Listener(address, "AF_UNIX", backlog=128)
     threading.Thread(target=_accept, args=(listener, batcher), daemon=True).start()
-    parent.send(("ready", dict(policy.metadata), _open(door, port, policy, batcher) if door else 0))
-    with contextlib.suppress(EOFError, OSError):  # Law 2
+    with contextlib.suppress(EOFError, OSError):  # Law 2; who started this may have ended while it loaded
+        parent.send(("ready", dict(policy.metadata), _open(door, port, policy, batcher) if door else 0))
         while True:
             what, *values = parent.recv()
             if what == "limit":

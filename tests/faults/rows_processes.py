@@ -52,7 +52,7 @@ def _signals() -> Iterator[Fault]:
             ("writing", Cue("coordinator", "writing", skip=_WRITING_SKIPS["coordinator"])),
         ):
             said = f"stopped by {name}" if "host" in phase and code > 0 else kept
-            flags = HOSTED if phase != "writing" else IN_WORKERS
+            flags = HOSTED if "host" in phase or name == "SIGHUP" else IN_WORKERS
             yield Fault(
                 name, "coordinator", phase, "resumed", at(cue, number, *flags, victim="coordinator"), said, code
             )

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 
 from faults.stage import Cue, Stage
 
@@ -30,17 +30,34 @@ _STORE = "results/libero/runs/run/episodes.jsonl"
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    kind: str  # fake or libero, for the coordinator
+    kind: str  # fake or libero, for the coordinator; containers: `make eval`
     policy: tuple[str, ...]  # of the clean run
     episodes: tuple[str, ...] = ("--task-ids", "0", "--trials", "0", "1")
+
+    def command(self, stage: Stage, words: Sequence[str]) -> list[str]:
+        if self.kind == "containers":
+            command = [
+                "make",
+                "--no-print-directory",
+                "eval",
+                "MODE=split",
+                "SUITE=libero_object",
+                "POLICY=scripted",
+                "TRIALS=3",
+            ]
+            return [*command, f"ARGS={' '.join([*_COMMON[2:], *self.episodes, '--workers 1', *words])}"]
+        start = [sys.executable, str(HERE / "coordinator.py"), str(stage.folder), self.kind]
+        return [*start, *_COMMON, *self.episodes, *words]
 
 
 MODEL = ("--policy", "pi05_libero_tiny", "--policy-dir", "ckpt", "--backend", "torch")
 SCENES = {
     "fake": Scene("fake", ("--policy", "random"), ("--task-ids", "0", "5", "9", "--trials", "0", "1")),
+    "ray": Scene("fake", ("--policy", "random"), ("--task-ids", "0", "5", "9", "--trials", "0", "1")),
     "libero": Scene("libero", ("--policy", "scripted")),
     "model": Scene("libero", MODEL),
     "quantized": Scene("libero", (*MODEL, "--quantize", "w4a8", "--pack-dir", "packs")),
+    "containers": Scene("containers", (), ("--task-ids", "0")),
 }
 
 
@@ -128,7 +145,6 @@ class Trial:
         number = len(self._commands)
         self.words = self.words or words
         stage = Stage.set(self.folder / f"stage{number}", cue)
-        command = [sys.executable, str(HERE / "coordinator.py"), str(stage.folder), self._scene.kind]
         variables = {
             **os.environ,
             "PIRIG_OFFLINE": "1",
@@ -137,7 +153,7 @@ class Trial:
             **(env or {}),
         }
         started = Command(
-            [*command, *_COMMON, *self._scene.episodes, *words],
+            self._scene.command(stage, words),
             self.folder,
             stage,
             self.folder / f"log{number}",

@@ -23,6 +23,7 @@ from faults.stage import Cue, Stage
 HERE = pathlib.Path(__file__).parent
 WITHIN_S = 240.0  # whatever a row waits for
 _COMMON = ("--suite", "libero_object", "--run", "run", "--workers", "2", "--video", "none", "--no-autotune")
+_MAKE = ("make", "eval", "MODE=split", "SUITE=libero_object", "POLICY=scripted", "TRIALS=3")
 _CSV = "results/libero/libero_object_results.csv"
 _FEW = {"OPENPI_DUQUANT_CALIB_STEPS": "4"}  # where a pack is made
 _STORE = "results/libero/runs/run/episodes.jsonl"
@@ -36,16 +37,7 @@ class Scene:
 
     def command(self, stage: Stage, words: Sequence[str]) -> list[str]:
         if self.kind == "containers":
-            command = [
-                "make",
-                "--no-print-directory",
-                "eval",
-                "MODE=split",
-                "SUITE=libero_object",
-                "POLICY=scripted",
-                "TRIALS=3",
-            ]
-            return [*command, f"ARGS={' '.join([*_COMMON[2:], *self.episodes, '--workers 1', *words])}"]
+            return [*_MAKE, f"ARGS={' '.join([*_COMMON[2:], *self.episodes, '--workers 1', *words])}"]
         start = [sys.executable, str(HERE / "coordinator.py"), str(stage.folder), self.kind]
         return [*start, *_COMMON, *self.episodes, *words]
 

@@ -14,9 +14,10 @@ TOKENIZER = pathlib.Path(__file__).parents[1] / "data/tokenizer/standin_sentence
 
 
 @pytest.fixture(scope="session")
-def clean(tmp_path_factory):
+def clean(request, tmp_path_factory):
     """The folder of a scene's clean run, made once for all the processes that test."""
-    shared = tmp_path_factory.getbasetemp().parent / "clean"
+    base = tmp_path_factory.getbasetemp()  # of this process, where pytest-xdist has several
+    shared = (base.parent if hasattr(request.config, "workerinput") else base) / "clean"
     shared.mkdir(exist_ok=True)
 
     def of(name: str) -> Trial:

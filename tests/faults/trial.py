@@ -25,7 +25,6 @@ WITHIN_S = 240.0  # whatever a row waits for
 _COMMON = ("--suite", "libero_object", "--run", "run", "--workers", "2", "--video", "none", "--no-autotune")
 _MAKE = ("make", "eval", "MODE=split", "SUITE=libero_object", "POLICY=scripted", "TRIALS=3")
 _CSV = "results/libero/libero_object_results.csv"
-_FEW = {"OPENPI_DUQUANT_CALIB_STEPS": "4"}  # where a pack is made
 _STORE = "results/libero/runs/run/episodes.jsonl"
 
 
@@ -34,6 +33,7 @@ class Scene:
     kind: str  # fake or libero, for the coordinator; containers: `make eval`
     policy: tuple[str, ...]  # of the clean run
     episodes: tuple[str, ...] = ("--task-ids", "0", "--trials", "0", "1")
+    env: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def command(self, stage: Stage, words: Sequence[str]) -> list[str]:
         if self.kind == "containers":
@@ -48,7 +48,9 @@ SCENES = {
     "ray": Scene("fake", ("--policy", "random"), ("--task-ids", "0", "5", "9", "--trials", "0", "1")),
     "libero": Scene("libero", ("--policy", "scripted")),
     "model": Scene("libero", MODEL),
-    "quantized": Scene("libero", (*MODEL, "--quantize", "w4a8", "--pack-dir", "packs")),
+    "quantized": Scene(
+        "libero", (*MODEL, "--quantize", "w4a8", "--pack-dir", "packs"), env={"OPENPI_DUQUANT_CALIB_STEPS": "4"}
+    ),
     "containers": Scene("containers", (), ("--task-ids", "0")),
 }
 
@@ -141,7 +143,7 @@ class Trial:
             **os.environ,
             "PIRIG_OFFLINE": "1",
             "OPENPI_DATA_HOME": str(self.folder / "home"),
-            **_FEW,
+            **self._scene.env,
             **(env or {}),
         }
         started = Command(

@@ -14,6 +14,7 @@ from faults.stage import Cue
 from faults.trial import SCENES, Ended, Trial, served
 
 _SCRIPTED = ("--policy", "scripted")
+_ONE = ("--workers", "1")  # it comes to its second episode, when the first is on disk
 _MODEL, _QUANTIZED = SCENES["model"].policy, SCENES["quantized"].policy
 _LATER = Cue("worker", "episode", skip=1)
 
@@ -40,7 +41,7 @@ def file_becomes(pattern: str, spoil: Callable[[pathlib.Path], None], *flags: st
     """A file of the checkpoint, or the pack, between an interruption and the command that goes on."""
 
     def strike(trial: Trial) -> Iterator[Ended]:
-        command = trial.start(*flags, cue=_LATER)
+        command = trial.start(*flags, *_ONE, cue=_LATER)
         command.reached()
         os.kill(command.pid, signal.SIGTERM)
         command.release()
@@ -71,7 +72,7 @@ def cut(path: pathlib.Path) -> None:
 
 def replaced(trial: Trial) -> Iterator[Ended]:
     """By another one, which is as good."""
-    command = trial.start(*_MODEL, cue=_LATER)
+    command = trial.start(*_MODEL, *_ONE, cue=_LATER)
     command.reached()
     os.kill(command.pid, signal.SIGTERM)
     command.release()
@@ -87,9 +88,9 @@ def replaced(trial: Trial) -> Iterator[Ended]:
 
 
 def _row(
-    name: str, role: str, phase: str, expected, strike: Strike, says: str = "", code: int = 0, scene="libero"
+    name: str, role: str, phase: str, expected, strike: Strike, says: str = "", code: int = 0, scene="libero", again=()
 ) -> Fault:
-    return Fault(name, role, phase, expected, strike, says, code, scene)
+    return Fault(name, role, phase, expected, strike, says, code, scene, again)
 
 
 _KILLED = r"worker \d died with signal SIGKILL"
@@ -100,7 +101,7 @@ ROWS = [
         "coordinator",
         "episode",
         "resumed",
-        at(_LATER, signal.SIGKILL, *_SCRIPTED, victim="coordinator"),
+        at(_LATER, signal.SIGKILL, *_SCRIPTED, *_ONE, victim="coordinator"),
         "",
         -9,
     ),
@@ -109,7 +110,7 @@ ROWS = [
         "coordinator",
         "episode",
         "resumed",
-        at(_LATER, signal.SIGTERM, *_SCRIPTED, victim="coordinator"),
+        at(_LATER, signal.SIGTERM, *_SCRIPTED, *_ONE, victim="coordinator"),
         "SIGTERM: stopped; what was finished is kept",
         143,
     ),
@@ -150,7 +151,16 @@ ROWS = [
         does("worker", "episode", "huge", *_SCRIPTED),
         _UNSTABLE,
     ),
-    _row("GL context cannot be made", "simulator", "set-up", "resumed", no_gl, "could not start", 4),
+    _row(
+        "GL context cannot be made",
+        "simulator",
+        "set-up",
+        "resumed",
+        no_gl,
+        "no OpenGL context can be made with MUJOCO_GL=glx: gladLoadGL error; unset MUJOCO_GL",
+        4,
+        again=("--fresh",),
+    ),
     _row("SIGKILL, and back", "server", "episode", "recovers", server_killed, "lost in try 1 of a request"),
     _row(
         "SIGKILL",

@@ -21,13 +21,14 @@ RAY := $(VENV)/.ray-$(lastword $(subst -, ,$(STAMP)))
 SKYPILOT := .venv-skypilot/.installed-$(shell cksum <locks/skypilot.txt | tr -d ' ')
 TRITON := .venv-triton/.installed-$(shell cksum <locks/triton.txt | tr -d ' ')
 AUDIT := .venv-audit/.installed-$(shell cksum <locks/audit.txt | tr -d ' ')
+DOCS := .venv-docs/.installed-$(shell cksum <locks/docs.txt | tr -d ' ')
 NEEDED := $(if $(filter pi0%,$(POLICY)),$(MODELS),$(STAMP))
 PINS := src/pirig/stack/pins.txt
 PINNED := libero checkpoints jax torch stack trackers
 PYTEST := $(VENV)/bin/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-models setup-ray eval eval-local eval-split eval-headless eval-all eval-stack headless report doctor build down test-docker test-vm bench serve serve-split serve-local test test-slow test-full test-faults test-triton fuzz lint lint-scripts lint-sky audit secrets format lock pin-base clean
+.PHONY: help setup setup-models setup-ray eval eval-local eval-split eval-headless eval-all eval-stack headless report doctor build down test-docker test-vm bench serve serve-split serve-local test test-slow test-full test-faults test-triton fuzz lint lint-scripts lint-sky audit secrets docs docs-serve format lock pin-base clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -158,6 +159,19 @@ $(AUDIT):
 	@.venv-audit/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes -r locks/audit.txt
 	@touch $@
 
+# Not --quiet: a warning that is not said is not counted either.
+docs: $(DOCS) ## build the site of docs/ into site/; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
+
+docs-serve: $(DOCS) ## the same on http://127.0.0.1:8002, while pages are written
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs serve --dev-addr 127.0.0.1:8002
+
+$(DOCS):
+	@echo "installing mkdocs-material into .venv-docs (half a minute, 160 MB on disk)"
+	@$(PYTHON) -m venv --clear .venv-docs
+	@.venv-docs/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes -r locks/docs.txt
+	@touch $@
+
 format: $(STAMP) ## mend style and format
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
@@ -166,7 +180,7 @@ lock: ## make the lock files again from locks/*.in (needs uv: UV=path)
 	@for name in build libero trackers dev openpi-client server stack checkpoints jax torch triton ray; do \
 	    $(UV) pip compile --no-deps --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	        --no-header --no-annotate locks/$$name.in -o locks/$$name.txt || exit 1; done
-	for name in skypilot audit; do \
+	for name in skypilot audit docs; do \
 	    $(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	        --no-annotate locks/$$name.in -o locks/$$name.txt || exit 1; done
 	$(UV) pip compile --no-deps --python-platform x86_64-manylinux_2_28 --python-version 3.12 --generate-hashes \
@@ -182,4 +196,4 @@ pin-base: ## write the digest of the base image, as its registry has it, into .e
 	scripts/pin_base.sh
 
 clean: ## remove the environments; results and videos stay
-	rm -rf $(VENV) .venv-openpi-client .venv-skypilot .venv-triton .venv-audit .pytest_cache .ruff_cache src/*.egg-info
+	rm -rf $(VENV) .venv-openpi-client .venv-skypilot .venv-triton .venv-audit .venv-docs site .pytest_cache .ruff_cache src/*.egg-info

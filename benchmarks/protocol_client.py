@@ -27,7 +27,7 @@ if kind == "openpi":
 else:
     from pirig.serving.client import RemotePolicy
     from pirig.serving.heap import keep_freed_memory
-    from pirig.serving.host import HostPolicy
+    from pirig.serving.host_policy import HostPolicy
 
     keep_freed_memory()  # as workers do
     policy = RemotePolicy("127.0.0.1", int(where)) if kind == "websocket" else HostPolicy(where)

@@ -21,7 +21,7 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -33,12 +33,12 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from pirig import envvars
-from pirig.checkpoints import assets, write
-from pirig.models import pi0_torch, random_weights, weight_table, weights
+from pirig.checkpoints import assets
+from pirig.cli import checkpoint
+from pirig.models import pi0_torch
 from pirig.policies.factory import create_policy
 from pirig.policies.pi0 import Pi0Policy
 from pirig.policies.quantized import make_pack
-from pirig.policies.recipes import recipe as find_recipe
 from pirig.quantization.configuration import METHODS, Configuration, Method, parse
 from pirig.quantization.kernels import rows
 from pirig.quantization.linear import QuantizedLinear
@@ -100,13 +100,9 @@ def main() -> None:
 
 
 def random_checkpoint(flags: Args) -> pathlib.Path:
-    """As `pirig checkpoint random` makes it."""
-    row, directory = find_recipe(flags.recipe), flags.folder / flags.recipe
+    directory = flags.folder / flags.recipe
     if not directory.exists():
-        parts = random_weights.parts(row.model, 0)
-        tensors = ((n, (), x) for path, i, whole in parts for n, x in weights.split(path, i, whole, row.model))
-        documents = {f"assets/{row.asset_id}/norm_stats.json": assets.neutral_norm_stats({"state": 8, "actions": 7})}
-        write.write(directory, "safetensors", tensors, weight_table.torch_shapes(row.model), "bfloat16", documents)
+        checkpoint.random(checkpoint.RandomArgs(flags.recipe, directory, layout="safetensors"))
     return directory
 
 
@@ -118,7 +114,8 @@ def observation(seed: int) -> Observation:
     return pictures | rest
 
 
-def models(flags: Args, directory: pathlib.Path):
+def models(flags: Args, directory: pathlib.Path) -> Iterator[Case]:
+    """The float model first; then each bits, method and kernel, and one simulated in floats."""
     load = functools.partial(
         create_policy, flags.recipe, directory, backend="torch", dtype=flags.dtype, device=flags.device or None,
         max_batch=max(flags.batches),

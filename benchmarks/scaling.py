@@ -28,6 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pirig import envvars
+from pirig.cli import simulator
 from pirig.cli.console import EpisodeProgress
 from pirig.evaluation.episode import run_episode
 from pirig.evaluation.executors import ProcessExecutor
@@ -37,8 +38,9 @@ from pirig.interfaces import Policy, WorkerFactory
 from pirig.policies.baselines import RandomPolicy
 from pirig.policies.scripted import ScriptedPolicy
 from pirig.results.store import RunStore
-from pirig.serving.host import HostPolicy, host
-from pirig.sim import assets, boot, gl, suites
+from pirig.serving.host import host
+from pirig.serving.host_policy import HostPolicy
+from pirig.sim import boot, suites
 from pirig.sim.fake import FakeEnvironment
 from pirig.sim.libero import LiberoEnvironment
 from pirig.types import STANDARD_OBSERVATIONS, EpisodeResult, EpisodeSpec, Film, Job, Observation, Rules
@@ -145,8 +147,7 @@ class FakeWorker:
 def main() -> None:
     flags = tyro.cli(Args, description=__doc__)
     envvars.export(boot.PROCESS_VARIABLES, override=False)
-    choice = gl.choose(envvars.get("MUJOCO_GL"))
-    settings = boot.Settings(choice.backend, assets.locate(envvars.get("PIRIG_LIBERO_ASSETS")), envvars.cache_dir())
+    settings = simulator.settings()
     rules = suites.rules(flags.suite)
     scripted = Repeating(settings, flags, ScriptedPolicy, dataclasses.replace(rules, replan_steps=1))
     table = {"scripted": measure(flags, scripted)}
@@ -155,7 +156,7 @@ def main() -> None:
         table["echo"] = measure(flags, Repeating(settings, flags, functools.partial(HostPolicy, address), short))
     overhead = coordinator(flags)
     show(flags, table, overhead)
-    save(flags, choice.backend, table, overhead)
+    save(flags, settings.gl, table, overhead)
 
 
 def measure(flags: Args, factory: WorkerFactory) -> list[dict[str, float]]:

@@ -31,8 +31,9 @@ from rich.console import Console
 from rich.table import Table
 
 from pirig import envvars
+from pirig.cli import simulator
 from pirig.evaluation.replay import frames
-from pirig.sim import assets, boot, gl, suites
+from pirig.sim import boot, suites
 from pirig.sim.libero import CAMERAS, LiberoEnvironment
 from pirig.sim.video import write_mp4
 from pirig.transforms.images import resize_with_pad, upright
@@ -57,11 +58,7 @@ class Args:
 def main() -> None:
     flags = tyro.cli(Args, description=__doc__)
     envvars.export(boot.PROCESS_VARIABLES, override=False)
-    settings = boot.Settings(
-        gl.choose(envvars.get("MUJOCO_GL")).backend,
-        assets.locate(envvars.get("PIRIG_LIBERO_ASSETS")),
-        envvars.cache_dir(),
-    )
+    settings = simulator.settings()
     rows = []
     for name in flags.tasks:
         suite, task_id = name.split(":")

@@ -23,11 +23,12 @@ from rich.console import Console
 from rich.table import Table
 
 from pirig import envvars
+from pirig.cli import simulator
 from pirig.evaluation.episode import run_episode
 from pirig.evaluation.executors import ProcessExecutor
 from pirig.evaluation.plan import Work
 from pirig.policies.wrappers import OneByOne
-from pirig.sim import assets, boot, gl, suites
+from pirig.sim import boot, suites
 from pirig.sim.libero import LiberoEnvironment
 from pirig.types import STANDARD_OBSERVATIONS, EpisodeResult, EpisodeSpec, Film, Job, Observation
 
@@ -89,15 +90,14 @@ class Factory:
 def main() -> None:
     flags = tyro.cli(Args, description=__doc__)
     envvars.export(boot.PROCESS_VARIABLES, override=False)
-    choice = gl.choose(envvars.get("MUJOCO_GL"))
-    settings = boot.Settings(choice.backend, assets.locate(envvars.get("PIRIG_LIBERO_ASSETS")), envvars.cache_dir())
+    settings = simulator.settings()
     rates: dict[int, list[float]] = {number: [] for number in flags.workers}
     for _ in range(flags.rounds):
         for number in flags.workers:
             rates[number].append(steps_per_second(number, Factory(settings, flags)))
     rows = [row(number, rates) for number in flags.workers]
     show(flags, rows)
-    save(flags, choice.backend, rows)
+    save(flags, settings.gl, rows)
 
 
 def steps_per_second(number: int, factory: Factory) -> float:

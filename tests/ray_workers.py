@@ -11,7 +11,9 @@ from pirig.evaluation.episode import run_episode
 from pirig.policies.baselines import RandomPolicy
 from pirig.policies.wrappers import OneByOne
 from pirig.serving.client import RemotePolicy
-from pirig.serving.host import Door, HostPolicy, host_for_others
+from pirig.serving.host import host_for_others
+from pirig.serving.host_policy import HostPolicy
+from pirig.serving.host_process import Door
 from pirig.sim.fake import FakeEnvironment
 from pirig.types import EpisodeResult, Film, Rules
 

@@ -10,21 +10,16 @@ import time
 
 import numpy as np
 
-from pirig import envvars
+from pirig.cli.simulator import settings
 from pirig.evaluation.episode import run_episode
 from pirig.policies import baselines
 from pirig.policies.scripted import ScriptedPolicy
-from pirig.sim import assets, boot, gl, suites
+from pirig.sim import boot, suites
 from pirig.sim.libero import CAMERAS, LiberoEnvironment
 from pirig.sim.privileged import PrivilegedView
 from pirig.types import STANDARD_OBSERVATIONS, EpisodeSpec, Rules, Seeding, Simulator
 
 DUMMY = [0.0] * 6 + [-1.0]
-
-
-def settings(backend: str = "") -> boot.Settings:
-    backend = gl.choose(backend or envvars.get("MUJOCO_GL")).backend
-    return boot.Settings(backend, assets.locate(envvars.get("PIRIG_LIBERO_ASSETS")), envvars.cache_dir())
 
 
 def random_actions(count: int) -> np.ndarray:

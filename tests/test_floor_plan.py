@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "quantization": set(),
     "stack": set(),
 }
-EVERYTHING = {"cli"}
+EVERYTHING = {"cli", "__main__"}
 HEAVY = {  # package -> where the modules are that may import it; what is not listed nobody may import
     "mujoco": ("sim/",),
     "robosuite": ("sim/",),

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Builds the images on a CPU and runs the stack for real, as an unprivileged user, from a copy of this checkout. As root
 # it makes the engine and the base image that it needs.
-#   scripts/ci/stack.sh            everything
+#   scripts/ci/stack.sh            everything but
+#   scripts/ci/stack.sh ray        the cluster of examples/ray
 #   KEEP=1 scripts/ci/stack.sh     leaves the copy in place, and says where
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -48,6 +49,25 @@ chown -R "$uid:$uid" "$copy"
 group=$(stat -c %g /var/run/docker.sock)
 
 user() { (cd "$copy" && HOME=$copy setpriv --reuid "$uid" --regid "$uid" --groups "$group" "$@"); }
+
+if [ "${1:-}" = ray ]; then
+    ray=(docker compose -f compose.yml -f examples/ray/compose.yml -f examples/ray/compose.cpu.yml
+        -f scripts/ci/compose.yml -f scripts/ci/compose.ray.yml --profile ray)
+    cluster() {
+        SUITE=libero_object POLICY=scripted TRIALS=1 CLIENT_ARGS="--video none" user "${ray[@]}" up --scale ray-node=2 \
+            --exit-code-from ray-head ray-head ray-node >"$work/ray.log" 2>&1 || { tail -n 60 "$work/ray.log"; return 1; }
+        grep -h "episodes succeeded" "$work/ray.log" | tail -n 1
+    }
+    mkdir -p "$copy/results" "$copy/data" && chown "$uid:$uid" "$copy/results" "$copy/data"
+    step "build" user "${ray[@]}" build ray-head ray-node >"$work/build.log" 2>&1 || { tail -n 60 "$work/build.log"; exit 1; }
+    step "scripted, on a cluster of two nodes" cluster
+    "$python" -m pirig.cli.main eval --suite libero_object --policy scripted --num-trials-per-task 1 --video none \
+        --results-out-path "$work/here" >"$work/here.log" 2>&1 || { tail -n 40 "$work/here.log"; exit 1; }
+    cmp "$copy/results/libero/libero_object_results.csv" "$work/here/libero_object_results.csv"
+    (cd "$copy" && "${ray[@]}" down --remove-orphans >/dev/null 2>&1)
+    echo "-- the cluster: the same CSV as without it, $SECONDS s"
+    exit
+fi
 
 step "build" user make build >"$work/build.log" 2>&1 || { tail -n 60 "$work/build.log"; exit 1; }
 tail -n 1 "$work/build.log"

@@ -6,6 +6,7 @@ import itertools
 import json
 import pathlib
 import shutil
+import struct
 import subprocess
 import tempfile
 import time
@@ -109,6 +110,27 @@ class Tab:
             self.complaints.append(str(said["args"]))
         elif event == "Log.entryAdded" and said["entry"]["level"] in ("error", "warning"):
             self.complaints.append(f"{said['entry']['text']} {said['entry'].get('url', '')}")
+
+
+def assert_readable(
+    tab: Tab, page: str, *, width: int, dark: bool, texts: int, images: int, picture: pathlib.Path
+) -> None:
+    """Nothing sticks out or is too faint, each image has a name, and the browser has nothing to complain about.
+
+    `texts`, `images`: how many the page must have at least. `picture`: where it is kept.
+    """
+    tab.complaints.clear()
+    tab.open(page, width=width, dark=dark)
+    tab.evaluate("document.querySelectorAll('details').forEach(fold => fold.open = true)")
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width, "the page scrolls sideways"
+    found = tab.evaluate(CONTRAST)
+    assert len(found) > texts and [text for text in found if text[0] < 4.5] == []
+    names = tab.images()
+    assert len(names) >= images and all(names)
+    tab.evaluate("document.querySelectorAll('details').forEach(fold => fold.open = false)")
+    across, down = struct.unpack(">II", tab.screenshot(picture)[16:24])
+    assert across == width and down > 700
+    assert tab.complaints == []
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 import itertools
 import pathlib
-import struct
 import sys
 
 import pytest
@@ -10,7 +9,7 @@ import pytest
 from recorded_runs import make_run
 
 sys.path.append(str(pathlib.Path(__file__).parent))
-from browser import CHROMIUM, CONTRAST, browser
+from browser import CHROMIUM, assert_readable, browser
 
 from pirig.cli import compare
 from pirig.evaluation.worker import video_name
@@ -74,18 +73,8 @@ def pairs_of(folder):
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", ["one", "four"])
 def test_a_page_is_readable_anywhere(tab, pages, tmp_path, name, size, dark):
-    tab.complaints.clear()
-    tab.open(f"{pages}/{name}.html", width=SIZES[size], dark=dark)
-    tab.evaluate("document.querySelectorAll('details').forEach(fold => fold.open = true)")
-    assert tab.evaluate("document.documentElement.scrollWidth") <= SIZES[size], "the page scrolls sideways"
-    texts = tab.evaluate(CONTRAST)
-    assert len(texts) > 100 and [text for text in texts if text[0] < 4.5] == []
-    images = tab.images()
-    assert len(images) >= 24 and all(images)
-    tab.evaluate("document.querySelectorAll('details').forEach(fold => fold.open = false)")
-    width, height = struct.unpack(">II", tab.screenshot(tmp_path / f"{name}.png")[16:24])
-    assert width == SIZES[size] and height > 700
-    assert tab.complaints == []
+    picture = tmp_path / f"{name}.png"
+    assert_readable(tab, f"{pages}/{name}.html", width=SIZES[size], dark=dark, texts=100, images=24, picture=picture)
 
 
 def test_the_numbers_on_the_screen_are_the_stores(tab, pages, folder):

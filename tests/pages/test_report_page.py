@@ -1,7 +1,6 @@
 """Reports in a real browser, at a desk, on a phone, in the dark and on paper."""
 
 import pathlib
-import struct
 import sys
 
 import pytest
@@ -9,7 +8,7 @@ import pytest
 from recorded_runs import make_run, quantized
 
 sys.path.append(str(pathlib.Path(__file__).parent))
-from browser import CHROMIUM, CONTRAST, browser
+from browser import CHROMIUM, assert_readable, browser
 
 from pirig.results import summary
 from pirig.results.page import overview, run
@@ -51,18 +50,8 @@ def reports(tmp_path_factory):
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", [*KINDS, "overview"])
 def test_a_page_is_readable_anywhere(tab, reports, tmp_path, name, size, dark):
-    tab.complaints.clear()
-    tab.open(f"{reports[0]}/{name}.html", width=SIZES[size], dark=dark)
-    tab.evaluate("document.querySelectorAll('details').forEach(fold => fold.open = true)")
-    assert tab.evaluate("document.documentElement.scrollWidth") <= SIZES[size], "the page scrolls sideways"
-    texts = tab.evaluate(CONTRAST)
-    assert len(texts) > 20 and [text for text in texts if text[0] < 4.5] == []
-    images = tab.images()
-    assert len(images) >= 2 and all(images)
-    tab.evaluate("document.querySelectorAll('details').forEach(fold => fold.open = false)")
-    width, height = struct.unpack(">II", tab.screenshot(tmp_path / f"{name}.png")[16:24])
-    assert width == SIZES[size] and height > 700
-    assert tab.complaints == []
+    picture = tmp_path / f"{name}.png"
+    assert_readable(tab, f"{reports[0]}/{name}.html", width=SIZES[size], dark=dark, texts=20, images=2, picture=picture)
 
 
 def test_the_numbers_on_the_screen_are_the_stores(tab, reports):

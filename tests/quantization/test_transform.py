@@ -1,12 +1,12 @@
 """The exactness contract's first part, in float64, and what the transforms are for."""
 
 import pytest
+import scipy.linalg
 import torch
 
 from pirig.quantization import transform
 from pirig.quantization.configuration import Configuration
-from pirig.quantization.kernels import rows
-from pirig.quantization.transform import Transform, block_size, hadamard, signs, zigzag
+from pirig.quantization.transform import Transform, block_size, signs, zigzag
 from quantization.layers import error, outliers
 
 EXACT = 1e-10
@@ -88,10 +88,11 @@ def test_the_zigzag_evens_out_blocks():
     assert blocks.max() / blocks.min() < 1.05 < (lambda b: b.max() / b.min())(maxima.reshape(-1, 128).sum(1))
 
 
-def test_hadamard_is_what_the_kernels_rotate_by():
-    x = torch.randn(7, 256, generator=torch.Generator().manual_seed(0))
-    assert torch.allclose(hadamard(x, 128), rows.rotate(x, 128), atol=1e-6)
-    assert torch.allclose(hadamard(hadamard(x.double(), 64), 64), x.double(), atol=1e-12)
+def test_the_rotation_is_hadamards_matrix_with_the_signs_of_the_seed():
+    x = torch.randn(7, 256, generator=torch.Generator().manual_seed(0)).double()
+    turn = torch.diag(signs(3, 128).double()) @ torch.from_numpy(scipy.linalg.hadamard(128)).double() / 128**0.5
+    expected = torch.cat([part @ turn for part in x.split(128, dim=1)], dim=1)
+    assert torch.allclose(Transform(signs=signs(3, 128)).inputs(x), expected, atol=1e-12)
 
 
 def test_a_seed_decides_the_signs():

@@ -13,7 +13,8 @@ import pytest
 
 from pirig.errors import ConfigError, MissingExtra, RemotePolicyError, StartError
 from pirig.policies.wrappers import OneByOne
-from pirig.serving.host import HostPolicy, host, hosts
+from pirig.serving.host import host, hosts
+from pirig.serving.host_policy import HostPolicy
 
 OBS = {"n": 1.5, "image": np.arange(12, dtype=np.uint8).reshape(2, 2, 3)}
 
@@ -109,7 +110,7 @@ def test_a_host_that_dies_is_started_again_and_costs_no_request():
 
 def test_several_hosts_of_one_policy_stand_in_for_each_other(monkeypatch):
     """While one is started again, another has its clients; then they go home."""
-    monkeypatch.setattr("pirig.serving.host._HOME_EVERY_S", 0.1)
+    monkeypatch.setattr("pirig.serving.host_policy._HOME_EVERY_S", 0.1)
     with hosts([doubling, doubling]) as running:
         a, b = running.addresses
         first, second = HostPolicy(a, b), HostPolicy(b, a)

@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Generator, Mapping, Sequence
 
 from pirig import envvars
-from pirig.cli import signals, source
+from pirig.cli import signals, simulator, source
 from pirig.cli.autotune import Levers
 from pirig.cli.eval_args import EvalArgs
 from pirig.cli.model_args import ModelArgs
@@ -26,8 +26,9 @@ from pirig.evaluation.ray_nodes import Nodes, connected
 from pirig.evaluation.worker import EpisodeWorker
 from pirig.interfaces import Executor, WorkerFactory
 from pirig.serving.batching import BatchTimes
-from pirig.serving.host import THREADS, Door, host_for_others
-from pirig.sim import assets, boot, gl
+from pirig.serving.host import THREADS, host_for_others
+from pirig.serving.host_process import Door
+from pirig.sim import assets, boot
 from pirig.stack import egl, gpus
 from pirig.types import Metadata
 
@@ -44,12 +45,10 @@ class NodeFactory:
     assets: str  # hash of LIBERO's files
 
     def __call__(self, index: int) -> EpisodeWorker:
-        renderer = gl.choose(self.factory.settings.gl).backend
-        folder = assets.locate(envvars.get("PIRIG_LIBERO_ASSETS"))
-        if (found := assets.verify(folder)) != self.assets:
-            raise StartError(f"LIBERO's assets in {folder} are list {found[:12]}, the coordinator's {self.assets[:12]}")
-        settings = boot.Settings(renderer, folder, envvars.cache_dir())
-        there = gpus.gpus() if renderer == "egl" and not envvars.get("MUJOCO_EGL_DEVICE_ID") else []
+        settings = simulator.settings(self.factory.settings.gl)
+        if (found := assets.digest()) != self.assets:
+            raise StartError(f"LIBERO's assets here are list {found[:12]}, the coordinator's {self.assets[:12]}")
+        there = gpus.gpus() if settings.gl == "egl" and not envvars.get("MUJOCO_EGL_DEVICE_ID") else []
         pairs = egl.pair(egl.devices(), there) if there else {}
         devices = tuple(pairs.get(gpu.index) for gpu in there)
         return dataclasses.replace(self.factory, settings=settings, egl=devices)(index)

@@ -9,7 +9,19 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from pirig import envvars
-from pirig.cli import args, console, pages, provenance, quantizing, signals, sites, stopping, suite_runs, tracking
+from pirig.cli import (
+    args,
+    console,
+    pages,
+    provenance,
+    quantizing,
+    signals,
+    simulator,
+    sites,
+    stopping,
+    suite_runs,
+    tracking,
+)
 from pirig.cli.autotune import Autotune
 from pirig.cli.eval_args import EvalArgs, check
 from pirig.cli.live import Followed, Watch, watching
@@ -23,7 +35,7 @@ from pirig.evaluation.run import Observer
 from pirig.evaluation.run import run as run_episodes
 from pirig.results.shelf import Shelf
 from pirig.results.store import write_atomically
-from pirig.sim import assets, boot, gl, suites
+from pirig.sim import assets, boot, suites
 from pirig.types import EpisodeResult, EpisodeSpec, Film
 
 _log = logging.getLogger(__name__)
@@ -43,7 +55,7 @@ def run(argv: Sequence[str]) -> int:
     tracking.check(flags.track)
     names = suites.STANDARD_SUITES if flags.task_suite_name == "all" else (flags.task_suite_name,)
     planned = {suite: _plan(suite, flags) for suite in names}
-    settings = _settings()
+    settings = simulator.settings()
     with contextlib.ExitStack() as resources:
         site = resources.enter_context(sites.at(flags, settings, sum(map(len, planned.values()))))
         quantizing.check_done(flags.model, site.metadata)
@@ -73,14 +85,6 @@ def _plan(suite: str, flags: EvalArgs) -> list[EpisodeSpec]:
     for spec in specs:
         suites.initial_state(spec)
     return specs
-
-
-def _settings() -> boot.Settings:
-    choice = gl.choose(envvars.get("MUJOCO_GL"), envvars.get("MUJOCO_EGL_DEVICE_ID"))
-    _log.info("rendering with %s (%s)", choice.backend, choice.reason)
-    folder = assets.locate(envvars.get("PIRIG_LIBERO_ASSETS"))
-    _log.info("LIBERO's assets in %s are as they must be (list %s)", folder, assets.verify(folder)[:12])
-    return boot.Settings(choice.backend, folder, envvars.cache_dir())
 
 
 def _run_remaining(

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from pirig import envvars, seeding
+from pirig import seeding
+from pirig.cli import simulator
 from pirig.policies import baselines
-from pirig.sim import assets, boot, gl, suites
+from pirig.sim import boot, suites
 from pirig.types import STANDARD_OBSERVATIONS, EpisodeSpec, Observation
 
 _VERSION = 1  # of what follows: another way to observe is another one
@@ -44,8 +45,7 @@ def specs(samples: int, seed: int) -> list[tuple[EpisodeSpec, int]]:
 def observe(samples: int, seed: int, tell: Callable[[int, int], None]) -> list[Observation]:
     """Raises MissingExtra where LIBERO is not installed, StartError where nothing can be rendered."""
     suites.package_folder()
-    choice = gl.choose(envvars.get("MUJOCO_GL"))
-    settings = boot.Settings(choice.backend, assets.locate(envvars.get("PIRIG_LIBERO_ASSETS")), envvars.cache_dir())
+    settings = simulator.settings()
     found: list[Observation] = []
     fresh = multiprocessing.get_context("spawn")  # OpenGL and CUDA keep apart
     with concurrent.futures.ProcessPoolExecutor(1, fresh, initializer=_open, initargs=(settings,)) as process:

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from pirig import envvars
+from pirig.cli import simulator
 from pirig.errors import ConfigError
 from pirig.evaluation.worker import wants_video
 from pirig.results.store import RunStore
-from pirig.sim import assets, boot, gl
+from pirig.sim import boot
 from pirig.types import EpisodeResult, Rules
 
 _log = logging.getLogger(__name__)
@@ -43,9 +44,7 @@ def rules_of(store: RunStore) -> Rules:
 def simulator_of(store: RunStore) -> boot.Settings:
     """With the run's GL back end, where this machine has it: images depend on it, states do not."""
     recorded = store.manifest["configuration"]["gl"]
-    choice = gl.choose(envvars.get("MUJOCO_GL") or recorded)
-    if choice.backend != recorded:
-        _log.warning("the run was rendered with %s, this is %s: images may differ", recorded, choice.backend)
-    folder = assets.locate(envvars.get("PIRIG_LIBERO_ASSETS"))
-    assets.verify(folder)
-    return boot.Settings(choice.backend, folder, envvars.cache_dir())
+    settings = simulator.settings(envvars.get("MUJOCO_GL") or recorded)
+    if settings.gl != recorded:
+        _log.warning("the run was rendered with %s, this is %s: images may differ", recorded, settings.gl)
+    return settings

@@ -19,7 +19,8 @@ from pirig.policies.factory import require_readers
 from pirig.policies.recipes import RECIPES, recipe
 from pirig.results.store import RunStore
 from pirig.serving.client import RemotePolicy, address
-from pirig.serving.host import HostPolicy, Hosts, hosts
+from pirig.serving.host import Hosts, hosts
+from pirig.serving.host_policy import HostPolicy
 from pirig.serving.limits import MIB
 from pirig.stack.placement import ANYWHERE, HostPlace
 from pirig.types import EpisodeSpec, Metadata

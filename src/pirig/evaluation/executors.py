@@ -16,11 +16,11 @@ import select
 import signal
 import threading
 import time
-import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from pirig.errors import PirigError, StartError
+from pirig.errors import StartError
+from pirig.evaluation import worker_life
 from pirig.evaluation.plan import spec_of
 from pirig.interfaces import Work, WorkerFactory
 from pirig.types import EpisodeResult, EpisodeSpec, Film, Job
@@ -59,7 +59,7 @@ class SerialExecutor:
                 self._on_start(0, job)
                 yield worker(job)
         finally:
-            _close(worker)
+            worker_life.close(worker)
 
 
 class ProcessExecutor:
@@ -105,7 +105,7 @@ class ProcessExecutor:
                         if slot.job is None or deaths >= _DEATHS_IN_A_ROW:
                             raise StartError(f"{value}; {deaths} in a row without a result, so the run stops")
                         slots[slots.index(slot)] = self._successor(slot, make_worker)
-                        yield lost(slot.job, value)
+                        yield worker_life.lost(slot.job, value)
                     else:
                         deaths = 0
                         if self._is_spent(slot):
@@ -218,11 +218,7 @@ class _Slot:
 
     def memory(self) -> int:
         """Resident [bytes]; 0 where it has ended."""
-        try:
-            with open(f"/proc/{self._process.pid}/statm") as file:
-                return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-        except (OSError, IndexError):
-            return 0
+        return worker_life.resident(self._process.pid or 0)
 
     def close(self) -> None:
         """Tells an idle process to end; one that is at a job would not hear it."""
@@ -245,20 +241,15 @@ def _work(index: int, make_worker: WorkerFactory, core: int | None, pipe: mp.con
     threading.Thread(target=_end_with, args=(pipe.fileno(),), daemon=True).start()
     if core is not None:
         os.sched_setaffinity(0, {core})
+    worker, found = worker_life.start(make_worker, index)
     try:
-        worker = make_worker(index)
-    except PirigError as error:
-        return pipe.send(("failed", str(error)))
-    except Exception:
-        return pipe.send(("failed", f"worker {index} could not start:\n{traceback.format_exc()}"))
-    try:
-        pipe.send(("ready", getattr(worker, "description", {})))
-        while True:
+        pipe.send(found)
+        while worker:
             pipe.send(("result", worker(pipe.recv())))
     except (EOFError, OSError):
         pass
     finally:
-        _close(worker)
+        worker_life.close(worker)
 
 
 def _end_with(pipe: int) -> None:
@@ -269,15 +260,3 @@ def _end_with(pipe: int) -> None:
     closed.poll()
     time.sleep(_CLOSES_WITHIN_S)
     os._exit(1)
-
-
-def lost(job: Job, why: str) -> EpisodeResult | Film:
-    """What comes of a job whose worker has died."""
-    if isinstance(job, EpisodeResult):
-        return Film(job.spec, "", error=why)
-    return EpisodeResult(job, "error", 0, 0, error=why)
-
-
-def _close(worker: object) -> None:
-    if close := getattr(worker, "close", None):
-        close()

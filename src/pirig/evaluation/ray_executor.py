@@ -9,16 +9,15 @@ live.
 
 import logging
 import math
-import pathlib
 import time
-import traceback
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from pirig import imports
-from pirig.errors import PirigError, StartError
-from pirig.evaluation.executors import OnReady, OnStart, ignore, lost
+from pirig.errors import StartError
+from pirig.evaluation import worker_life
+from pirig.evaluation.executors import OnReady, OnStart, ignore
 from pirig.evaluation.plan import spec_of
 from pirig.evaluation.ray_nodes import Node, Nodes
 from pirig.interfaces import Work, WorkerFactory
@@ -146,7 +145,8 @@ class RayExecutor:
         if self._losses[slot.job] < _LOSSES_OF_A_JOB:
             work.put_back(slot.job)
         else:
-            yield lost(slot.job, f"its worker was lost {_LOSSES_OF_A_JOB} times, the last time on {slot.node.name}")
+            how = f"its worker was lost {_LOSSES_OF_A_JOB} times, the last time on {slot.node.name}"
+            yield worker_life.lost(slot.job, how)
 
     def _judge_losses(self, alive: Collection[str]) -> None:
         """Law 4: what was lost with its node says nothing; a death on a node that lives does."""
@@ -206,26 +206,17 @@ class _WorkerActor:
     """One simulator, in a process of Ray's. Answers with (kind, what, resident memory [bytes])."""
 
     def start(self, make_worker: WorkerFactory, place: int) -> tuple[str, Any, int]:
-        try:
-            self._worker = make_worker(place)
-        except PirigError as error:
-            return "failed", str(error), 0
-        except Exception:
-            return "failed", f"a worker could not start:\n{traceback.format_exc()}", 0
-        return "ready", dict(getattr(self._worker, "description", {})), _resident()
+        self._worker, found = worker_life.start(make_worker, place)
+        return *found, worker_life.resident()
 
     def do(self, job: Job) -> tuple[str, EpisodeResult | Film, int]:
-        return "result", self._worker(job), _resident()
+        assert self._worker
+        return "result", self._worker(job), worker_life.resident()
 
     def close(self) -> None:
-        if close := getattr(self._worker, "close", None):
-            close()
+        worker_life.close(self._worker)
 
 
 def _first_free(taken: Iterable[int]) -> int:
     numbers = set(taken)
     return next(i for i in range(len(numbers) + 1) if i not in numbers)
-
-
-def _resident() -> int:
-    return int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * 4096

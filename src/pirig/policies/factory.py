@@ -72,12 +72,7 @@ def create_policy(
     if pack and name != "torch":
         raise ConfigError("quantized models run in PyTorch only; leave --backend out, or say --backend torch")
     stats = parse_norm_stats(assets.norm_stats(directory, row.asset_id), f"the norm stats of {directory}")
-    file = pathlib.Path(tokenizer) if tokenizer else assets.tokenizer_file(envvars.data_home())
-    if not file.is_file():
-        raise ConfigError(
-            f"there is no tokenizer at {file}; get it with: pirig checkpoint fetch {assets.TOKENIZER}, "
-            "or set OPENPI_DATA_HOME to the folder that has big_vision/paligemma_tokenizer.model"
-        )
+    words = PromptTokenizer(_tokenizer_file(tokenizer), row.model.max_tokens)
     imports.require(name, extra=name)
     model: Backend
     quantization = {}
@@ -110,7 +105,19 @@ def create_policy(
               time.perf_counter() - start)  # fmt: skip
     max_batch = max_batch if batch_on_cpu or model.device != "cpu" else 1
     shapes = Shapes(row.model, max_batch=max_batch, trim=trim, strict=strict)
-    return Pi0Policy(row, model, shapes, PromptTokenizer(file, row.model.max_tokens), stats, metadata)
+    return Pi0Policy(row, model, shapes, words, stats, metadata)
+
+
+def _tokenizer_file(given: str | pathlib.Path | None) -> pathlib.Path:
+    from pirig.checkpoints import assets
+
+    file = pathlib.Path(given) if given else assets.tokenizer_file(envvars.data_home())
+    if not file.is_file():
+        raise ConfigError(
+            f"there is no tokenizer at {file}; get it with: pirig checkpoint fetch {assets.TOKENIZER}, "
+            "or set OPENPI_DATA_HOME to the folder that has big_vision/paligemma_tokenizer.model"
+        )
+    return file
 
 
 def _quantized(

@@ -57,9 +57,10 @@ def moments(
 ) -> dict[str, Moments]:
     """Of the transformed inputs, by the layer that was looked at: see Group.inputs."""
     found: dict[str, Moments] = {}
+    whole = {group.name: transforms[group.name].repeated(group.repeats) for group in groups}
 
     def see(group: Group, name: str, x: Tensor) -> None:
-        x = transforms[group.name].repeated(group.repeats).inputs(x)
+        x = whole[group.name].inputs(x)
         if name not in found:
             found[name] = Moments(torch.zeros(x.shape[1], x.shape[1], device=x.device))
         found[name].add(x)

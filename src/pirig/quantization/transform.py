@@ -11,7 +11,6 @@ Law: T on inputs and on weights leaves every product as it was, to rounding.
 """
 
 import dataclasses
-import math
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from pirig import seeding
 from pirig.quantization.configuration import Configuration
+from pirig.quantization.kernels.rows import rotate
 
 _TINY = 1e-5  # a channel that is never used has no maximum to divide by
 _GREEDY_STEPS = 256
@@ -46,7 +46,7 @@ class Transform:
         x = x if self.first is None else blockwise(x, self.first)
         x = x if self.order is None else x[:, self.order]
         if self.signs is not None:
-            return hadamard(x * self.signs.to(x).repeat(x.shape[1] // len(self.signs)), len(self.signs))
+            return rotate(x * self.signs.to(x).repeat(x.shape[1] // len(self.signs)), len(self.signs))
         return x if self.second is None else blockwise(x, self.second)
 
     def tensors(self) -> dict[str, Tensor]:
@@ -77,19 +77,6 @@ class Transform:
 def block_size(channels: int, most: int) -> int:
     """The largest power of two that divides `channels`, up to `most`."""
     return min(channels & -channels, most)
-
-
-def hadamard(x: Tensor, block: int) -> Tensor:
-    """Each `block` channels of x: [M, K] times the symmetric Hadamard matrix / √block (Sylvester's order).
-
-    By butterflies: sums of two, so that a row's bits do not depend on how many rows there are.
-    """
-    shape, size = x.shape, 1
-    while size < block:
-        pairs = x.reshape(-1, 2, size)
-        x = torch.stack((pairs[:, 0] + pairs[:, 1], pairs[:, 0] - pairs[:, 1]), dim=1)
-        size *= 2
-    return x.reshape(shape) * (1 / math.sqrt(block))
 
 
 def blockwise(x: Tensor, rotations: Tensor) -> Tensor:
@@ -144,14 +131,13 @@ def greedy(rows: Tensor, block: int, *, seed: str) -> Tensor:
     of all their products the one that leaves the smallest maximum (arXiv 2406.01721, equations 4 to 6).
     """
     found = [
-        _greedy(part, np.random.default_rng(seeding_words(f"{seed}/{i}")))
+        _greedy(part, np.random.default_rng(_seed(f"{seed}/{i}")))
         for i, part in enumerate(rows.double().reshape(len(rows), -1, block).unbind(1))
     ]
     return torch.stack(found).float()
 
 
-def seeding_words(key: str) -> list[int]:
-    """Seed of a generator, from a name."""
+def _seed(key: str) -> list[int]:
     return [int(x) for x in seeding.noise(key, (4,)).view(np.uint32)]
 
 

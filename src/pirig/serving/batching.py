@@ -5,6 +5,7 @@ Law 2: a request that was given up before its turn is not computed, and takes no
 """
 
 import concurrent.futures
+import logging
 import threading
 import time
 from collections.abc import Sequence
@@ -13,6 +14,8 @@ from typing import Any
 from pirig.errors import BusyError, PolicyError, StartError
 from pirig.interfaces import Policy
 from pirig.types import Metadata, Observation
+
+_log = logging.getLogger(__name__)
 
 Answer = tuple[dict[str, Any], float]
 """What the policy answered, and how long it took for the whole batch [ms]."""
@@ -112,6 +115,9 @@ class Batcher:
                 problem = PolicyError("the policy raised StopIteration") if isinstance(e, StopIteration) else e
                 batch[0][1].set_exception(problem)  # whoever awaits a StopIteration would wait for ever
             else:
+                _log.warning(
+                    "the policy failed on %d observations at once; each is asked alone", len(batch), exc_info=True
+                )
                 for one in batch:  # Law 1
                     self._answer([one])
             return

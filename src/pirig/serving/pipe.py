@@ -15,6 +15,7 @@ _SIZE = 1 << 20  # [bytes]; a LIBERO observation has 301 kB, and untouched pages
 _SHARED, _INLINE = b"S", b"I"  # where a request is: the first byte of the word
 _LENGTH = 8  # bytes
 _GREETS_WITHIN_S = 10.0
+ANSWER, ERROR = b"A", b"E"  # what a policy said: the first byte of what comes back
 
 
 class Asking:

@@ -1,0 +1,123 @@
+"""A policy host as a worker sees it: a policy like any other.
+
+Where its own host dies, it waits for the next one there, or is a guest of another host of the same policy meanwhile.
+"""
+
+import math
+import pathlib
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from pirig.errors import RemotePolicyError, StartError
+from pirig.serving.pipe import ANSWER, Asking
+from pirig.types import Metadata, Observation
+from pirig.wire import protocol
+
+GONE = "gone"  # a file beside the socket that says why no host will come back
+_REPEATS = 1  # of one request; one that kills the host twice would kill it again
+_RETRY_EVERY_S = 0.1
+_HOME_EVERY_S = 5.0  # how often a guest of another host looks whether its own is back
+
+
+class HostPolicy:
+    """Implements interfaces.Policy: the worker's end of the pipe. Used by one thread."""
+
+    def __init__(self, *addresses: str, request_timeout_s: float = 0.0):
+        """The first is its own host's; the others, of the same policy, take it in while that one is gone.
+
+        `request_timeout_s`: for an answer, and for a host that is gone to come back; 0: for ever.
+        Where none listens, one may just be starting again. Raises StartError where all are gone for good.
+        """
+        self._addresses, self._is_guest, self._home_at_s = addresses, False, 0.0
+        self._answer_within_s = request_timeout_s or None
+        self.metadata: Metadata = {}
+        try:
+            self._find()
+        except RemotePolicyError as e:
+            raise StartError(f"no policy host at {' or '.join(addresses)}: {e}; its log says why") from e
+
+    def infer(self, obs: Observation) -> dict[str, Any]:
+        """Raises RemotePolicyError for what the policy raised, and where all hosts are gone for good."""
+        if self._is_guest and time.monotonic() >= self._home_at_s:
+            self._go_home()
+        request = protocol.request(obs)
+        for _ in range(_REPEATS + 1):
+            try:
+                frame = self._pipe.ask(request, self._answer_within_s)
+            except TimeoutError as e:
+                self._pipe.close()  # the answer may still come, and nobody may take it for the next one's
+                raise RemotePolicyError(self._silence()) from e
+            except (EOFError, OSError):
+                self._connect_again()
+                continue
+            return protocol.read(frame[1:] if frame[:1] == ANSWER else frame[1:].decode())
+        raise RemotePolicyError(f"the policy host died {_REPEATS + 1} times during one request; its log says why")
+
+    def infer_batch(self, observations: Sequence[Observation]) -> list[dict[str, Any]]:
+        return [self.infer(obs) for obs in observations]
+
+    def close(self) -> None:
+        self._pipe.close()
+
+    def _connect_again(self) -> None:
+        self._pipe.close()
+        self._find()
+
+    def _find(self) -> None:
+        """The first host that listens, or waits for the next one, which loads the policy first."""
+        deadline_s = time.monotonic() + (self._answer_within_s or math.inf)
+        while True:
+            reasons = []
+            for number, address in enumerate(self._addresses):
+                if self._connects(address):
+                    self._is_guest, self._home_at_s = number > 0, time.monotonic() + _HOME_EVERY_S
+                    return
+                if reason := why_gone(address):
+                    reasons.append(reason)
+            if len(reasons) == len(self._addresses):
+                raise RemotePolicyError(f"the policy host is gone: {'; '.join(dict.fromkeys(reasons))}")
+            if time.monotonic() > deadline_s:
+                raise RemotePolicyError(self._silence())
+            time.sleep(_RETRY_EVERY_S)
+
+    def _silence(self) -> str:
+        return f"the policy host gave no answer within {self._answer_within_s:g} s (--request-timeout-s): it hangs"
+
+    def _go_home(self) -> None:
+        guest = self._pipe
+        self._home_at_s = time.monotonic() + _HOME_EVERY_S
+        if self._connects(self._addresses[0]):
+            self._is_guest = False
+            guest.close()
+
+    def _connects(self, address: str) -> bool:
+        """Raises RemotePolicyError where another policy listens."""
+        try:
+            pipe, metadata = _connect(address)
+        except (EOFError, OSError):
+            return False
+        if self.metadata and metadata != self.metadata:
+            pipe.close()
+            raise RemotePolicyError(another_policy(metadata, self.metadata))
+        self._pipe, self.metadata = pipe, metadata
+        return True
+
+
+def why_gone(address: str) -> str:
+    """Empty while a host may come back."""
+    gone = pathlib.Path(address).with_name(GONE)
+    try:
+        return gone.read_text()
+    except OSError:
+        return "" if gone.parent.exists() else "whoever started it has ended"
+
+
+def _connect(address: str) -> tuple[Asking, Metadata]:
+    """Heard by a host that lives: a connection to one that is just dying ends before the greeting."""
+    pipe = Asking(address)
+    return pipe, protocol.read(pipe.greeting)
+
+
+def another_policy(found: Metadata, was: Metadata) -> str:
+    return f"the policy host came back as another policy: {dict(found)}, and was {dict(was)}; start a new run"

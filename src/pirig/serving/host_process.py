@@ -1,0 +1,111 @@
+"""The process that owns a policy: answers the workers of this machine through a socket file, others by WebSocket.
+
+It belongs to `host.py`, which starts it and is at the other end of its pipe.
+"""
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import logging
+import multiprocessing.connection
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pirig import envvars
+from pirig.errors import PirigError
+from pirig.interfaces import Policy
+from pirig.serving.batching import Batcher
+from pirig.serving.heap import keep_freed_memory
+from pirig.serving.limits import Limits
+from pirig.serving.pipe import ANSWER, ERROR, Answering
+from pirig.serving.server import PolicyServer
+from pirig.wire import protocol
+
+_log = logging.getLogger(__name__)
+_OPENS_WITHIN_S = 30.0
+_OF_A_CLUSTER = Limits(max_clients=4096, max_queue=4096)  # its workers are known, and have the key
+
+MakePolicy = Callable[[], Policy]
+"""Loads the policy and warms it up, in the process that will use it. Must pickle."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Door:
+    """A WebSocket on all of this machine's addresses, for workers elsewhere."""
+
+    api_key: str  # which they must send
+
+
+def run(
+    make_policy: MakePolicy,
+    address: str,
+    parent: Any,
+    level: int,
+    threads: Mapping[str, str | None],
+    door: Door | None,
+    port: int,
+) -> None:
+    """The life of a host process. Signals are the coordinator's business; a closed pipe is the end."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s",
+                        datefmt="%H:%M:%S")  # fmt: skip
+    logging.getLogger("pirig").setLevel(level)
+    keep_freed_memory()
+    envvars.restore(threads)
+    try:
+        policy = make_policy()
+    except PirigError as e:
+        return parent.send(("ConfigError" if e.exit_code == 2 else "StartError", str(e), 0))
+    except Exception:
+        return parent.send(("StartError", f"the policy could not be loaded:\n{traceback.format_exc()}", 0))
+    batcher = Batcher(policy)
+    listener = multiprocessing.connection.Listener(address, "AF_UNIX", backlog=128)
+    threading.Thread(target=_accept, args=(listener, batcher), daemon=True).start()
+    with contextlib.suppress(EOFError, OSError):  # the other end has ended, perhaps while the policy was loaded
+        parent.send(("ready", dict(policy.metadata), _open(door, port, policy, batcher) if door else 0))
+        while True:
+            what, *values = parent.recv()
+            if what == "limit":
+                batcher.limit(*values)
+            parent.send(batcher.times())
+    batcher.close()
+    return None
+
+
+def _open(door: Door, port: int, policy: Policy, batcher: Batcher) -> int:
+    """`port`: of the host before this one, whose clients come back to it; 0: any. Returns it."""
+    server = PolicyServer(
+        policy, host="0.0.0.0", port=port, api_key=door.api_key, batcher=batcher, limits=_OF_A_CLUSTER
+    )
+    ready: concurrent.futures.Future[int] = concurrent.futures.Future()
+    threading.Thread(target=server.run, args=(ready.set_result,), daemon=True).start()
+    return ready.result(_OPENS_WITHIN_S)
+
+
+def _accept(listener: multiprocessing.connection.Listener, batcher: Batcher) -> None:
+    while True:
+        try:
+            pipe = listener.accept()
+        except OSError:
+            return
+        threading.Thread(target=_serve, args=(pipe, batcher), daemon=True).start()
+
+
+def _serve(pipe: multiprocessing.connection.Connection, batcher: Batcher) -> None:
+    """One worker's requests, one after another."""
+    with contextlib.suppress(EOFError, OSError), pipe:
+        client = Answering(pipe, protocol.greeting(batcher.metadata))
+        while True:
+            frame = client.receive()
+            try:
+                answer, took_ms = batcher.submit(protocol.read(frame)).result()
+                reply = ANSWER + protocol.answer(answer, infer_ms=took_ms, prev_total_ms=None)
+            except Exception as e:
+                _log.exception("the policy failed")
+                reply = ERROR + protocol.error(e).encode()
+            client.answer(reply)

@@ -43,10 +43,10 @@ def checkout(folder: pathlib.Path, site: pathlib.Path) -> None:
     assert found.returncode == 0, found.stderr[-4000:]
 
 
-def after_the_first_episode(strike: Callable[[Command], None], mend: Callable[[], None] = lambda: None) -> Strike:
+def when(said: str, strike: Callable[[Command], None], mend: Callable[[], None] = lambda: None) -> Strike:
     def course(trial: Trial) -> Iterator[Ended]:
         command = trial.start()
-        command.has_said(_FIRST)
+        command.has_said(said)
         trial.mark()
         strike(command)
         yield command.ended()
@@ -64,7 +64,7 @@ def killed(service: str) -> Callable[[Command], None]:
 
 def out_of_memory(command: Command) -> None:
     """A limit below what a simulator needs: the kernel ends processes until it fits."""
-    _docker("update", "--memory", "150m", "--memory-swap", "150m", _container("runtime"))
+    _docker("update", "--memory", "256m", "--memory-swap", "256m", _container("runtime"))
 
 
 def interrupted(command: Command) -> None:
@@ -99,19 +99,27 @@ def _docker(*words: str) -> str:
     return found.stdout.strip()
 
 
-def _row(name: str, role: str, strike: Strike, says: str) -> Fault:
-    return Fault(name, role, "episode", "resumed", strike, says, 2, "containers")  # 2: make's own code
+def _row(name: str, role: str, phase: str, strike: Strike, says: str, code: int = 2) -> Fault:
+    return Fault(name, role, phase, "resumed", strike, says, code, "containers")  # 2: make's own code
 
 
+_KEPT = r"[\s\S]*the evaluation ended with code \d+; what was finished is kept"
 ROWS = [
-    _row("SIGKILL", "server", after_the_first_episode(killed("server")), r"server\S* exited with code 137"),
-    _row("SIGKILL", "runtime", after_the_first_episode(killed("runtime")), r"runtime\S* exited with code 137"),
-    _row("Ctrl-C", "stack", after_the_first_episode(interrupted), "SIGTERM: stopped; what was finished is kept"),
+    _row("SIGKILL", "server", "episode", when(_FIRST, killed("server")), r"server\S* exited with code 137" + _KEPT),
+    _row("SIGKILL", "runtime", "episode", when(_FIRST, killed("runtime")), r"runtime\S* exited with code 137" + _KEPT),
+    _row("Ctrl-C", "stack", "episode", when(_FIRST, interrupted), "Gracefully stopping", -2),
     _row(
         "OOM-killed",
         "runtime",
-        after_the_first_episode(out_of_memory),
-        r"died with signal SIGKILL|runtime\S* exited with code 137",
+        "set-up",
+        when("rendering with", out_of_memory),
+        rf"(died with signal SIGKILL while it started|exited with code 137){_KEPT}",
     ),
-    _row("restarted", "Docker engine", after_the_first_episode(engine_ends, engine_starts), "exited with code|Error"),
+    _row(
+        "restarted",
+        "Docker engine",
+        "episode",
+        when(_FIRST, engine_ends, engine_starts),
+        "Cannot connect to the Docker daemon",
+    ),
 ]

@@ -6,13 +6,12 @@ import os
 import pathlib
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from faults.fault import Fault, Strike
-from faults.trial import HERE, WITHIN_S, Command, Ended, Trial
+from faults.trial import HERE, Command, Ended, Trial, wait_for_end
 
 PROJECT = "pirig-faults"
 _ROOT = HERE.parents[1]
@@ -78,9 +77,7 @@ def engine_ends(command: Command) -> None:
         pytest.skip("this engine is not ours to restart")
     pid = int(_PID_FILE.read_text())
     os.kill(pid, signal.SIGTERM)
-    deadline = time.monotonic() + WITHIN_S
-    while pathlib.Path(f"/proc/{pid}/exe").exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
+    wait_for_end(pid)
 
 
 def engine_starts() -> None:

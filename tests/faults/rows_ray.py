@@ -10,7 +10,7 @@ import pytest
 
 from faults.fault import Fault
 from faults.stage import Cue
-from faults.trial import HERE, Ended, Trial
+from faults.trial import HERE, Ended, Trial, wait_for_end
 
 
 @contextlib.contextmanager
@@ -41,10 +41,12 @@ def node_lost(trial: Trial) -> Iterator[Ended]:
     """The one whose worker is in an episode."""
     with cluster() as made:
         command = trial.start(*on(made), cue=Cue("worker", "episode"))
-        raylet = _parent(command.reached())
+        worker = command.reached()
+        raylet = _parent(worker)
         node = next(node for node in made.workers if raylet in _processes(node))
         trial.mark()
         made.remove_node(node, allow_graceful=False)
+        wait_for_end(worker)
         command.release()
         yield command.ended()
 

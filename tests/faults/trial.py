@@ -219,6 +219,14 @@ def session(pid: int) -> list[int]:
     return found
 
 
+def wait_for_end(pid: int) -> None:
+    """Of a process that is somebody else's child."""
+    deadline = time.monotonic() + WITHIN_S
+    while pathlib.Path(f"/proc/{pid}/exe").exists():
+        assert time.monotonic() < deadline, f"process {pid} does not end"
+        time.sleep(0.02)
+
+
 @contextlib.contextmanager
 def served(port: int, *words: str, policy: str = "random") -> Generator[subprocess.Popen]:
     """A real `pirig serve`, ready, on this port while the block runs."""

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as stn
 
 from pirig.errors import ConfigError
-from pirig.results.store import RunStore, _pack, _unpack, run_id
+from pirig.results.lines import _pack, _unpack
+from pirig.results.store import RunStore, run_id
 from pirig.types import EpisodeResult, EpisodeSpec, Timings
 
 CONFIGURATION = {"suite": "fake", "policy": "zero", "replan_steps": 5}

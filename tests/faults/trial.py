@@ -42,7 +42,7 @@ class Scene:
         return [*start, *_COMMON, *self.episodes, *words]
 
 
-MODEL = ("--policy", "pi05_libero_tiny", "--policy-dir", "ckpt", "--backend", "torch")
+MODEL = ("--policy", "pi05_libero_tiny", "--policy-dir", "ckpt", "--backend", "torch", "--replan-steps", "10")
 SCENES = {
     "fake": Scene("fake", ("--policy", "random"), ("--task-ids", "0", "5", "9", "--trials", "0", "1")),
     "ray": Scene("fake", ("--policy", "random"), ("--task-ids", "0", "5", "9", "--trials", "0", "1")),

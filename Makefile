@@ -28,7 +28,7 @@ PINNED := libero checkpoints jax torch stack trackers
 PYTEST := $(VENV)/bin/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-models setup-ray eval eval-local eval-split eval-headless eval-all eval-stack headless report doctor build down test-docker test-vm bench serve serve-split serve-local test test-slow test-full test-faults test-triton fuzz lint lint-scripts lint-sky audit secrets docs docs-serve format lock pin-base clean
+.PHONY: help setup setup-models setup-ray eval eval-local eval-split eval-headless eval-all eval-stack headless report doctor build down test-docker test-vm bench serve serve-split serve-local test test-slow test-full test-faults test-triton fuzz lint lint-scripts lint-sky audit secrets sbom sbom-images wheel-check docs docs-serve format lock pin-base clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -158,6 +158,16 @@ $(AUDIT):
 	@$(PYTHON) -m venv --clear .venv-audit
 	@.venv-audit/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes -r locks/audit.txt
 	@touch $@
+
+sbom: $(STAMP) ## write dist/sbom-environment.json: what the environment holds, licences included, as CycloneDX
+	@mkdir -p dist
+	$(VENV)/bin/python scripts/sbom.py >dist/sbom-environment.json
+
+sbom-images: ## the same for each image that is built
+	scripts/sbom_images.sh
+
+wheel-check: ## build the wheel, install it with each extra alone in a clean environment: ARGS='base libero torch …'
+	PYTHON="$(PYTHON)" scripts/ci/wheel.sh $(ARGS)
 
 # Not --quiet: a warning that is not said is not counted either.
 docs: $(DOCS) ## build the site of docs/ into site/; a broken link is an error

@@ -34,7 +34,7 @@ def job():
 def parsed(command):
     program, verb, *words = shlex.split(command)
     assert (program, verb) == ("pirig", "eval")
-    return args.parse(EvalArgs, words, prog="pirig eval", description="")
+    return args.parse(EvalArgs, words, "eval")
 
 
 def test_both_lock_files_and_the_manifest_have_one_ray(job):

@@ -33,6 +33,7 @@ TABLE = (
     Variable("GOOGLE_BASE_URL", "server for gs:// addresses, instead of Google's; read by obstore"),
     Variable("PIRIG_REVISION", "what the source is, for manifests; images have it, elsewhere git is asked"),
     Variable("PIRIG_IMAGE", "id of the container image that this runs in, for manifests; scripts/stack.sh passes it"),
+    Variable("PIRIG_DEBUG", "1: errors come with their traceback, as with --debug"),
     Variable("PIRIG_API_KEY", "key that clients of `pirig serve` must send, and that our client sends"),
 )
 _NAMES = frozenset(v.name for v in TABLE)

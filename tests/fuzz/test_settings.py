@@ -40,7 +40,7 @@ def parsed(kind, words):
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
-            return args.parse(kind, words, prog="pirig", description="")
+            return args.parse(kind, words, "eval")
     except SystemExit as e:
         assert e.code == 2 or "--help" in words or "-h" in words
         return None

@@ -35,6 +35,8 @@ class Address:
 
 def local_path(url: str) -> pathlib.Path | None:
     """The path that a URL without a scheme, or with file://, names; None for any other."""
+    if not url:
+        raise ConfigError(f"an empty address names nothing; expected {_EXPECTED}")
     if "://" not in url:
         return pathlib.Path(url)
     if not url.startswith("file://"):

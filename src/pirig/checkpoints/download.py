@@ -28,7 +28,7 @@ from pirig.checkpoints.record import Entry, Record, verify
 from pirig.checkpoints.transfer import Pace, Progress
 from pirig.errors import ConfigError, StartError
 
-__all__ = ["Pace", "Progress", "fetch", "verify"]
+__all__ = ["Pace", "Progress", "fetch", "is_here", "verify"]
 
 _log = logging.getLogger(__name__)
 
@@ -74,6 +74,18 @@ def fetch(
         f"{url} is not in the cache, or not whole, and this is offline; looked for {target}; run "
         f"`pirig checkpoint fetch {url}` where there is a network, and copy {home} here or name it in OPENPI_DATA_HOME"
     )
+
+
+def is_here(url: str, home: pathlib.Path) -> bool:
+    """Whether `fetch` would need no network, as names and sizes of files tell. Writes nothing."""
+    path = addresses.local_path(url)
+    if path is not None:
+        return path.exists()
+    target = addresses.parse(url).place(home)
+    record = records.read(target)
+    if record is None:
+        return target.exists() and not _is_only_a_parent(target)
+    return record.complete and bool(record.files) and not records.damaged(target, record, contents=False)
 
 
 def _whole(target: pathlib.Path, contents: bool) -> bool:

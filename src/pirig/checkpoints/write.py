@@ -108,7 +108,10 @@ def _new(directory: pathlib.Path, size: int, documents: Mapping[str, Any]) -> Ge
         raise ConfigError(f"{directory} exists; name another folder, or remove it")
     partial = directory.with_name(directory.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    try:
+        partial.mkdir(parents=True)
+    except OSError as e:
+        raise ConfigError(f"cannot write {directory}: {e.strerror}; name another folder") from e
     free = shutil.disk_usage(partial).free
     if size > free:
         partial.rmdir()

@@ -5,12 +5,22 @@ from typing import TypeVar
 
 import tyro
 
+from pirig.cli import commands
+
 T = TypeVar("T")
 
+SAID = tyro.conf.arg(help_behavior_hint="")
+"""For a flag whose text says what it is by default, because None or '' would say nothing."""
+STYLE = (tyro.conf.PositionalMetavarFromFieldName, tyro.conf.DisallowNone)
 
-def parse(kind: type[T], argv: Sequence[str], *, prog: str, description: str) -> T:
-    """Reads flags into a dataclass. openpi's spelling `--args.seed 7` means `--seed 7`. Exits with 2 on a bad flag."""
-    return tyro.cli(kind, args=[plain(word) for word in argv], prog=prog, description=description)
+
+def parse(kind: type[T], argv: Sequence[str], command: str) -> T:
+    """Reads flags into a dataclass. openpi's spelling `--args.seed 7` means `--seed 7`. Exits with 2 on a bad flag.
+
+    `command`: a name of commands.COMMANDS, whose purpose and examples are the head of its help.
+    """
+    words = [plain(word) for word in argv]
+    return tyro.cli(kind, args=words, prog=f"pirig {command}", description=commands.described(command), config=STYLE)
 
 
 def plain(word: str) -> str:

@@ -1,6 +1,6 @@
 """`pirig checkpoint ACTION …`: what is done with checkpoints before a policy uses them.
 
-A row of ACTIONS is an action: what it does, its flags, and the function that does it.
+A row of ACTIONS is an action: its flags, and the function that does it; commands.py says what each is for.
 """
 
 import collections
@@ -9,13 +9,13 @@ import logging
 import math
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import tyro
 
 from pirig import envvars
-from pirig.cli import args, console, signals
+from pirig.cli import args, commands, console, signals
 from pirig.cli.fetching import bring
 from pirig.errors import ConfigError, Interrupted
 from pirig.models import random_weights, weight_table, weights
@@ -30,7 +30,7 @@ _NORM_STATS = "assets/**/norm_stats.json"
 class FetchArgs:
     url: tyro.conf.Positional[str]
     """gs://BUCKET/PATH, https://HOST/PATH, hf://ORG/REPO[@REVISION][/PATH], or a local path"""
-    data_home: pathlib.Path | None = None
+    data_home: Annotated[pathlib.Path | None, args.SAID] = None
     """folder for downloads; default: OPENPI_DATA_HOME, else ~/.cache/openpi"""
     offline: bool = False
     """use what is in the cache, or fail; also PIRIG_OFFLINE=1 or HF_HUB_OFFLINE=1"""
@@ -98,7 +98,9 @@ class RandomArgs:
     layout: Literal["orbax", "safetensors"] = "orbax"
     """orbax: as JAX training writes it; safetensors: as PyTorch does"""
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    """of the arrays"""
     seed: int = 0
+    """decides the weights"""
 
 
 def random(flags: RandomArgs) -> int:
@@ -121,15 +123,14 @@ def random(flags: RandomArgs) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Action:
-    meaning: str
     flags: type
     work: Callable[[Any], int]
 
 
 ACTIONS = {
-    "fetch": Action("bring a checkpoint, or any file or folder, to this machine", FetchArgs, fetch),
-    "inspect": Action("say what is in a checkpoint, and which recipes it fits", InspectArgs, inspect),
-    "random": Action("write a checkpoint with random weights, to try the stack with", RandomArgs, random),
+    "fetch": Action(FetchArgs, fetch),
+    "inspect": Action(InspectArgs, inspect),
+    "random": Action(RandomArgs, random),
 }
 
 
@@ -137,16 +138,10 @@ def run(argv: Sequence[str]) -> int:
     """Returns the exit code. Raises PirigError, and Interrupted on SIGINT or SIGTERM."""
     console.log_to_stderr()
     if not argv or argv[0] in ("-h", "--help"):
-        print(usage())
+        print(commands.usage("checkpoint"))
         return 0 if argv else 2
     if argv[0] not in ACTIONS:
         raise ConfigError(f"pirig checkpoint has no action {argv[0]!r}; there are: {', '.join(ACTIONS)}")
     signals.raise_interrupted()
     action = ACTIONS[argv[0]]
-    flags = args.parse(action.flags, argv[1:], prog=f"pirig checkpoint {argv[0]}", description=action.meaning)
-    return action.work(flags)
-
-
-def usage() -> str:
-    rows = "\n".join(f"  {name:<10} {action.meaning}" for name, action in ACTIONS.items())
-    return f"usage: pirig checkpoint ACTION [FLAGS]\n\n{rows}\n\n`pirig checkpoint ACTION --help` lists its flags."
+    return action.work(args.parse(action.flags, argv[1:], f"checkpoint {argv[0]}"))

@@ -29,8 +29,8 @@ class CompareArgs:
     """the run to compare with: a name under results/libero/runs or a folder; several suites with commas"""
     b: Annotated[str, tyro.conf.Positional]
     """the run in question"""
-    margin: float | None = None
-    """is B worse than A by this or more? [percentage points]"""
+    margin: Annotated[float | None, args.SAID] = None
+    """is B worse than A by this or more? [percentage points]; default: is there a difference?"""
     level: float = 5.0
     """two-sided significance level [percent]; intervals have the rest"""
     force: bool = False
@@ -39,15 +39,17 @@ class CompareArgs:
     """for programs; rates are fractions of 1"""
     page: bool = True
     """write a page about the comparison"""
-    out: pathlib.Path | None = None
+    out: Annotated[pathlib.Path | None, args.SAID] = None
     """the page's file; default: A--B.html in the folder comparisons of --results"""
     results: pathlib.Path = pathlib.Path("results/libero")
+    """where runs are looked up by name"""
     videos: pathlib.Path = pathlib.Path("data/libero/videos")
+    """where runs have their videos"""
 
 
 def run(argv: Sequence[str]) -> int:
     """Returns 0 whatever the verdict. Raises ConfigError where the runs cannot be compared."""
-    flags = args.parse(CompareArgs, argv, prog="pirig compare", description=__doc__ or "")
+    flags = args.parse(CompareArgs, argv, "compare")
     level, margin = _fractions(flags)
     sides = [[runs.find(name, flags.results) for name in names.split(",") if name] for names in (flags.a, flags.b)]
     found = comparison.compare(*sides, force=flags.force)

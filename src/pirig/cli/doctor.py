@@ -13,7 +13,7 @@ from rich.markup import escape
 from pirig import envvars
 from pirig.checkpoints import address
 from pirig.cli import args
-from pirig.errors import PirigError
+from pirig.errors import ConfigError, PirigError
 from pirig.policies.recipes import RECIPES
 from pirig.sim import assets, gl
 from pirig.stack import egl, engine, gpus, machine, versions
@@ -41,14 +41,16 @@ class DoctorArgs:
     json: bool = False
     """print a list of findings as JSON"""
     port: int = 8000
-    """of a policy server"""
+    """of a policy server, which would have to be free"""
     policy: Literal["any", "model"] = "any"
-    """model: what only a checkpoint needs is an error too"""
+    """model: what only a checkpoint needs is an error too; any: it is a warning"""
 
 
 def run(argv: Sequence[str]) -> int:
     """Returns 0, or 4 where something would stop an evaluation."""
-    flags = args.parse(DoctorArgs, argv, prog="pirig doctor", description=__doc__ or "")
+    flags = args.parse(DoctorArgs, argv, "doctor")
+    if not 1 <= flags.port <= 65535:
+        raise ConfigError(f"--port is {flags.port}; expected 1 to 65535")
     found: list[Finding] = []
     console = Console(highlight=False, soft_wrap=True)
     for finding in findings(flags):
@@ -106,12 +108,17 @@ def _checkpoint(home: pathlib.Path, checkpoint: pathlib.Path, flags: DoctorArgs)
     if tokenizer.is_file():
         yield Finding("tokenizer", "ok", str(tokenizer))
     else:
-        yield Finding("tokenizer", status, f"not at {tokenizer}", f"pirig checkpoint fetch gs://{_TOKENIZER}")
+        yield Finding(
+            "tokenizer",
+            status,
+            f"not at {tokenizer}; only π0 and π0.5 need it",
+            f"pirig checkpoint fetch gs://{_TOKENIZER}",
+        )
     if checkpoint.exists():
         yield Finding("checkpoint", "ok", str(checkpoint))
     else:
         fix = f"pirig checkpoint fetch {RECIPES['pi05_libero'].checkpoint}, or --policy-dir"
-        yield Finding("checkpoint", "warning", f"pi05_libero is not at {checkpoint}", fix)
+        yield Finding("checkpoint", "warning", f"not at {checkpoint}; only pi05_libero needs it", fix)
 
 
 def _assets() -> Finding:

@@ -23,6 +23,7 @@ from pirig.cli import (
     tracking,
 )
 from pirig.cli.autotune import Autotune
+from pirig.cli.dry_run import would_do
 from pirig.cli.eval_args import EvalArgs, check
 from pirig.cli.live import Followed, Watch, watching
 from pirig.cli.sites import Site
@@ -43,12 +44,12 @@ _INCOMPLETE = 3  # exit code
 
 
 def run(argv: Sequence[str]) -> int:
-    """Returns the exit code: 0 complete or decided as declared, 3 episodes missing.
+    """Returns the exit code: 0 complete or decided as declared, or a dry run; 3 episodes missing.
 
     Raises PirigError, and Interrupted on SIGINT or SIGTERM, when all that was finished is in the store.
     """
     console.log_to_stderr()
-    flags = args.parse(EvalArgs, argv, prog="pirig eval", description=__doc__ or "")
+    flags = args.parse(EvalArgs, argv, "eval")
     signals.raise_interrupted()
     check(flags)
     stopping.check(flags)
@@ -56,6 +57,9 @@ def run(argv: Sequence[str]) -> int:
     names = suites.STANDARD_SUITES if flags.task_suite_name == "all" else (flags.task_suite_name,)
     planned = {suite: _plan(suite, flags) for suite in names}
     settings = simulator.settings()
+    if flags.dry_run:
+        print("\n".join(would_do(flags, planned, settings)))
+        return 0
     with contextlib.ExitStack() as resources:
         site = resources.enter_context(sites.at(flags, settings, sum(map(len, planned.values()))))
         quantizing.check_done(flags.model, site.metadata)

@@ -3,30 +3,18 @@
 import errno
 import importlib
 import os
+import select
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 
-from pirig import __version__
+from pirig import __version__, envvars
+from pirig.cli import commands
 from pirig.errors import Interrupted, PirigError, StartError
 
-COMMANDS = {
-    "eval": "run LIBERO episodes with a policy and report success rates",
-    "serve": "serve a policy over a WebSocket",
-    "quantize": "make the pack of a checkpoint: its weights in a few bits",
-    "replay": "run recorded episodes again: check their states, make videos of them",
-    "verify": "run a sample of a run's episodes again, and say where they part, if they do",
-    "report": "make pages, tables and files of runs, and of the latest results of all suites",
-    "compare": "say whether policy B is better or worse than policy A, by the same episodes of both",
-    "power": "say how many episodes show a difference, and which one so many show",
-    "runs": "list the runs there are",
-    "merge": "join the parts of a run that several machines made",
-    "stack": "run servers and simulators in containers, on all GPUs",
-    "doctor": "say what is wrong with this machine, and how to mend it",
-    "checkpoint": "download checkpoints",
-}
-
-
+_DEBUG = "--debug"
+_NO_READER = 141  # exit code, as a shell reports SIGPIPE
 _OF_THE_MACHINE = {  # what can happen anywhere, and what helps
     errno.ENOSPC: "make room",
     errno.EDQUOT: "make room, or have the quota raised",
@@ -37,22 +25,38 @@ _OF_THE_MACHINE = {  # what can happen anywhere, and what helps
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Exits with 0 where all is well; errors.py says what other codes mean."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    """Exits with 0 where all is well; errors.py says what other codes mean.
+
+    An error that was raised on purpose is one message; `--debug`, anywhere among the words, adds its traceback.
+    """
+    given = list(sys.argv[1:] if argv is None else argv)
+    words = [word for word in given if word != _DEBUG]
     if not words or words[0] in ("-h", "--help"):
-        print(usage())
+        print(commands.usage())
         sys.exit(0 if words else 2)
     if words[0] == "--version":
         print(__version__)
         sys.exit(0)
-    if words[0] not in COMMANDS:
-        print(f"error: pirig has no command {words[0]!r}; there are: {', '.join(COMMANDS)}", file=sys.stderr)
+    there = list(dict.fromkeys(name.split()[0] for name in commands.COMMANDS))
+    if words[0] not in there:
+        print(f"error: pirig has no command {words[0]!r}; there are: {', '.join(there)}", file=sys.stderr)
         sys.exit(2)
     try:
         sys.exit(importlib.import_module(f"pirig.cli.{words[0]}").run(words[1:]))
     except PirigError as error:
+        if _DEBUG in given or envvars.get("PIRIG_DEBUG"):
+            traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except KeyboardInterrupt as error:
+        stopped = error if isinstance(error, Interrupted) else Interrupted(signal.SIGINT)
+        print(f"stopped by {stopped}", file=sys.stderr)
+        sys.exit(stopped.exit_code)
+    except BrokenPipeError:  # pirig runs | head
+        if not _is_unread(sys.stdout.fileno()):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the interpreter, which flushes at its end
+        sys.exit(_NO_READER)
     except OSError as error:
         if error.errno not in _OF_THE_MACHINE:
             raise
@@ -60,15 +64,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         said = f"{os.strerror(error.errno)}{where}; {_OF_THE_MACHINE[error.errno]}, and give the same command again"
         print(f"error: {said}", file=sys.stderr)
         sys.exit(StartError.exit_code)
-    except KeyboardInterrupt as error:
-        stopped = error if isinstance(error, Interrupted) else Interrupted(signal.SIGINT)
-        print(f"stopped by {stopped}", file=sys.stderr)
-        sys.exit(stopped.exit_code)
 
 
-def usage() -> str:
-    rows = "\n".join(f"  {name:<10} {what}" for name, what in COMMANDS.items())
-    return f"usage: pirig COMMAND [FLAGS]\n\n{rows}\n\n`pirig COMMAND --help` lists the flags of a command."
+def _is_unread(descriptor: int) -> bool:
+    """Whether it is a pipe that nobody reads any more."""
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 if __name__ == "__main__":

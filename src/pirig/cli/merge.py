@@ -22,12 +22,14 @@ class MergeArgs:
     parts: Annotated[tuple[str, ...], tyro.conf.Positional]
     """names under results/libero/runs, or folders"""
     results: pathlib.Path = pathlib.Path("results/libero")
+    """where runs are looked up by name, and the joined one is written"""
     videos: pathlib.Path = pathlib.Path("data/libero/videos")
+    """where runs have their videos, which pages link"""
 
 
 def run(argv: Sequence[str]) -> int:
     """Raises ConfigError where the runs are no parts of one."""
-    flags = args.parse(MergeArgs, argv, prog="pirig merge", description=__doc__ or "")
+    flags = args.parse(MergeArgs, argv, "merge")
     if pathlib.PurePath(flags.out).name != flags.out or flags.out in (".", ".."):
         raise ConfigError(f"{flags.out!r} is no name of a run, which is one word without slashes")
     sources = [runs.find(name, flags.results) for name in flags.parts]

@@ -146,6 +146,7 @@ def put(path: pathlib.Path, text: str) -> pathlib.Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, text.encode())
-    except OSError as e:
-        raise ConfigError(f"cannot write the report {path}: {e.strerror}; choose a file with --out") from e
+    except (OSError, ValueError) as e:  # ValueError: no name that a file can have
+        reason = getattr(e, "strerror", None) or e
+        raise ConfigError(f"cannot write the report {path}: {reason}; choose a file with --out") from e
     return path

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import pathlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -26,11 +26,11 @@ class PowerArgs:
     """by which B is worse [percentage points]"""
     episodes: tuple[int, ...] = _EPISODES
     """of each policy"""
-    discordance: float | None = None
+    discordance: Annotated[float | None, args.SAID] = None
     """episodes in which one policy alone succeeds [percent of pairs]; default: as of policies whose successes have
     nothing to do with each other. They mostly have, so that fewer pairs will do"""
-    like: tuple[str, ...] = ()
-    """two runs A B, whose rate and discordance are taken"""
+    like: Annotated[tuple[str, ...], args.SAID] = ()
+    """two runs A B, whose rate and discordance are taken; default: --baseline and --discordance"""
     power: float = 80.0
     """how often a difference that is there is to be shown [percent]"""
     level: float = 5.0
@@ -38,11 +38,12 @@ class PowerArgs:
     json: bool = False
     """for programs; rates are fractions of 1"""
     results: pathlib.Path = pathlib.Path("results/libero")
+    """where runs are looked up by name"""
 
 
 def run(argv: Sequence[str]) -> int:
     """Raises ConfigError for figures that cannot be."""
-    flags = args.parse(PowerArgs, argv, prog="pirig power", description=__doc__ or "")
+    flags = args.parse(PowerArgs, argv, "power")
     flags = _like(flags) if flags.like else flags
     _check(flags)
     found = {**_assumed(flags), "needed": _needed(flags), "detectable": _detectable(flags)}

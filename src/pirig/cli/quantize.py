@@ -5,7 +5,7 @@ import logging
 import pathlib
 import time
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -28,36 +28,37 @@ class QuantizeArgs:
 
     recipe: tyro.conf.Positional[str] = "pi05_libero"
     """the model"""
-    policy_dir: str = ""
+    policy_dir: Annotated[str, args.SAID] = ""
     """its checkpoint: a directory or an address; default: the published one"""
-    output: pathlib.Path | None = None
+    output: Annotated[pathlib.Path | None, args.SAID] = None
     """the pack's file; default: a name made from its content, in --pack-dir, where --quantize finds it"""
-    pack_dir: str = ""
-    """default: OPENPI_DUQUANT_PACKDIR, else below PIRIG_CACHE"""
-    bits: str = ""
-    """w4a8, w8a8, w4a16, w3a8, …: bits of weights and of activations; 0 or 16 for activations: as they are"""
-    method: Method | None = None
+    pack_dir: Annotated[str, args.SAID] = ""
+    """where packs are kept; default: OPENPI_DUQUANT_PACKDIR, else below PIRIG_CACHE"""
+    bits: Annotated[str, args.SAID] = ""
+    """w4a8, w8a8, w4a16, w3a8, …: bits of weights and of activations; 0 or 16 for activations: as they are;
+    default: w4a8"""
+    method: Annotated[Method | None, args.SAID] = None
     """duquant: smoothing, zigzag permutation, Hadamard rotation, GPTQ; duquant-paper: with two greedy rotations;
-    rtn: nothing of it, and no calibration"""
-    calibration_samples: int | None = None
+    rtn: nothing of it, and no calibration; default: duquant"""
+    calibration_samples: Annotated[int | None, args.SAID] = None
     """observations to calibrate with, each with all its denoising times; default: 32"""
-    group: int | None = None
+    group: Annotated[int | None, args.SAID] = None
     """columns that share a weight scale; default: all of an output channel"""
-    block: int | None = None
+    block: Annotated[int | None, args.SAID] = None
     """most channels that are rotated together, a power of two; default: 128"""
-    smoothing: float | None = None
+    smoothing: Annotated[float | None, args.SAID] = None
     """exponent of the activations; 0: none; default: 0.5"""
-    scope: str | None = None
-    """only layers whose name begins with this"""
-    include: str | None = None
-    """only layers whose name has a match of this pattern"""
-    exclude: str | None = None
-    """but not those with a match of this one"""
-    seed: int | None = None
+    scope: Annotated[str | None, args.SAID] = None
+    """only layers whose name begins with this; default: all"""
+    include: Annotated[str | None, args.SAID] = None
+    """only layers whose name has a match of this pattern; default: all"""
+    exclude: Annotated[str | None, args.SAID] = None
+    """but not those with a match of this one; default: none"""
+    seed: Annotated[int | None, args.SAID] = None
     """of rotations and observations; default: 0"""
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
     """of the model that is quantized, and of the rest of the quantized one"""
-    device: str = ""
+    device: Annotated[str, args.SAID] = ""
     """cpu, cuda, cuda:1; default: the first accelerator, else the CPU"""
     dry_run: bool = False
     """name the layers and stop"""
@@ -68,7 +69,7 @@ class QuantizeArgs:
 def run(argv: Sequence[str]) -> int:
     """Prints the pack's path. Raises PirigError, and Interrupted on SIGINT or SIGTERM."""
     console.log_to_stderr()
-    flags = args.parse(QuantizeArgs, argv, prog="pirig quantize", description=__doc__ or "")
+    flags = args.parse(QuantizeArgs, argv, "quantize")
     signals.raise_interrupted()
     asked = variables.read(envvars.starting_with(variables.PREFIX))
     configuration = configured(flags, asked.settings)

@@ -70,6 +70,17 @@ def wanted(flags: ModelArgs) -> Wanted:
     return Wanted(configuration, None, folder, asked.list_only, asked.verbose)
 
 
+def checked(recipe: str, flags: ModelArgs) -> Wanted:
+    """`wanted`. Raises ConfigError where it cannot be had, too."""
+    asked = wanted(flags)
+    if asked and flags.backend == "jax":
+        raise ConfigError("quantized models run in PyTorch only; leave --backend out, or say --backend torch")
+    if asked.file and not asked.file.is_file():
+        remedy = f"make it with: pirig quantize {recipe} --output {asked.file}"
+        raise ConfigError(f"there is no pack {asked.file}; {remedy}")
+    return asked
+
+
 def check_done(flags: ModelArgs, metadata: Metadata) -> None:
     """Raises ConfigError where quantization was asked for here and the policy does not say that it has had it."""
     asked, said = wanted(flags), metadata.get("quantization")
@@ -91,15 +102,10 @@ def pack_for(recipe: str, directory: pathlib.Path, flags: ModelArgs) -> Found | 
 
     With OPENPI_DUQUANT_DRYRUN the layers are printed, and the process ends. Raises ConfigError.
     """
-    asked = wanted(flags)
+    asked = checked(recipe, flags)
     if not asked:
         return None
-    if flags.backend == "jax":
-        raise ConfigError("quantized models run in PyTorch only; leave --backend out, or say --backend torch")
     if asked.file:
-        if not asked.file.is_file():
-            remedy = f"make it with: pirig quantize {recipe} --output {asked.file}"
-            raise ConfigError(f"there is no pack {asked.file}; {remedy}")
         return Found(asked.file, None)
     assert asked.configuration is not None
     if asked.list_only:

@@ -1,15 +1,10 @@
-"""`pirig replay RUN EPISODE…`: runs recorded episodes again from their actions, checks every state, makes videos.
-
-pirig replay libero_goal-scripted-1a2b3c4d 3/17                          # task 3, trial 17
-pirig replay results/libero/runs/night failures --size 640
-pirig replay night all --camera frontview --size 480 --output pictures
-pirig replay night 0/0 --no-video                                        # checks only
-"""
+"""`pirig replay RUN EPISODE…`: runs recorded episodes again from their actions, checks every state, makes videos."""
 
 import dataclasses
 import logging
 import pathlib
 from collections.abc import Iterator, Sequence
+from typing import Annotated
 
 import numpy as np
 import tyro
@@ -33,11 +28,12 @@ class ReplayArgs:
     episodes: tyro.conf.Positional[tuple[str, ...]] = ("failures",)
     """TASK/TRIAL, keys, failures or all"""
     video: bool = True
+    """make an mp4 of each episode"""
     camera: str = "agentview"
     """agentview, robot0_eye_in_hand, frontview, birdview, sideview, …"""
     size: int = 0
     """width and height [pixels]; 0: agentview as the policy saw it"""
-    output: pathlib.Path | None = None
+    output: Annotated[pathlib.Path | None, args.SAID] = None
     """folder for videos; default: data/libero/videos/RUN"""
     results: pathlib.Path = pathlib.Path("results/libero")
     """where runs are looked up by name"""
@@ -46,7 +42,7 @@ class ReplayArgs:
 def run(argv: Sequence[str]) -> int:
     """Returns 0 where every episode ends as recorded, else 1. Raises ConfigError."""
     console.log_to_stderr()
-    flags = args.parse(ReplayArgs, argv, prog="pirig replay", description=__doc__ or "")
+    flags = args.parse(ReplayArgs, argv, "replay")
     signals.raise_interrupted()
     if flags.size < 0 or flags.size > 4096 or (flags.camera != "agentview" and not flags.size):
         raise ConfigError(f"--size is {flags.size}; expected 1 to 4096, or 0 for agentview as the policy saw it")

@@ -20,20 +20,23 @@ from pirig.sim.suites import MAX_STEPS
 
 @dataclasses.dataclass(frozen=True)
 class ReportArgs:
-    runs: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """names of runs, or their folders; none: the latest of each suite, and a page about all suites"""
+    runs: Annotated[tyro.conf.Positional[tuple[str, ...]], args.SAID] = ()
+    """names of runs, or their folders; default: the latest of each suite, and a page about all suites"""
     format: tuple[pages.Format, ...] = ("html",)
     """html: a page that needs nothing else; json, csv, md: report.json and so on, beside it"""
-    out: pathlib.Path | None = None
-    """the file to write, where it is one; - is standard output"""
+    out: Annotated[pathlib.Path | None, args.SAID] = None
+    """the file to write, where it is one; - is standard output; default: in the run's folder"""
     results: pathlib.Path = pathlib.Path("results/libero")
+    """where runs are looked up by name"""
     video_out_path: pathlib.Path = pathlib.Path("data/libero/videos")
+    """where runs have their videos, which pages link"""
     suites: tuple[str, ...] = tuple(MAX_STEPS)
+    """rows of the table about all suites"""
 
 
 def run(argv: Sequence[str]) -> int:
     """Raises ConfigError where there are no results."""
-    flags = args.parse(ReportArgs, argv, prog="pirig report", description=__doc__ or "")
+    flags = args.parse(ReportArgs, argv, "report")
     if flags.out is not None and len(flags.runs) * len(flags.format) > 1:
         raise ConfigError(
             f"--out names one file, but {len(flags.runs)} runs in {len(flags.format)} formats were asked for; ask for "

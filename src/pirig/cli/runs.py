@@ -15,13 +15,14 @@ from pirig.results.runs import Overview, overviews
 @dataclasses.dataclass(frozen=True)
 class RunsArgs:
     results: pathlib.Path = pathlib.Path("results/libero")
+    """the folder that has runs/ in it"""
     json: bool = False
-    """for programs"""
+    """for programs; rates are fractions of 1"""
 
 
 def run(argv: Sequence[str]) -> int:
     """Raises ConfigError where there are no runs."""
-    flags = args.parse(RunsArgs, argv, prog="pirig runs", description=__doc__ or "")
+    flags = args.parse(RunsArgs, argv, "runs")
     found = overviews(flags.results)
     if flags.json:
         rows = [{**dataclasses.asdict(row), "date": row.date.isoformat(), "wilson_95": row.interval} for row in found]

@@ -4,13 +4,14 @@ import dataclasses
 import logging
 import pathlib
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
 from pirig import envvars
 from pirig.cli import args, console, quantizing, signals, source
 from pirig.cli.model_args import ModelArgs
+from pirig.errors import ConfigError
 from pirig.interfaces import Policy
 from pirig.policies.wrappers import DefaultPrompt
 from pirig.serving.heap import keep_freed_memory
@@ -28,7 +29,7 @@ class Checkpoint:
 
     config: str
     """recipe (openpi: train config), e.g. pi05_libero"""
-    dir: str = ""
+    dir: Annotated[str, args.SAID] = ""
     """directory of the checkpoint, or its address: gs://, hf://, https://; default: the published one"""
 
 
@@ -54,8 +55,9 @@ class ServeArgs:
     host: str = "127.0.0.1"
     """address to listen on; 0.0.0.0: all of this machine's, which lets others in (see PIRIG_API_KEY)"""
     port: int = 8000
-    default_prompt: str | None = None
-    """prompt for requests that have none"""
+    """TCP port to listen on; 0: any that is free"""
+    default_prompt: Annotated[str | None, args.SAID] = None
+    """prompt for requests that have none; default: none"""
     runs: pathlib.Path = pathlib.Path("results/libero/runs")
     """where replay:RUN is looked up"""
     max_batch: int | Literal["auto"] = "auto"
@@ -70,7 +72,9 @@ class ServeArgs:
 def run(argv: Sequence[str]) -> int:
     """Serves until SIGINT or SIGTERM. Raises PirigError."""
     console.log_to_stderr()
-    flags = args.parse(ServeArgs, argv, prog="pirig serve", description=__doc__ or "")
+    flags = args.parse(ServeArgs, argv, "serve")
+    if not 0 <= flags.port <= 65535:
+        raise ConfigError(f"--port is {flags.port}; expected 1 to 65535, or 0 for any that is free")
     signals.raise_interrupted()  # while it loads; the server has handlers of its own
     open_policy = _source(flags)
     if flags.prepare:

@@ -66,7 +66,7 @@ class Here:
     most_batch: int  # of a host
 
     def workers(self, episodes: int) -> int:
-        return _workers(self.flags, episodes)
+        return worker_count(self.flags, episodes)
 
     def factory(self, factory: LiberoWorkerFactory, workers: int) -> WorkerFactory:
         return dataclasses.replace(factory, egl=tuple(place.egl for place in self.places.workers(max(1, workers))))
@@ -105,7 +105,7 @@ class Here:
 @contextlib.contextmanager
 def here(flags: EvalArgs, settings: boot.Settings, episodes: int) -> Generator[Here]:
     """Has the policy where workers can ask it, while the block runs. Raises what is wrong with it."""
-    workers = _workers(flags, episodes)
+    workers = worker_count(flags, episodes)
     name = policy_name(flags)
     found = places.look(flags, renderer=settings.gl, has_model=source.is_model(name))
     in_process = workers == 0 and settings.gl != "egl"  # CUDA and EGL must not share a process
@@ -134,7 +134,8 @@ def policy_name(flags: EvalArgs) -> str:
     )
 
 
-def _workers(flags: EvalArgs, episodes: int) -> int:
+def worker_count(flags: EvalArgs, episodes: int) -> int:
+    """Of this machine; 0: they run in this process."""
     if flags.workers != "auto":
         return flags.workers
     return max(1, min(machine.cores(), machine.simulators(), episodes))
@@ -142,12 +143,19 @@ def _workers(flags: EvalArgs, episodes: int) -> int:
 
 def at(flags: EvalArgs, settings: boot.Settings, episodes: int) -> "contextlib.AbstractContextManager[Site]":
     """The site that the flags name. Raises ConfigError where they do not go together."""
+    check(flags)
     if flags.executor == "processes":
         return here(flags, settings, episodes)
+    from pirig.cli import cluster  # which is there for Ray alone
+
+    return cluster.site(flags, settings)
+
+
+def check(flags: EvalArgs) -> None:
+    """Raises ConfigError where the flags do not go together."""
+    if flags.executor == "processes":
+        return
     if flags.workers == 0:
         raise ConfigError("--workers 0 runs everything in this process, which --executor ray does not; leave one out")
     if flags.policy_hosts != "auto":
         raise ConfigError("--policy-hosts is of one machine; on a Ray cluster each GPU, or each node, has one")
-    from pirig.cli import cluster  # which is there for Ray alone
-
-    return cluster.site(flags, settings)

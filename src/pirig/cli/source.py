@@ -109,6 +109,9 @@ class PolicySource:
             return HostPolicy(*addresses, request_timeout_s=self.request_timeout_s)
         if self.model:
             return self.model()
+        if self.name not in baselines.NAMES and not self.name.startswith("replay:"):
+            known = ", ".join((*baselines.NAMES, *RECIPES))
+            raise ConfigError(f"unknown policy {self.name!r}; there are: {known}, and ws://HOST:PORT")
         return baselines.make(self.name, self._recorded)
 
     @contextlib.contextmanager
@@ -167,6 +170,8 @@ class PolicySource:
         return self.name if self.headless or not ours else str(metadata["name"])
 
     def _recorded(self, run: str) -> Mapping[EpisodeSpec, np.ndarray]:
+        if not run:
+            raise ConfigError("replay: names no run; expected replay:RUN, a name that pirig runs lists, or a folder")
         folder = pathlib.Path(run) if pathlib.Path(run).is_dir() else self.runs / run
         return {r.spec: r.actions for r in RunStore.read(folder).results() if r.status != "error"}
 
@@ -179,6 +184,20 @@ def model_source(name: str, directory: str, flags: ModelArgs, *, max_batch: int,
     """
     from pirig.checkpoints import assets
 
+    place = checkpoint_of(name, directory, max_batch)
+    quantizing.checked(name, flags)  # before hours of downloading
+    found = bring(place)
+    file = assets.tokenizer_file(envvars.data_home())
+    try:
+        if not file.is_file():
+            bring(assets.TOKENIZER)
+    except PirigError as e:
+        raise StartError(f"there is no tokenizer at {file}, and it cannot be fetched: {e}; copy it there") from e
+    return ModelSource(name, found, flags, max_batch, auto, quantizing.pack_for(name, found, flags))
+
+
+def checkpoint_of(name: str, directory: str, max_batch: int) -> str:
+    """Path or address of a recipe's checkpoint. Asks no network. Raises as `model_source`."""
     require_readers()
     row = recipe(name)
     if max_batch < 1:
@@ -188,14 +207,7 @@ def model_source(name: str, directory: str, flags: ModelArgs, *, max_batch: int,
             f"nobody has published a checkpoint of {name}; name a directory, or make one: "
             f"pirig checkpoint random {name} DIRECTORY"
         )
-    found = bring(directory or row.checkpoint)
-    file = assets.tokenizer_file(envvars.data_home())
-    try:
-        if not file.is_file():
-            bring(assets.TOKENIZER)
-    except PirigError as e:
-        raise StartError(f"there is no tokenizer at {file}, and it cannot be fetched: {e}; copy it there") from e
-    return ModelSource(name, found, flags, max_batch, auto, quantizing.pack_for(name, found, flags))
+    return directory or row.checkpoint
 
 
 def choose(policy: str, *, headless: bool, policy_config: str, host: str, port: int) -> str:

@@ -1,11 +1,4 @@
-"""`pirig stack`: policy servers on all GPUs and the suites' simulators, in containers, watched and cleaned up.
-
-pirig stack run      evaluates suites: a policy server for each GPU, a simulator container for each suite
-pirig stack up       the policy servers alone, on 127.0.0.1, port 8000 and up; they go on when this command ends
-pirig stack status   what is there
-pirig stack logs     what it says: pirig stack logs [SERVICE]
-pirig stack down     removes the stack's containers and network; images, downloads and results stay
-"""
+"""`pirig stack`: policy servers on all GPUs and the suites' simulators, in containers, watched and cleaned up."""
 
 import dataclasses
 import logging
@@ -13,16 +6,17 @@ import pathlib
 import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import tyro
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from pirig import envvars
-from pirig.cli import args, console, report, signals
+from pirig.cli import args, commands, console, report, signals
 from pirig.errors import ConfigError, MissingExtra, StartError
 from pirig.sim import suites as libero
 from pirig.stack import fanout, gpus, machine
@@ -35,7 +29,6 @@ if TYPE_CHECKING:
 
 _LOOK_EVERY_S, _LINES_EVERY_S = 1.0, 60.0
 _FILE = pathlib.Path("results/stack/fanout.yml")
-_WORDS = ("run", "up", "status", "logs", "down")
 _log = logging.getLogger(__name__)
 _err = Console(stderr=True, highlight=False)
 
@@ -44,18 +37,19 @@ _err = Console(stderr=True, highlight=False)
 class ServersArgs:
     policy: str = "pi05_libero"
     """a recipe, a baseline, or (for run) ws://HOST:PORT"""
-    policy_dir: str = ""
+    policy_dir: Annotated[str, args.SAID] = ""
     """checkpoint: a directory or an address; default: the published one"""
-    quantize: str = ""
-    """w4a8, w8a8, …: a pack is made first, where it is not there yet; OPENPI_DUQUANT_* variables reach servers too"""
-    gpus: tuple[int, ...] = ()
+    quantize: Annotated[str, args.SAID] = ""
+    """w4a8, w8a8, …: a pack is made first, where it is not there yet; default: as OPENPI_DUQUANT_* variables say,
+    which reach the servers"""
+    gpus: Annotated[tuple[int, ...], args.SAID] = ()
     """as nvidia-smi numbers them; default: all"""
-    servers: int | None = None
+    servers: Annotated[int | None, args.SAID] = None
     """policy servers; default: one for each GPU, or one on the CPU"""
     port: int = 8000
     """of the first server, on 127.0.0.1"""
-    checkout: pathlib.Path = pathlib.Path()
-    """folder with compose.yml"""
+    checkout: Annotated[pathlib.Path, args.SAID] = pathlib.Path()
+    """folder with compose.yml; default: this one"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,35 +57,49 @@ class RunArgs(ServersArgs):
     suite: str = "all"
     """one, several with commas, or all"""
     num_trials_per_task: int = 50
+    """trials 0 to N-1 of each task"""
     workers: int | Literal["auto"] = "auto"
     """simulator processes of each suite; auto: the machine's cores, shared out"""
-    client_args: str = ""
-    """more flags of `pirig eval`, in one word: --client-args='--video none'"""
+    client_args: Annotated[str, args.SAID] = ""
+    """more flags of `pirig eval`, in one word: --client-args='--video none'; default: none"""
+
+
+@dataclasses.dataclass(frozen=True)
+class StatusArgs:
+    """None."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DownArgs:
+    """None."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LogsArgs:
+    services: Annotated[tyro.conf.Positional[tuple[str, ...]], args.SAID] = ()
+    """those to follow, as pirig stack status names them; default: the last lines of all"""
 
 
 def run(argv: Sequence[str]) -> int:
     """Returns 0 where everything asked for is complete, else the first suite's exit code that is not 0."""
-    if not argv or argv[0] not in _WORDS:
-        print(__doc__)
-        return 0 if argv and argv[0] in ("-h", "--help") else 2
-    word, rest = argv[0], argv[1:]
+    if not argv or argv[0] in ("-h", "--help"):
+        print(commands.usage("stack"))
+        return 0 if argv else 2
+    if argv[0] not in _ACTIONS:
+        raise ConfigError(f"pirig stack has no action {argv[0]!r}; there are: {', '.join(_ACTIONS)}")
     console.log_to_stderr()
-    if word == "run":
-        return _run(args.parse(RunArgs, rest, prog="pirig stack run", description=__doc__ or ""))
-    if word == "up":
-        return _up(args.parse(ServersArgs, rest, prog="pirig stack up", description=__doc__ or ""))
-    compose = Compose(pathlib.Path.cwd())
-    if word == "down":
-        compose.down()
-        return 0
-    return _status(compose) if word == "status" else _logs(compose, rest)
+    kind, work = _ACTIONS[argv[0]]
+    return work(args.parse(kind, argv[1:], f"stack {argv[0]}"))
 
 
 def _run(flags: RunArgs) -> int:
     names = libero.STANDARD_SUITES if flags.suite == "all" else tuple(flags.suite.split(","))
     for name in names:
         libero.check_suite(name)
-    client_args = shlex.join(shlex.split(flags.client_args))
+    try:
+        client_args = shlex.join(shlex.split(flags.client_args))
+    except ValueError as e:
+        raise ConfigError(f"--client-args={flags.client_args} cannot be taken apart: {e}; close its quotes") from e
     envvars.export({"TRIALS": str(flags.num_trials_per_task), "CLIENT_ARGS": client_args})
     signals.raise_interrupted()
     plan, containers, compose = _prepare(flags, names, flags.workers)
@@ -108,7 +116,9 @@ def _run(flags: RunArgs) -> int:
 
 def _up(flags: ServersArgs) -> int:
     if "://" in flags.policy:
-        raise ConfigError(f"--policy {flags.policy} is a server already; nothing to start")
+        raise ConfigError(
+            f"--policy {flags.policy} is a server already, with nothing to start; pirig stack run evaluates it"
+        )
     signals.raise_interrupted()
     plan, containers, compose = _prepare(flags, (), 0)
     try:
@@ -215,8 +225,13 @@ class _View:
                 self._known[name] = state.how, state.says
 
 
-def _status(compose: Compose) -> int:
-    seen = _containers(compose).look()
+def _down(_: DownArgs) -> int:
+    Compose(pathlib.Path.cwd()).down()
+    return 0
+
+
+def _status(_: StatusArgs) -> int:
+    seen = _containers(Compose(pathlib.Path.cwd())).look()
     if not seen:
         print("nothing of the stack is there")
     else:
@@ -224,10 +239,10 @@ def _status(compose: Compose) -> int:
     return 0
 
 
-def _logs(compose: Compose, names: Sequence[str]) -> int:
-    containers = _containers(compose)
-    for service in names or containers.look():
-        for line in containers.follow(service) if names else containers.tail(service, 1000).splitlines():
+def _logs(flags: LogsArgs) -> int:
+    containers = _containers(Compose(pathlib.Path.cwd()))
+    for service in flags.services or containers.look():
+        for line in containers.follow(service) if flags.services else containers.tail(service, 1000).splitlines():
             print(f"{service} | {line}", flush=True)
     return 0
 
@@ -247,3 +262,12 @@ def _table(seen: Mapping[str, State], history: History) -> Table:
 def _write(path: pathlib.Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
+
+
+_ACTIONS: Mapping[str, tuple[type, Callable[[Any], int]]] = {
+    "run": (RunArgs, _run),
+    "up": (ServersArgs, _up),
+    "status": (StatusArgs, _status),
+    "logs": (LogsArgs, _logs),
+    "down": (DownArgs, _down),
+}

@@ -11,7 +11,6 @@ import logging
 import pathlib
 import tempfile
 from collections.abc import Generator, Sequence
-from typing import Any
 
 from pirig.cli import console, exports, pages, source, stopping
 from pirig.cli.eval_args import EvalArgs
@@ -19,7 +18,7 @@ from pirig.errors import ConfigError, ProtocolError
 from pirig.evaluation.worker import video_name, wants_video
 from pirig.results import runs
 from pirig.results.statistics import Tally, tally_by_task
-from pirig.results.store import RunStore, run_id
+from pirig.results.store import Configuration, RunStore, run_id
 from pirig.sim import suites
 from pirig.types import EpisodeResult, EpisodeSpec, Metadata, Rules
 
@@ -67,11 +66,7 @@ def opened(suite: str, specs: Sequence[EpisodeSpec], asked: Asked) -> Generator[
     Raises ConfigError where it can't be written, or where it was made or declared otherwise.
     """
     flags = asked.flags
-    rules = _rules(suite, asked.metadata, flags)
-    configuration = _configuration(suite, rules, asked)
-    name = flags.run or run_id(configuration)
-    if flags.run and flags.task_suite_name == "all":
-        name += f"-{suite}"
+    name, rules, configuration = named(suite, asked)
     directory = _writable(flags.results_out_path) / "runs" / name
     videos = flags.video_out_path / name
     if flags.video != "none":
@@ -81,6 +76,16 @@ def opened(suite: str, specs: Sequence[EpisodeSpec], asked: Asked) -> Generator[
         _log.info("run %s: %d episodes, results in %s", name, len(specs), directory)
         early = stopping.declare(test, store) if test else None
         yield SuiteRun(suite, specs, early.order if early else specs, rules, store, videos, early, asked)
+
+
+def named(suite: str, asked: Asked) -> tuple[str, Rules, Configuration]:
+    """Name, rules and configuration of the run. Raises as `opened`; looks at no folder."""
+    rules = _rules(suite, asked.metadata, asked.flags)
+    configuration = _configuration(suite, rules, asked)
+    if not asked.flags.run:
+        return run_id(configuration), rules, configuration
+    ending = f"-{suite}" if asked.flags.task_suite_name == "all" else ""
+    return asked.flags.run + ending, rules, configuration
 
 
 def report(run: SuiteRun) -> bool:
@@ -114,7 +119,7 @@ def _rules(suite: str, metadata: Metadata, flags: EvalArgs) -> Rules:
     return suites.rules(suite, replan_steps=replan_steps, settle_steps=flags.num_steps_wait)
 
 
-def _configuration(suite: str, rules: Rules, asked: Asked) -> dict[str, Any]:
+def _configuration(suite: str, rules: Rules, asked: Asked) -> Configuration:
     """Everything that can change what an episode is, and nothing else."""
     policy, flags = asked.policy, asked.flags
     versions = {name: importlib.metadata.version(name) for name in ("mujoco", "robosuite", "hf-libero", "numba")}

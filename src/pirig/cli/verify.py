@@ -1,9 +1,5 @@
 """`pirig verify RUN`: runs a sample of a run's episodes again, in another order and with other workers, and compares.
 
-    pirig verify libero_goal-scripted-1a2b3c4d                 # ten episodes, the policy of the run
-    pirig verify night --sample 50 --workers 2 --policy-dir ./ckpt
-    pirig verify night --policy ws://gpu-box:8000              # in another mode: over a WebSocket
-
 Says identical, or the first step at which an episode parts from its record, and what parted: the policy's action, or
 the simulator's state.
 """
@@ -13,7 +9,7 @@ import logging
 import pathlib
 import random
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -39,19 +35,21 @@ _DIFFERS = 1  # exit code
 class VerifyArgs:
     run: tyro.conf.Positional[str]
     """folder of a run, or its name"""
-    episodes: tyro.conf.Positional[tuple[str, ...]] = ()
+    episodes: Annotated[tyro.conf.Positional[tuple[str, ...]], args.SAID] = ()
     """TASK/TRIAL, keys, failures or all; default: a random sample"""
     sample: int = 10
+    """how many episodes, where none are named"""
     sample_seed: int = 0
     """decides which episodes, and their order"""
     workers: int | Literal["auto"] = "auto"
     """simulator processes; 0 runs everything in this process"""
-    policy: str = ""
-    """default: that of the run"""
-    policy_dir: str = ""
-    """checkpoint; default: the published one"""
+    policy: Annotated[str, args.SAID] = ""
+    """as of pirig eval; default: that of the run"""
+    policy_dir: Annotated[str, args.SAID] = ""
+    """checkpoint: a directory or an address; default: the published one"""
     model: tyro.conf.OmitArgPrefixes[ModelArgs] = dataclasses.field(default_factory=ModelArgs)
     connect_timeout_s: float = 600.0
+    """how long to wait for a policy server [s]"""
     force: bool = False
     """compare with a policy that says other things of itself than the run's"""
     results: pathlib.Path = pathlib.Path("results/libero")
@@ -61,7 +59,7 @@ class VerifyArgs:
 def run(argv: Sequence[str]) -> int:
     """Returns 0 where all are identical, else 1. Raises PirigError."""
     console.log_to_stderr()
-    flags = args.parse(VerifyArgs, argv, prog="pirig verify", description=__doc__ or "")
+    flags = args.parse(VerifyArgs, argv, "verify")
     signals.raise_interrupted()
     store = runs.find(flags.run, flags.results)
     chosen = _choose(store, flags)
@@ -98,7 +96,7 @@ def _choose(store: RunStore, flags: VerifyArgs) -> list[EpisodeResult]:
     """In another order than the run had."""
     chosen = recorded.choose_episodes(store, flags.episodes or ("all",))
     if not chosen:
-        raise ConfigError(f"run {store.directory.name} has no such episodes to verify")
+        raise ConfigError(f"run {store.directory.name} has no such episodes to verify; name TASK/TRIAL, all, or none")
     random.Random(flags.sample_seed).shuffle(chosen)
     return chosen if flags.episodes else chosen[: max(1, flags.sample)]
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import jax
 import numpy as np
 
+from pirig.errors import ConfigError
 from pirig.models import pi0_jax, weights
 from pirig.models.config import ModelConfig
 from pirig.models.sampling import Batch, prefix_layout, suffix_positions
@@ -74,7 +75,12 @@ class JaxBackend:
 
 
 def _find(device: str | None) -> jax.Device:
+    """Raises ConfigError for one that is not there."""
     if device is None:
         return jax.devices()[0]
     platform, _, index = device.partition(":")
-    return jax.devices(platform)[int(index or 0)]
+    try:
+        return jax.devices(platform)[int(index or 0)]
+    except (RuntimeError, IndexError, ValueError) as e:
+        there = ", ".join(f"{found.platform}:{found.id}" for found in jax.devices())
+        raise ConfigError(f"JAX has no device {device!r}; there are: {there}") from e

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from pirig import envvars
+from pirig.errors import ConfigError
 from pirig.models import pi0_torch, weights
 from pirig.models.config import ModelConfig
 from pirig.models.sampling import Batch, prefix_layout, suffix_positions
@@ -27,6 +28,14 @@ class Quantized(Protocol):
     def install(self, model: torch.nn.Module, device: torch.device) -> None: ...
 
     def report(self, model: torch.nn.Module) -> dict[str, Any]: ...
+
+
+def find(device: str | None) -> torch.device:
+    """None: cuda where there is one, else the CPU. Raises ConfigError for one that is not there."""
+    gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    if device and device not in ("cpu", *gpus, *(["cuda"] if gpus else [])):
+        raise ConfigError(f"PyTorch has no device {device!r}; there are: {', '.join(['cpu', *gpus])}")
+    return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 class TorchBackend:
@@ -52,7 +61,7 @@ class TorchBackend:
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.allow_tf32 = False  # float32 is meant where it stands
-        self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self._device = find(device)
         self.device = "cpu" if self._device.type == "cpu" else torch.cuda.get_device_name(self._device)
         self._config = config
         without = quantized.weights if quantized else ()

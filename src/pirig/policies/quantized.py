@@ -10,7 +10,7 @@ from pirig import envvars, seeding
 from pirig.checkpoints import assets, read
 from pirig.models import pi0_torch, weights
 from pirig.models.sampling import trim
-from pirig.policies.backend_torch import inputs_of, tensor
+from pirig.policies.backend_torch import find, inputs_of, tensor
 from pirig.policies.pi0 import batch_of, inputs_for, noise_key
 from pirig.policies.quantizable import groups
 from pirig.policies.recipes import recipe as find_recipe
@@ -46,7 +46,7 @@ def make_pack(
 
     Raises ConfigError for a checkpoint that is not the recipe's, and for a configuration that does not fit it.
     """
-    row, place = find_recipe(recipe), torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    row, place = find_recipe(recipe), find(device)
     checkpoint = read.open_checkpoint(directory, dtype)
     content = assets.fingerprint(read.open_checkpoint(directory), envvars.cache_dir())
     arrays = ((name, tensor(array)) for name, array in weights.as_torch(checkpoint.arrays, row.model))

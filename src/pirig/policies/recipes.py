@@ -24,12 +24,20 @@ class Recipe:
     """folder of the norm stats in the checkpoint"""
     checkpoint: str = ""
     """where the published one is"""
+    checkpoint_gb: float = 0.0
+    """its size, as published [GB]; 0: nowhere said"""
 
 
 RECIPES = {
     recipe.name: recipe
     for recipe in (
-        Recipe("pi05_libero", PI05, quantile=True, checkpoint="gs://openpi-assets/checkpoints/pi05_libero"),
+        Recipe(
+            "pi05_libero",
+            PI05,
+            quantile=True,
+            checkpoint="gs://openpi-assets/checkpoints/pi05_libero",
+            checkpoint_gb=11.6,
+        ),
         Recipe(
             "pi0_libero",
             PI0,

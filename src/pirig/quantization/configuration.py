@@ -51,7 +51,9 @@ class Configuration:
             try:
                 re.compile(pattern)
             except re.error as e:
-                raise ConfigError(f"{name}={pattern!r} is no regular expression: {e}") from e
+                raise ConfigError(
+                    f"{name}={pattern!r} is no regular expression: {e}; expected one such as q_proj|k_proj"
+                ) from e
         _within("block", self.block, 1, 1 << 14)
         if self.block & (self.block - 1):
             raise ConfigError(f"a rotation block has {self.block} channels; expected a power of two, such as 128")
@@ -59,6 +61,7 @@ class Configuration:
         _within("percentile", self.percentile, 50.0, 100.0)
         _within("group", self.group, 0, 1 << 14)
         _within("calibration samples", self.samples, 1, 1 << 20)
+        _within("seed", self.seed, 0, 2**32 - 1)
 
     @property
     def calibrates(self) -> bool:
@@ -109,4 +112,4 @@ def _one_of(what: str, found: object, allowed: tuple | range) -> None:
 
 def _within(what: str, found: float, low: float, high: float) -> None:
     if not low <= found <= high:
-        raise ConfigError(f"{what} is {found:g}; expected {low:g} to {high:g}")
+        raise ConfigError(f"{what} is {found:.12g}; expected {low:.12g} to {high:.12g}")

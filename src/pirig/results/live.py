@@ -72,7 +72,9 @@ def serving(view: View, host: str, port: int) -> Generator[str]:
     try:
         server = _Server((host, port), Handler)
     except (OSError, OverflowError) as e:
-        raise StartError(f"cannot serve the live page on {host}:{port}: {e}; choose another --live PORT") from e
+        raise StartError(
+            f"cannot serve the live page on {host}:{port}: {e}; choose another --live PORT or --live-host"
+        ) from e
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True, name="live page")
     thread.start()
     try:

@@ -74,7 +74,7 @@ class RunStore:
         try:
             if (directory / "manifest.json").exists():
                 manifest = _read_manifest(directory)
-                _refuse_mixture(directory, manifest["configuration"], configuration)
+                refuse_mixture(directory, manifest["configuration"], configuration)
             else:
                 manifest = {"format": FORMAT, "configuration": configuration}
                 with _disk(directory / "manifest.json"):
@@ -91,7 +91,9 @@ class RunStore:
         directory = pathlib.Path(directory)
         if not _is_file(directory / "manifest.json"):
             beside = sorted(path.parent.name for path in directory.parent.glob("*/manifest.json"))
-            there = f"there are: {', '.join(beside)}" if beside else "there are no runs beside it"
+            there = (
+                f"there are: {', '.join(beside)}" if beside else "there are no runs beside it; pirig eval makes some"
+            )
             raise ConfigError(f"no run in {directory}; {there}")
         return cls(directory, _read_manifest(directory))
 
@@ -191,7 +193,8 @@ def _is_file(path: pathlib.Path) -> bool:
         return False
 
 
-def _refuse_mixture(directory: pathlib.Path, theirs: Configuration, ours: Configuration) -> None:
+def refuse_mixture(directory: pathlib.Path, theirs: Configuration, ours: Configuration) -> None:
+    """Raises ConfigError where a run was made with another configuration than ours, naming the fields."""
     differing = [f"{name}: the run has {a!r}, this command {b!r}" for name, a, b in differing_fields(theirs, ours)]
     if differing:
         raise ConfigError(

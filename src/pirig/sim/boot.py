@@ -20,7 +20,7 @@ from typing import Any
 
 from pirig import envvars
 from pirig.errors import StartError
-from pirig.sim import suites
+from pirig.sim import gl, suites
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,14 +65,18 @@ def boot(settings: Settings) -> Libero:
     if "mujoco" in sys.modules:
         raise StartError("mujoco was imported before the simulator chose its GL back end; start a new process")
     numba_cache = settings.cache / "numba"
-    numba_cache.mkdir(parents=True, exist_ok=True)
+    try:
+        numba_cache.mkdir(parents=True, exist_ok=True)
+        configured = _config_folder(settings)
+    except OSError as e:
+        raise StartError(f"cannot write to {settings.cache}: {e.strerror}; name another folder in PIRIG_CACHE") from e
     envvars.export(
         {
             **PROCESS_VARIABLES,
             "MUJOCO_GL": settings.gl,
             "PYOPENGL_PLATFORM": settings.gl,
             "NUMBA_CACHE_DIR": str(numba_cache),
-            "LIBERO_CONFIG_PATH": str(_config_folder(settings)),
+            "LIBERO_CONFIG_PATH": str(configured),
         }
     )
     if settings.gl == "egl":
@@ -83,7 +87,10 @@ def boot(settings: Settings) -> Libero:
     with _placeholders():
         inner = importlib.import_module("libero.libero")
         inner._assets_path_cache = str(settings.assets)  # looked at before any download
-        envs = importlib.import_module("libero.libero.envs")
+        try:
+            envs = importlib.import_module("libero.libero.envs")
+        except RuntimeError as e:  # of mujoco.egl and mujoco.osmesa, whose import opens a device
+            raise StartError(f"MuJoCo cannot render with {settings.gl}: {e} {gl.REMEDY}") from e
     base = importlib.import_module("robosuite.environments.base")
     errors = importlib.import_module("robosuite.utils.errors")
     versions = {name: importlib.import_module(name).__version__ for name in ("mujoco", "robosuite", "numpy", "numba")}

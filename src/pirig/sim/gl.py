@@ -9,6 +9,7 @@ from pirig.errors import ConfigError, StartError
 
 BACKENDS = ("egl", "osmesa", "glx")
 _LIBRARY = {"egl": "EGL", "osmesa": "OSMesa", "glx": "GL"}
+REMEDY = "Choose another back end (MUJOCO_GL=osmesa, egl); pirig doctor tries the one that is chosen by itself."
 _INSTALL = "sudo apt-get install -y libosmesa6 libegl1 libegl-mesa0 libgl1-mesa-dri"
 
 
@@ -34,6 +35,11 @@ def choose(requested: str = "", device: str = "") -> Choice:
             raise StartError(
                 f"MUJOCO_GL={backend}, but lib{_LIBRARY[backend]} cannot be loaded; get it with: {_INSTALL}"
             )
+        if backend == "glx" and not _has_display():
+            raise StartError(
+                "MUJOCO_GL=glx cannot render: no X server answers (DISPLAY); start one, such as Xvfb, or choose "
+                "another back end: MUJOCO_GL=osmesa, egl"
+            )
         return Choice(backend, "MUJOCO_GL")
     if _has_nvidia_gpu() and _loads("egl"):
         return Choice("egl", "NVIDIA GPU")
@@ -52,6 +58,18 @@ def _loads(backend: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def _has_display() -> bool:
+    name = ctypes.util.find_library("X11")
+    if name is None:
+        return False
+    x11 = ctypes.CDLL(name)
+    x11.XOpenDisplay.restype = ctypes.c_void_p
+    display = x11.XOpenDisplay(None)
+    if display:
+        x11.XCloseDisplay(ctypes.c_void_p(display))
+    return bool(display)
 
 
 def _has_nvidia_gpu() -> bool:

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from pirig.errors import ConfigError, SimulationError, StartError
-from pirig.sim import boot, suites
+from pirig.sim import boot, gl, suites
 from pirig.sim.building import Built
 from pirig.sim.privileged import PrivilegedView
 from pirig.transforms.images import resize_with_pad, upright
@@ -125,20 +125,18 @@ class LiberoEnvironment:
         self._scene = self._task = self._view = None
 
     def _make_scene(self, task: suites.Task) -> Scene:
-        import mujoco as _mujoco  # which boot must come before
+        from mujoco import FatalError  # ty: ignore[import-not-found]  of its C++ part; boot must come before
 
-        mujoco: Any = _mujoco  # compiled: type checkers don't see its errors
-        if self._simulator == "fast":
-            from pirig.sim.fast import FastScene as KindOfScene
-        else:
-            from pirig.sim.reference import ReferenceScene as KindOfScene
         try:
-            return KindOfScene(task, self._libero, self._protocol)
-        except mujoco.FatalError as e:
-            raise StartError(
-                f"no OpenGL context can be made with MUJOCO_GL={self._settings.gl}: {e}; unset MUJOCO_GL, which "
-                "chooses what works, or ask pirig doctor"
-            ) from e
+            if self._simulator == "fast":
+                from pirig.sim.fast import FastScene
+
+                return FastScene(task, self._libero, self._protocol)
+            from pirig.sim.reference import ReferenceScene
+
+            return ReferenceScene(task, self._libero, self._protocol)
+        except FatalError as e:
+            raise StartError(f"MuJoCo cannot render with {self._settings.gl}: {e}. {gl.REMEDY}") from e
 
     def _open_scene(self) -> Scene:
         if self._scene is None:

@@ -44,6 +44,8 @@ def servers(gpus: Sequence[int], count: int | None, port: int) -> tuple[Server, 
     if count is not None and count < 1:
         raise ConfigError(f"--servers is {count}; at least 1 is needed")
     number = count or len(gpus) or 1
+    if not 1 <= port <= 65536 - number:
+        raise ConfigError(f"--port is {port}, of the first of {number}; expected 1 to {65536 - number}")
     return tuple(Server(f"server-{i}", gpus[i % len(gpus)] if gpus else None, port + i) for i in range(number))
 
 

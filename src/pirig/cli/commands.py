@@ -1,0 +1,202 @@
+"""The commands there are: what each is for, where its flags are declared, and examples that its own parser reads.
+
+Help, completion and their tests walk this table. An example is at most 76 columns wide, so that help fits 80.
+"""
+
+import dataclasses
+import importlib
+from collections.abc import Mapping
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    purpose: str  # one line
+    flags: str  # MODULE.CLASS, below pirig.cli
+    examples: tuple[str, ...]  # what follows `pirig`; after two blanks and a #, what it does
+
+    def kind(self) -> type:
+        """The dataclass of its flags. Imports its module."""
+        module, _, name = self.flags.partition(".")
+        return getattr(importlib.import_module(f"pirig.cli.{module}"), name)
+
+
+GROUPS: Mapping[str, str] = {
+    "stack": "run servers and simulators in containers, on all GPUs",
+    "checkpoint": "download checkpoints, look into them, make random ones",
+}
+
+COMMANDS: Mapping[str, Command] = {
+    "eval": Command(
+        "run LIBERO episodes with a policy and report success rates",
+        "eval_args.EvalArgs",
+        (
+            "eval --policy scripted --suite libero_object --num-trials-per-task 1",
+            "eval --policy pi05_libero --dry-run  # what it would do, fetch and take",
+            "eval --policy ws://gpu-box:8000 --suite all --workers 8 --video failures",
+            "eval --policy pi05_libero --policy-dir ./ckpt --quantize w4a8",
+        ),
+    ),
+    "serve": Command(
+        "serve a policy over a WebSocket, for openpi's clients and ours",
+        "serve.ServeArgs",
+        (
+            "serve policy:baseline --policy.name scripted",
+            "serve --env LIBERO  # the published checkpoint, on 127.0.0.1:8000",
+            "serve --host 0.0.0.0 policy:checkpoint --policy.config pi05_libero",
+        ),
+    ),
+    "quantize": Command(
+        "make the pack of a checkpoint: its weights in a few bits",
+        "quantize.QuantizeArgs",
+        (
+            "quantize pi05_libero --bits w4a8  # eval --quantize w4a8 finds it",
+            "quantize pi05_libero --bits w4a8 --dry-run  # names the layers",
+            "quantize pi05_libero --bits w8a8 --method rtn --policy-dir ./ckpt",
+        ),
+    ),
+    "replay": Command(
+        "run recorded episodes again: check their states, make videos",
+        "replay.ReplayArgs",
+        (
+            "replay RUN 3/17  # task 3, trial 17",
+            "replay RUN failures --camera frontview --size 640",
+            "replay results/libero/runs/night all --no-video  # checks only",
+        ),
+    ),
+    "verify": Command(
+        "run a sample of a run again, and say where its episodes part",
+        "verify.VerifyArgs",
+        (
+            "verify RUN  # ten episodes, the policy of the run",
+            "verify RUN --sample 50 --workers 2 --policy-dir ./ckpt",
+            "verify RUN failures --policy ws://gpu-box:8000",
+        ),
+    ),
+    "report": Command(
+        "make pages, tables and files of runs, or of the latest results",
+        "report.ReportArgs",
+        (
+            "report  # all suites, beside the published row",
+            "report RUN --format html json csv md",
+            "report RUN --format md --out -  # to standard output",
+        ),
+    ),
+    "compare": Command(
+        "say whether policy B is better or worse than A, by equal episodes",
+        "compare.CompareArgs",
+        (
+            "compare RUN_A RUN_B",
+            "compare RUN_A RUN_B --margin 2  # is B no worse by 2 points?",
+            "compare SPATIAL_A,GOAL_A SPATIAL_B,GOAL_B --json --no-page",
+        ),
+    ),
+    "power": Command(
+        "say how many episodes show a difference, and which one so many show",
+        "power.PowerArgs",
+        (
+            "power --baseline 97 --discordance 4",
+            "power --like RUN_A RUN_B --difference 2 --episodes 500 2000",
+        ),
+    ),
+    "runs": Command(
+        "list the runs there are, the latest first",
+        "runs.RunsArgs",
+        ("runs", "runs --results /data/results --json"),
+    ),
+    "merge": Command(
+        "join the parts of a run that several machines made",
+        "merge.MergeArgs",
+        ("merge WHOLE PART_1 PART_2", "merge WHOLE /mnt/a/night /mnt/b/night --results results/libero"),
+    ),
+    "stack run": Command(
+        "evaluate suites: a server for each GPU, a simulator for each suite",
+        "stack.RunArgs",
+        (
+            "stack run --suite libero_goal,libero_10",
+            "stack run --suite libero_object --policy scripted",
+            "stack run --gpus 0 1 --client-args='--video none'",
+        ),
+    ),
+    "stack up": Command(
+        "start the policy servers alone, on 127.0.0.1; they go on afterwards",
+        "stack.ServersArgs",
+        ("stack up", "stack up --policy pi05_libero --servers 2 --port 9000"),
+    ),
+    "stack status": Command("say what of the stack is there", "stack.StatusArgs", ("stack status",)),
+    "stack logs": Command(
+        "say what the stack's containers say", "stack.LogsArgs", ("stack logs", "stack logs server-0  # and follow it")
+    ),
+    "stack down": Command("remove the stack's containers and network; results stay", "stack.DownArgs", ("stack down",)),
+    "doctor": Command(
+        "say what is wrong with this machine, and how to mend it",
+        "doctor.DoctorArgs",
+        ("doctor", "doctor --policy model --port 9000  # for a checkpoint", "doctor --json  # for programs"),
+    ),
+    "checkpoint fetch": Command(
+        "bring a checkpoint, or any file or folder, to this machine",
+        "checkpoint.FetchArgs",
+        (
+            "checkpoint fetch gs://openpi-assets/checkpoints/pi05_libero",
+            "checkpoint fetch hf://ORG/REPO@main/folder --data-home /data",
+            "checkpoint fetch gs://openpi-assets/checkpoints/pi05_libero --verify",
+        ),
+    ),
+    "checkpoint inspect": Command(
+        "say what is in a checkpoint, and which recipes it fits",
+        "checkpoint.InspectArgs",
+        ("checkpoint inspect ./ckpt", "checkpoint inspect gs://openpi-assets/checkpoints/pi0_libero"),
+    ),
+    "checkpoint random": Command(
+        "write a checkpoint with random weights, to try the stack with",
+        "checkpoint.RandomArgs",
+        (
+            "checkpoint random pi05_libero_tiny ./ckpt",
+            "checkpoint random pi05_libero ./big --layout safetensors  # 7 GB",
+        ),
+    ),
+    "completion": Command(
+        "print what makes a shell complete pirig's commands and flags",
+        "completion.CompletionArgs",
+        (
+            "completion bash >~/.pirig.bash && echo . ~/.pirig.bash >>~/.bashrc",
+            "completion zsh >~/.zfunc/_pirig  # a folder of fpath",
+        ),
+    ),
+}
+
+
+def described(name: str) -> str:
+    """Purpose and examples, as the head of a command's help. tyro joins lines that begin with a letter."""
+    command = COMMANDS[name]
+    return "\n".join([command.purpose[0].upper() + command.purpose[1:] + ".", "", *_shown(command.examples)])
+
+
+def usage(group: str = "") -> str:
+    """Help of pirig itself, or of a command that has commands of its own."""
+    word, shown = ("ACTION", f"pirig {group}") if group else ("COMMAND", "pirig")
+    names = [name.partition(" ") for name in COMMANDS]
+    found = {rest: COMMANDS[f"{group} {rest}"].purpose for first, _, rest in names if first == group}
+    if not group:
+        found = {first: GROUPS.get(first) or COMMANDS[first].purpose for first, _, _ in names}
+    rows = "\n".join(f"  {name:<11}{purpose}" for name, purpose in found.items())
+    tail = f"`{shown} {word} --help`: its flags, with examples, units and defaults."
+    if group:
+        examples = [COMMANDS[f"{group} {name}"].examples[0] for name in found]
+        return "\n".join([f"usage: {shown} {word} [FLAGS]", "", rows, "", *_shown(examples), "", tail])
+    return "\n".join([f"usage: {shown} {word} [FLAGS]", "", rows, "", *_shown(_FIRST_STEPS), "", tail, _EVERYWHERE])
+
+
+_FIRST_STEPS = (
+    "doctor  # what this machine lacks",
+    "eval --policy scripted --suite libero_object --num-trials-per-task 1",
+    "eval --policy pi05_libero --suite all --dry-run  # plan, cost, downloads",
+    "report  # the latest results",
+)
+_EVERYWHERE = """
+--debug (or PIRIG_DEBUG=1) shows where an error comes from; --version.
+Exit codes: 0 complete, 2 a flag or file cannot be used, 3 episodes missing,
+4 something did not start, 130 and 143 interrupted, 1 a bug."""
+
+
+def _shown(examples: tuple[str, ...] | list[str]) -> list[str]:
+    return ["examples:", *(f"  pirig {example}" for example in examples)]

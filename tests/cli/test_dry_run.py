@@ -1,0 +1,111 @@
+"""`pirig eval --dry-run`: says what the real run does, refuses what it refuses, and leaves no trace."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+import tiny
+from pirig.cli import estimate
+from pirig.cli.estimate import Means, Work
+
+EVAL = [sys.executable, "-m", "pirig.cli.main", "eval"]
+SCRIPTED = ["--policy", "scripted", "--suite", "libero_object", "--num-trials-per-task", "2"]
+
+
+def run(folder, *words, **variables):
+    env = {**os.environ, "OPENPI_DATA_HOME": str(folder / "home"), "PIRIG_CACHE": str(folder / "cache"), **variables}
+    return subprocess.run([*EVAL, *words], cwd=folder, env=env, capture_output=True, text=True, check=False)
+
+
+def rows(said):
+    """Text by head; several rows with one head are joined."""
+    found = {}
+    for line in said.splitlines():
+        if line:
+            found.setdefault(line[:11].strip(), []).append(line[11:])
+    return found
+
+
+def test_a_dry_run_leaves_nothing_behind(tmp_path):
+    done = run(tmp_path, *SCRIPTED, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.iterdir()) == []
+    said = rows(done.stdout)
+    assert said["episodes"] == ["libero_object: 20 episodes, 10 tasks x 2 trials, at most 290 steps each"]
+    assert said["left"][0].startswith("20 episodes, 3,020 to 5,800 steps")
+    assert "is new" in said["run"][0] and "no GPU-hours" in said["cost"][0]
+    assert "nothing to download" in said["policy"][0]
+
+
+def test_it_names_the_run_and_what_is_left_of_it(tmp_path):
+    short = ["--policy", "zero", "--suite", "libero_object", "--task-ids", "0", "--video", "none", "--workers", "0"]
+    real = run(tmp_path, *short, "--num-trials-per-task", "1")
+    assert real.returncode == 0, real.stderr
+    (name,) = (path.name for path in (tmp_path / "results/libero/runs").iterdir())
+    done = run(tmp_path, *short, "--num-trials-per-task", "3", "--dry-run")
+    assert rows(done.stdout)["run"] == [f"{name}: goes on with it; 1 of 3 episodes are scored, 2 remain"]
+    fresh = run(tmp_path, *short, "--num-trials-per-task", "3", "--dry-run", "--fresh")
+    assert "starts over" in rows(fresh.stdout)["run"][0]
+    other = run(tmp_path, *short, "--num-trials-per-task", "3", "--dry-run", "--run", name, "--seed", "8")
+    assert other.returncode == 2 and "seed: the run has 7, this command 8" in other.stderr
+
+
+def test_a_published_checkpoint_is_named_with_its_size_and_not_fetched(tmp_path):
+    done = run(tmp_path, "--policy", "pi05_libero", "--suite", "all", "--quantize", "w4a8", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    said = rows(done.stdout)
+    assert said["checkpoint"][0].startswith("TO DOWNLOAD: gs://openpi-assets/checkpoints/pi05_libero, 11.6 GB, into ")
+    assert "TO DOWNLOAD" in said["tokenizer"][0] and said["pack"][0].startswith("w4a8: ")
+    assert len(said["episodes"]) == len(said["run"]) == 4
+    assert list(tmp_path.iterdir()) == []
+    offline = run(tmp_path, "--policy", "pi05_libero", "--dry-run", PIRIG_OFFLINE="1")
+    assert offline.returncode == 4 and "is not in the cache" in offline.stderr
+
+
+def test_a_checkpoint_that_is_here_is_looked_into(tmp_path):
+    folder = tiny.workspace(tmp_path, "pi05_libero_tiny")
+    before = sorted(folder.rglob("*"))
+    words = ["--policy", "pi05_libero_tiny", "--policy-dir", "ckpt", "--dry-run"]
+    done = run(folder, *words)
+    assert done.returncode == 0, done.stderr
+    said = rows(done.stdout)
+    assert said["checkpoint"] == ["is in ckpt"] and said["tokenizer"][0].startswith("is at ")
+    assert sorted(folder.rglob("*")) == before
+    wrong = run(folder, "--policy", "pi05_libero", "--policy-dir", "ckpt", "--dry-run")
+    assert wrong.returncode == 2 and "not the model that was asked for" in wrong.stderr
+
+
+def test_a_server_is_not_asked(tmp_path):
+    done = run(tmp_path, "--policy", "ws://127.0.0.1:9", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "not asked now" in done.stdout and "comes on top" in rows(done.stdout)["without"][0]
+
+
+WORK = Work({("libero_object", 290): 20}, 10, 5, 10, videos=False)
+
+
+def test_more_cores_take_less_time_and_cost_their_start_more():
+    one, four = (estimate.estimate(WORK, Means(n, n, estimate.WITHOUT_IMAGES)) for n in (1, 4))
+    assert four.seconds[0] < one.seconds[0] and four.seconds[1] < one.seconds[1]
+    assert all(1 <= more / less < 2 for more, less in zip(four.core_hours, one.core_hours, strict=True))
+    assert one.seconds[0] < one.seconds[1] and one.gpu_hours == (0, 0)
+
+
+def test_a_gpu_computes_beside_the_simulators_and_a_cpu_in_their_place():
+    on_cpu = estimate.estimate(WORK, Means(4, 4, estimate.IN_SOFTWARE, estimate.ON_A_CPU, hosts=1))
+    on_gpu = estimate.estimate(WORK, Means(4, 4, estimate.IN_SOFTWARE, estimate.ON_AN_H100, 1, hosts_have_gpus=True))
+    assert on_gpu.seconds[1] < on_cpu.seconds[1]
+    assert on_gpu.gpu_hours[1] == pytest.approx(on_gpu.seconds[1] / 3600)
+    assert len(on_cpu.rates) == 2 and "not measured" in on_gpu.rates[1]
+
+
+def test_nothing_left_takes_no_time():
+    found = estimate.estimate(Work({}, 10, 5, 0, videos=True), Means(1, 4, estimate.WITHOUT_IMAGES))
+    assert found.seconds == found.core_hours == (0, 0)
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(40, "40 s"), (103, "1 min 43 s"), (7800, "2 h 10 min")])
+def test_durations_are_read_by_people(seconds, said):
+    assert estimate.duration(seconds) == said

@@ -24,6 +24,7 @@ from pirig.serving.host_policy import HostPolicy
 from pirig.serving.limits import MIB
 from pirig.stack.placement import ANYWHERE, HostPlace
 from pirig.types import EpisodeSpec, Metadata
+from pirig.wire import protocol
 
 _log = logging.getLogger(__name__)
 _THREADS_BESIDE_A_GPU = "2"  # of each policy host; the cores are the workers'
@@ -148,7 +149,8 @@ class PolicySource:
 
     def _same(self, policy: RemotePolicy) -> RemotePolicy:
         """A client holds its server to what it first said of itself; this does so for clients that come later."""
-        if self.expected is not None and policy.metadata != self.expected:
+        # as frames, since metadata may hold arrays
+        if self.expected is not None and protocol.greeting(policy.metadata) != protocol.greeting(self.expected):
             policy.close()
             raise StartError(
                 f"{policy.uri} came back as another policy: {dict(policy.metadata)}, and was {dict(self.expected)}; "

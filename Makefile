@@ -28,7 +28,7 @@ PINNED := libero checkpoints jax torch stack trackers
 PYTEST := $(VENV)/bin/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-models setup-ray eval eval-local eval-split eval-headless eval-all eval-stack headless report doctor build down test-docker test-vm bench serve serve-split serve-local test test-slow test-full test-triton fuzz lint lint-scripts lint-sky audit secrets sbom sbom-images wheel-check docs docs-serve format lock pin-base clean
+.PHONY: help setup setup-models setup-ray eval eval-local eval-split eval-headless eval-all eval-stack headless report doctor build down test-docker test-vm bench serve serve-split serve-local test test-slow test-full test-faults test-triton fuzz lint lint-scripts lint-sky audit secrets sbom sbom-images wheel-check docs docs-serve format lock pin-base clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -104,14 +104,17 @@ serve-split: ## the same in a container
 serve-local: $(NEEDED) ## the same without
 	$(VENV)/bin/pirig serve $(QUANTIZED) $(ARGS) $(if $(filter pi0%,$(POLICY)),policy:checkpoint --policy.config $(POLICY) --policy.dir "$(CKPT)",policy:baseline --policy.name $(POLICY))
 
-test: $(MODELS) ## all tests but the slow and full ones
-	$(PYTEST) -m "not slow and not full" -n 2 --dist loadfile $(ARGS)
+test: $(MODELS) ## all tests but the slow and full ones, and the fast half of the fault matrix
+	$(PYTEST) -m "not slow and not full and not faults" -n 2 --dist loadfile $(ARGS)
 
 test-slow: $(MODELS) ## the tests that wait for minutes
 	$(PYTEST) -m slow $(ARGS)
 
 test-full: $(MODELS) ## the known answers of 150 episodes, against a plain LIBERO loop
 	$(PYTEST) -m full -s $(ARGS)
+
+test-faults: $(MODELS) $(RAY) ## the fault matrix: signals, hangs, disks, servers, on LIBERO and Ray too, in containers where there are
+	$(PYTEST) tests/faults -n 2 --dist loadgroup --faults-out faults.json $(ARGS)
 
 test-triton: $(MODELS) $(TRITON) ## the CUDA kernels without a GPU, in Triton's interpreter
 	PYTHONPATH=.venv-triton $(PYTEST) tests/quantization/test_triton_kernels.py $(ARGS)

@@ -111,6 +111,9 @@ refuse_large_models_on_a_cpu() {
 # An image cannot know its own id; manifests have it from here. Empty where SERVICE's image is not built yet.
 image_of() { docker image inspect --format '{{.Id}}' "pirig/$1:${PIRIG_TAG:-dev}" 2>/dev/null || true; }
 
+# Of a service's container: where another one ended first, compose itself says 0.
+own_code() { docker inspect --format '{{.State.ExitCode}}' "$(docker compose --profile "$1" ps --all --quiet "$2")" || echo 1; }
+
 # shellcheck disable=SC2329 # called by the trap
 clean_up() { docker compose --profile '*' down --remove-orphans >/dev/null 2>&1 || true; }
 
@@ -162,4 +165,6 @@ export PIRIG_IMAGE
 code=0
 if [ "$1" = split ] && [[ $POLICY != *://* ]]; then make_the_pack_first || exit; fi
 docker compose --profile "$1" up "${words[@]}" --exit-code-from "$service" || code=$?
+if [ "$code" = 0 ]; then code=$(own_code "$1" "$service"); fi
+[ "$code" = 0 ] || say "the evaluation ended with code $code; what was finished is kept, and the same command goes on"
 exit "$code"

@@ -11,6 +11,7 @@ import os
 import hypothesis
 import pytest
 
+pytest_plugins = ["faults.table"]
 os.environ.setdefault("OMP_NUM_THREADS", "2")  # before NumPy and PyTorch read it
 hypothesis.settings.register_profile("long", max_examples=2000)  # make fuzz
 

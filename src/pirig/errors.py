@@ -8,6 +8,7 @@
       PolicyError             4   a policy answered with something that is no action chunk
         RemotePolicyError     4   the policy server reported a failure
         BusyError             4   the policy server has no room for a request now
+      SimulationError         4   the simulator lost the state it had
 
     Interrupted (KeyboardInterrupt)   130 or 143
 
@@ -57,6 +58,10 @@ class RemotePolicyError(PolicyError):
 
 class BusyError(PolicyError):
     """The same request may be asked again a little later."""
+
+
+class SimulationError(PirigError):
+    exit_code = 4
 
 
 class Interrupted(KeyboardInterrupt):

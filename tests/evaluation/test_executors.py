@@ -105,6 +105,24 @@ def test_workers_that_cannot_start_stop_the_run_with_the_reason(make, reason):
         list(ProcessExecutor(2).run(Work(SPECS), make))
 
 
+class HangsOnTask2(FakeEnvironment):
+    def reset(self, spec, look=()):
+        if spec.task_id == 2:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return super().reset(spec, look)
+
+
+def test_a_worker_that_hangs_is_ended_and_costs_only_its_episode():
+    executor = ProcessExecutor(2, job_timeout_s=8.0)
+    specs = [spec for spec in SPECS if spec.task_id != 2 or spec.trial == 0]
+    found = {r.spec: r for r in executor.run(Work(specs), functools.partial(Worker, env=HangsOnTask2))}
+    errors = [r for r in found.values() if r.status == "error"]
+    assert [r.spec.task_id for r in errors] == [2] and "gave no sign for 8 s" in errors[0].error
+    assert {s: found[s].outcome() for s in specs if s.task_id != 2} == {
+        s: o for s, o in SERIAL.items() if s.task_id != 2
+    }
+
+
 def test_a_run_of_deaths_stops_the_run():
     results = ProcessExecutor(2).run(Work(SPECS), functools.partial(Worker, env=AlwaysDies))
     with pytest.raises(StartError, match="in a row"):

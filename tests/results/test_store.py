@@ -1,6 +1,7 @@
 """One run on disk, under what can happen to it."""
 
 import itertools
+import json
 import multiprocessing
 import os
 import signal
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as stn
 
 from pirig.errors import ConfigError
-from pirig.results.store import RunStore, _pack, _unpack, run_id
+from pirig.results.lines import _pack, _unpack
+from pirig.results.store import RunStore, run_id
 from pirig.types import EpisodeResult, EpisodeSpec, Timings
 
 CONFIGURATION = {"suite": "fake", "policy": "zero", "replan_steps": 5}
@@ -86,6 +88,31 @@ def test_damage_in_the_middle_is_an_error_with_its_place(tmp_path):
     path.write_bytes(path.read_bytes().replace(b'"success"', b'"succ', 1))
     with pytest.raises(ConfigError, match=r"episodes\.jsonl, line 1 is damaged"):
         list(RunStore.read(tmp_path / "run").results())
+
+
+def test_one_bit_that_flipped_anywhere_is_noticed(tmp_path):
+    """A number with another bit is still a number; a newline with another bit glues two lines together."""
+    with RunStore.open(tmp_path / "run", CONFIGURATION) as store:
+        for trial in range(2):
+            store.append(result(trial))
+    path = tmp_path / "run/episodes.jsonl"
+    data = path.read_bytes()
+    first = data.index(b"\n") + 1
+    for place in range(first):
+        for bit in range(8):
+            path.write_bytes(data[:place] + bytes([data[place] ^ (1 << bit)]) + data[place + 1 :])
+            with pytest.raises(ConfigError, match=r"episodes.jsonl, line \d is damaged"):
+                list(RunStore.read(tmp_path / "run").results())
+
+
+def test_lines_of_older_versions_have_no_checksum_and_are_read(tmp_path):
+    with RunStore.open(tmp_path / "run", CONFIGURATION) as store:
+        store.append(result(3))
+    path = tmp_path / "run/episodes.jsonl"
+    row = json.loads(path.read_bytes())
+    del row["crc32"]
+    path.write_text(json.dumps(row) + "\n")
+    assert same(next(RunStore.read(tmp_path / "run").results()), result(3))
 
 
 def write_for_ever(folder):

@@ -51,7 +51,8 @@ def tokenizer_file(home: pathlib.Path) -> pathlib.Path:
 def fingerprint(checkpoint: Checkpoint, cache: pathlib.Path) -> str:
     """Hex digest over names, dtypes, shapes and content of the weights, and over the norm stats.
 
-    Kept in the folder `cache` until a file of the checkpoint changes its size or time.
+    Kept in the folder `cache` until a file of the checkpoint changes its size or one of its times; the inode's own
+    cannot be set, as a copy sets the other one.
     """
     directory = checkpoint.directory.absolute()
     files = {str(f.relative_to(directory)): _stamp(f) for f in sorted(directory.rglob("*")) if f.is_file()}
@@ -92,4 +93,4 @@ def _fingerprint(checkpoint: Checkpoint) -> str:
 
 def _stamp(file: pathlib.Path) -> list[int]:
     found = file.stat()
-    return [found.st_size, found.st_mtime_ns]
+    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns]

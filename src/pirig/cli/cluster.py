@@ -98,6 +98,7 @@ class Cluster:
             workers=None if self.flags.workers == "auto" else self.flags.workers,
             recycle_after=self.flags.recycle_after,
             max_memory_gib=self.flags.max_worker_memory_gib,
+            job_timeout_s=self.flags.episode_timeout_s,
         )
 
     def batches(self) -> list[Mapping[int, BatchTimes]]:

@@ -54,6 +54,9 @@ class EvalArgs:
     """jobs in the life of a simulator process; then another takes its place"""
     max_worker_memory_gib: float = 4.0
     """of a simulator process, beyond which another takes its place between two episodes [GiB]"""
+    episode_timeout_s: float = 14_400.0
+    """for an episode, a video, or the start of a simulator process; what takes longer is taken for hung, and another
+    takes its place; 0: for ever [s]"""
     video: VideoChoice = "all"
     """made from the recorded actions by workers that no episode is left for"""
     live: Annotated[int | None, SAID] = None
@@ -69,7 +72,7 @@ class EvalArgs:
     connect_timeout_s: float = 600.0
     """how long to wait for the policy server, or for room on it [s]"""
     request_timeout_s: float = 3600.0
-    """how long the policy server may take for an answer; 0: for ever [s]"""
+    """how long the policy server, or a policy host, may take for an answer; 0: for ever [s]"""
     max_frame_mib: float = 32.0
     """of an answer of the policy server [MiB]"""
     headless: bool = False
@@ -114,6 +117,7 @@ _WITHIN = {  # flag -> least, most
     "workers": (0, 4096),
     "recycle_after": (1, math.inf),
     "max_worker_memory_gib": (0.1, math.inf),
+    "episode_timeout_s": (0, math.inf),
     "live": (0, 65535),
     "port": (1, 65535),
     "connect_timeout_s": (0, math.inf),

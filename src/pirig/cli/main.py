@@ -1,18 +1,27 @@
 """`pirig COMMAND …`: one file per command, loaded when it is asked for."""
 
+import errno
 import importlib
 import os
 import select
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
 
 from pirig import __version__, envvars
 from pirig.cli import commands
-from pirig.errors import Interrupted, PirigError
+from pirig.errors import Interrupted, PirigError, StartError
 
 _DEBUG = "--debug"
 _NO_READER = 141  # exit code, as a shell reports SIGPIPE
+_OF_THE_MACHINE = {  # what can happen anywhere, and what helps
+    errno.ENOSPC: "make room",
+    errno.EDQUOT: "make room, or have the quota raised",
+    errno.EROFS: "choose a folder that can be written",
+    errno.EMFILE: "raise the limit of open files (ulimit -n), or use fewer workers",
+    errno.ENFILE: "the machine has no file handle left; end what has many files open",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -39,15 +48,22 @@ def main(argv: Sequence[str] | None = None) -> None:
             traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except Interrupted as signal_:
-        sys.exit(signal_.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    except KeyboardInterrupt as error:
+        stopped = error if isinstance(error, Interrupted) else Interrupted(signal.SIGINT)
+        print(f"stopped by {stopped}", file=sys.stderr)
+        sys.exit(stopped.exit_code)
     except BrokenPipeError:  # pirig runs | head
         if not _is_unread(sys.stdout.fileno()):
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the interpreter, which flushes at its end
         sys.exit(_NO_READER)
+    except OSError as error:
+        if error.errno not in _OF_THE_MACHINE:
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        said = f"{os.strerror(error.errno)}{where}; {_OF_THE_MACHINE[error.errno]}, and give the same command again"
+        print(f"error: {said}", file=sys.stderr)
+        sys.exit(StartError.exit_code)
 
 
 def _is_unread(descriptor: int) -> bool:

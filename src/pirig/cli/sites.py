@@ -81,6 +81,7 @@ class Here:
             cores=[place.core for place in self.places.workers(workers) if place.core is not None],
             recycle_after=self.flags.recycle_after,
             max_memory_gib=self.flags.max_worker_memory_gib,
+            job_timeout_s=self.flags.episode_timeout_s,
         )
 
     def batches(self) -> list[Mapping[int, BatchTimes]]:

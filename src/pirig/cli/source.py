@@ -24,6 +24,7 @@ from pirig.serving.host_policy import HostPolicy
 from pirig.serving.limits import MIB
 from pirig.stack.placement import ANYWHERE, HostPlace
 from pirig.types import EpisodeSpec, Metadata
+from pirig.wire import protocol
 
 _log = logging.getLogger(__name__)
 _THREADS_BESIDE_A_GPU = "2"  # of each policy host; the cores are the workers'
@@ -81,8 +82,9 @@ class PolicySource:
     hosts: tuple[str, ...] = ()  # addresses of the policy hosts that have the model
     opened: Policy | None = None  # in this process
     key: str = ""  # that policy hosts of other machines ask for
-    request_timeout_s: float = 3600.0  # of a policy server; 0: none
+    request_timeout_s: float = 3600.0  # of a policy server or host; 0: none
     max_frame_mib: float = 32.0  # of its answers
+    expected: Metadata | None = None  # of a policy server, once one has answered
 
     @property
     def headless(self) -> bool:
@@ -92,19 +94,20 @@ class PolicySource:
     def open(self, index: int = 0) -> Policy:
         """`index`: of the worker; workers are dealt out over several servers, or policy hosts.
 
-        Raises ConfigError for an unknown policy, StartError where no server answers.
+        Raises ConfigError for an unknown policy, StartError where no server answers, or another one than at first.
         """
         if not self.headless:
             servers, key = self.name.split(","), envvars.get("PIRIG_API_KEY")
             server = servers[index % len(servers)]
-            return self._remote(server, key)
+            return self._same(self._remote(server, key))
         if self.opened:
             return self.opened
         if self.hosts:
             own = index % len(self.hosts)
             if "://" in self.hosts[own]:
                 return self._remote(self.hosts[own], self.key)
-            return HostPolicy(*self.hosts[own:], *self.hosts[:own])
+            addresses = *self.hosts[own:], *self.hosts[:own]
+            return HostPolicy(*addresses, request_timeout_s=self.request_timeout_s)
         if self.model:
             return self.model()
         if self.name not in baselines.NAMES and not self.name.startswith("replay:"):
@@ -132,7 +135,7 @@ class PolicySource:
         first, *others = [self._metadata(index) for index in range(self.name.count(",") + 1)]
         if different := [metadata for metadata in others if metadata != first]:
             raise ConfigError(f"{self.name} are not one policy: {first} and {different[0]}; name servers of one")
-        yield self, first, None
+        yield dataclasses.replace(self, expected=None if self.headless else first), first, None
 
     def _remote(self, server: str, key: str) -> RemotePolicy:
         return RemotePolicy(
@@ -143,6 +146,17 @@ class PolicySource:
             request_timeout_s=self.request_timeout_s,
             max_bytes=int(self.max_frame_mib * MIB),
         )
+
+    def _same(self, policy: RemotePolicy) -> RemotePolicy:
+        """A client holds its server to what it first said of itself; this does so for clients that come later."""
+        # as frames, since metadata may hold arrays
+        if self.expected is not None and protocol.greeting(policy.metadata) != protocol.greeting(self.expected):
+            policy.close()
+            raise StartError(
+                f"{policy.uri} came back as another policy: {dict(policy.metadata)}, and was {dict(self.expected)}; "
+                "have the first one served, or start a new run"
+            )
+        return policy
 
     def _metadata(self, index: int) -> Metadata:
         opened = self.open(index)

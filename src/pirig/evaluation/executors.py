@@ -3,14 +3,19 @@
 A worker process is started fresh (`spawn`), so it has a render context and a NumPy global generator of its own,
 both of which LIBERO needs. Law 1: one that dies costs one `error` result and is replaced. Law 2: one that can't
 start stops the run with its reason; so does a run of deaths without a result in between. Law 3: one that has done its
-share, or has grown too large, is replaced between two jobs.
+share, or has grown too large, is replaced between two jobs. Law 4: one that hangs is ended, which is a death like any
+other. Law 5: a worker ends with its coordinator, whatever ended that, and whatever it is at.
 """
 
 import contextlib
+import math
 import multiprocessing as mp
 import multiprocessing.connection
 import os
+import select
 import signal
+import threading
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -22,6 +27,7 @@ from pirig.types import EpisodeResult, EpisodeSpec, Film, Job
 
 _SPAWN = mp.get_context("spawn")
 _DEATHS_IN_A_ROW = 5
+_CLOSES_WITHIN_S = 20.0
 _GIB = 2**30
 
 OnReady = Callable[[Mapping[str, Any]], None]
@@ -68,14 +74,17 @@ class ProcessExecutor:
         cores: Sequence[int] = (),
         recycle_after: int = 200,
         max_memory_gib: float = 4.0,
+        job_timeout_s: float = 0.0,
     ):
         """`cores`: of the workers, in their order; default: those that this process may use.
 
         `recycle_after`: jobs in the life of a process. `max_memory_gib`: resident, beyond which it is replaced.
+        `job_timeout_s`: for a job, and for starting; 0: for ever.
         """
         self._workers, self._on_ready, self._on_start = workers, on_ready, on_start
         self._at_first, self._cores = workers, list(cores) or sorted(os.sched_getaffinity(0))
         self._recycle_after, self._max_memory = recycle_after, max_memory_gib * _GIB
+        self._timeout_s = job_timeout_s or math.inf
 
     def run(self, work: Work, make_worker: WorkerFactory) -> Iterator[EpisodeResult | Film]:
         slots: list[_Slot] = []
@@ -86,9 +95,7 @@ class ProcessExecutor:
                 self._fit(slots, work, make_worker)
                 if not self._is_occupied(slots, work):
                     return
-                ready = set(mp.connection.wait([slot.pipe for slot in slots if not slot.is_idle]))
-                for slot in [slot for slot in slots if slot.pipe in ready]:
-                    kind, value = slot.take()
+                for slot, (kind, value) in self._messages([slot for slot in slots if not slot.is_idle]):
                     if kind == "ready":
                         self._on_ready(value)
                     elif kind == "failed":
@@ -114,6 +121,16 @@ class ProcessExecutor:
     def resize(self, workers: int) -> None:
         """To so many: others start, or end when they have done what they are at. Called from the thread that runs."""
         self._workers = workers
+
+    def _messages(self, busy: "list[_Slot]") -> "Iterator[tuple[_Slot, tuple[str, Any]]]":
+        """Waits for some of them to say something, or to be overdue."""
+        left_s = min(slot.since_s for slot in busy) + self._timeout_s - time.monotonic()
+        ready = set(mp.connection.wait([slot.pipe for slot in busy], None if left_s == math.inf else max(0.0, left_s)))
+        for slot in busy:
+            if slot.pipe in ready:
+                yield slot, slot.take()
+            elif time.monotonic() - slot.since_s >= self._timeout_s and not slot.pipe.poll():
+                yield slot, slot.give_up(self._timeout_s)
 
     def _fit(self, slots: "list[_Slot]", work: Work, make_worker: WorkerFactory) -> None:
         for slot in [slot for slot in reversed(slots) if slot.is_idle][: max(0, len(slots) - self._workers)]:
@@ -159,6 +176,7 @@ class _Slot:
         self.is_idle = False  # it has started, and waits for a job
         self.job: Job | None = None  # that it is at
         self.last: EpisodeSpec | None = None  # whose scene it has built
+        self.since_s = time.monotonic()  # at it, or starting
         self.pipe, theirs = _SPAWN.Pipe()
         self._process = _SPAWN.Process(
             target=_work, args=(index, make_worker, core, theirs), name=f"pirig-worker-{index}", daemon=True
@@ -167,7 +185,7 @@ class _Slot:
         theirs.close()
 
     def give(self, job: Job) -> None:
-        self.job, self.last, self.is_idle = job, spec_of(job), False
+        self.job, self.last, self.is_idle, self.since_s = job, spec_of(job), False, time.monotonic()
         with contextlib.suppress(OSError):  # it died meanwhile; `take` says so
             self.pipe.send(job)
 
@@ -179,12 +197,20 @@ class _Slot:
             self._process.join()
             code = self._process.exitcode or 0
             how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-            where = f" during {spec_of(self.job).key}" if self.job is not None else " while it started"
-            return "died", f"worker {self.index} died with {how}{where}"
+            return "died", f"worker {self.index} died with {how}{self._where()}"
         self.is_idle = True
         if message[0] == "result":
             self.job, self.done = None, self.done + 1
         return message
+
+    def give_up(self, after_s: float) -> tuple[str, Any]:
+        """Ends a process that hangs. Returns ("died", how)."""
+        self._process.kill()  # one that is stopped hears no other signal
+        self._process.join()
+        return "died", f"worker {self.index} gave no sign for {after_s:g} s (--episode-timeout-s){self._where()}"
+
+    def _where(self) -> str:
+        return f" during {spec_of(self.job).key}" if self.job is not None else " while it started"
 
     def unpin(self, cores: Collection[int]) -> None:
         with contextlib.suppress(OSError):  # it has ended
@@ -203,7 +229,7 @@ class _Slot:
     def stop(self) -> None:
         """Lets an idle process close its simulator; then makes sure that it is gone."""
         self.close()
-        self._process.join(timeout=20)
+        self._process.join(timeout=_CLOSES_WITHIN_S)
         self._process.kill()
         self._process.join()
 
@@ -212,6 +238,7 @@ def _work(index: int, make_worker: WorkerFactory, core: int | None, pipe: mp.con
     """The life of a worker process. Signals are the coordinator's business; a closed pipe is the end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(pipe.fileno(),), daemon=True).start()
     if core is not None:
         os.sched_setaffinity(0, {core})
     worker, found = worker_life.start(make_worker, index)
@@ -223,3 +250,13 @@ def _work(index: int, make_worker: WorkerFactory, core: int | None, pipe: mp.con
         pass
     finally:
         worker_life.close(worker)
+
+
+def _end_with(pipe: int) -> None:
+    """Law 5. One that waits for a job hears it by itself, and closes its simulator; a policy host that it waits for
+    ended too, and will not come back."""
+    closed = select.poll()
+    closed.register(pipe, 0)  # nothing but that the other end is gone
+    closed.poll()
+    time.sleep(_CLOSES_WITHIN_S)
+    os._exit(1)

@@ -2,11 +2,13 @@
 
 Law 1: what a worker does is what it does anywhere; results come to the coordinator, which alone writes them. Law 2: a
 worker that is lost, alone or with its node, costs no result: its job goes back, and another worker does it. A job that
-was lost three times is an `error`, as it may be what kills. Law 3: nodes that join are used. Law 4: workers that cannot
-start stop the run with their reason; so do workers that keep dying on nodes that live.
+was lost three times is an `error`, as it may be what kills; one that hangs is taken for lost. Law 3: nodes that join
+are used. Law 4: workers that cannot start stop the run with their reason; so do workers that keep dying on nodes that
+live.
 """
 
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -47,14 +49,15 @@ class RayExecutor:
         recycle_after: int = 200,
         max_memory_gib: float = 4.0,
         settle_s: float = 40.0,
+        job_timeout_s: float = 0.0,
     ):
         """`workers`: in all; default: as many as there are cores. `settle_s`: how long a lost worker's place stays
-        empty; by then Ray knows whether its node has ended.
+        empty; by then Ray knows whether its node has ended. `job_timeout_s`: for a job, and for starting; 0: for ever.
         """
         self._ray = imports.require("ray", extra="ray")
         self._nodes, self._at_node, self._on_ready, self._on_start = nodes, at_node, on_ready, on_start
         self._most, self._recycle_after, self._max_memory = workers, recycle_after, max_memory_gib * _GIB
-        self._settle_s = settle_s
+        self._settle_s, self._timeout_s = settle_s, job_timeout_s or math.inf
         self._slots: list[_Slot] = []
         self._vacant: list[tuple[str, float]] = []  # node, until when the place of a lost worker stays empty
         self._deaths, self._losses = 0, Counter[Job]()
@@ -66,6 +69,9 @@ class RayExecutor:
                 nodes = self._nodes.usable()
                 for slot in [slot for slot in self._slots if slot.node not in nodes]:  # or its policy hosts are others
                     yield from self._lose(slot, work, "its node, or a policy host there")
+                for slot in [slot for slot in self._slots if time.monotonic() - slot.since_s >= self._timeout_s]:
+                    if slot.pending is not None:
+                        yield from self._lose(slot, work, f"no sign for {self._timeout_s:g} s: --episode-timeout-s")
                 self._staff(nodes, work, make_worker)
                 self._hand_out(work)
                 pending = {slot.pending: slot for slot in self._slots if slot.pending is not None}
@@ -170,13 +176,14 @@ class _Slot:
         self.index, self.place, self.node, self.done = index, place, node, 0
         self.job: Job | None = None
         self.last: EpisodeSpec | None = None
+        self.since_s = time.monotonic()  # at its job, or starting
         self._ray = ray
         strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node.id, soft=False)
         self._actor = ray.remote(_WorkerActor).options(num_cpus=1, scheduling_strategy=strategy).remote()
         self.pending: Any = self._actor.start.remote(make_worker, place)  # what it is asked; None: it waits for a job
 
     def give(self, job: Job) -> None:
-        self.job, self.last = job, spec_of(job)
+        self.job, self.last, self.since_s = job, spec_of(job), time.monotonic()
         self.pending = self._actor.do.remote(job)
 
     def close(self) -> Any:

@@ -4,32 +4,26 @@
     episodes.jsonl   one line per result, in order of completion
 
 Law 1: a result is on disk when `append` returns. Law 2: whatever kills the writer, the file stays readable; a last
-line cut short is a result that was never there. Law 3: damage anywhere else is an error, never skipped.
+line cut short is a result that was never there. Law 3: damage anywhere else is an error, never skipped; each line has
+a checksum (`lines.py`).
 """
 
-import base64
-import dataclasses
+import contextlib
 import fcntl
 import hashlib
 import json
 import os
 import pathlib
 import re
-import typing
-import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import IO, Any
 
-import numpy as np
-
 from pirig.errors import ConfigError
-from pirig.types import EpisodeResult, EpisodeSpec, Status, Timings
+from pirig.results import lines
+from pirig.types import EpisodeResult, EpisodeSpec
 
 FORMAT = 2
 _MANIFEST = {"configuration": dict, "planned": int, "complete": bool, "stopping": dict, "sessions": list}
-_PLAIN: dict[Any, tuple[type, ...]] = {str: (str,), int: (int,), float: (int, float)}
-_DAMAGE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, zlib.error)
-_T = typing.TypeVar("_T")
 Configuration = dict[str, Any]
 """Plain JSON: what decides the value of a run's episodes. Worker counts and the like are not in it."""
 
@@ -83,7 +77,8 @@ class RunStore:
                 refuse_mixture(directory, manifest["configuration"], configuration)
             else:
                 manifest = {"format": FORMAT, "configuration": configuration}
-                _write_json(directory / "manifest.json", manifest)
+                with _disk(directory / "manifest.json"):
+                    _write_json(directory / "manifest.json", manifest)
             _close_cut_line(directory / "episodes.jsonl")
         except BaseException:
             lock.close()
@@ -107,9 +102,10 @@ class RunStore:
         return self.manifest["configuration"]
 
     def append(self, result: EpisodeResult) -> None:
-        """On disk when this returns."""
-        with (self.directory / "episodes.jsonl").open("ab") as file:
-            file.write(json.dumps(_to_json(result)).encode() + b"\n")
+        """On disk when this returns. Raises ConfigError where it cannot be."""
+        path = self.directory / "episodes.jsonl"
+        with _disk(path), path.open("ab") as file:
+            file.write(lines.line(result))
             file.flush()
             os.fsync(file.fileno())
 
@@ -127,9 +123,11 @@ class RunStore:
         return {result.spec for result in self.results() if result.status != "error"}
 
     def note(self, **fields: Any) -> None:
-        """Adds plain JSON fields to the manifest, on disk when this returns."""
+        """Adds plain JSON fields to the manifest, on disk when this returns. Raises ConfigError where it cannot be."""
         self.manifest |= fields
-        _write_json(self.directory / "manifest.json", self.manifest)
+        path = self.directory / "manifest.json"
+        with _disk(path):
+            _write_json(path, self.manifest)
 
     def close(self) -> None:
         if self._lock is not None:
@@ -155,57 +153,21 @@ class RunStore:
             if not line:
                 continue  # a cut line that `open` removed
             try:
-                yield _from_json(json.loads(line))
-            except _DAMAGE as e:
+                yield lines.read(line)
+            except lines.DAMAGE as e:
                 said = f"{type(e).__name__}: {e}"
                 raise ConfigError(f"{path}, line {number} is damaged ({said}); restore the file, or use --fresh") from e
 
 
-def _to_json(result: EpisodeResult) -> dict[str, Any]:
-    row = {field.name: getattr(result, field.name) for field in dataclasses.fields(result)}
-    row["spec"], row["timings"] = dataclasses.asdict(result.spec), dataclasses.asdict(result.timings)
-    trail = base64.b64encode(result.trail.astype("<u4").tobytes()).decode()
-    return row | {"actions": _pack(result.actions), "trail": trail}
-
-
-def _from_json(row: dict[str, Any]) -> EpisodeResult:
-    spec, timings = _typed(EpisodeSpec, row["spec"]), _typed(Timings, row["timings"])
-    actions = _unpack(row["actions"])
-    trail = np.frombuffer(base64.b64decode(row["trail"], validate=True), "<u4")
-    values: dict[str, Any] = {**row, "spec": spec, "timings": timings, "actions": actions, "trail": trail}
-    return _typed(EpisodeResult, values)
-
-
-def _typed(kind: type[_T], values: dict[str, Any]) -> _T:
-    """A dataclass of what a line says. Raises ValueError for a value that its field cannot have."""
-    for field in dataclasses.fields(kind):  # ty: ignore[invalid-argument-type]
-        value = values.get(field.name, 0.0)
-        allowed = _PLAIN.get(field.type)
-        if field.type is Status and value not in typing.get_args(Status):
-            raise ValueError(f"{field.name} is {value!r:.80}; expected one of {', '.join(typing.get_args(Status))}")
-        if allowed and (not isinstance(value, allowed) or isinstance(value, bool) or _is_absurd(value)):
-            raise ValueError(f"{field.name} is {value!r:.80}; expected {' or '.join(t.__name__ for t in allowed)}")
-    return kind(**values)
-
-
-def _is_absurd(value: Any) -> bool:
-    return not isinstance(value, str) and not -(2**63) < value < 2**63
-
-
-def _pack(actions: np.ndarray) -> dict[str, Any]:
-    """Exact. Bytes of equal weight stand together, which is what makes floats compress."""
-    planes = np.ascontiguousarray(actions, "<f8").view(np.uint8).reshape(-1, 8).T.tobytes()
-    return {"shape": list(actions.shape), "data": base64.b64encode(zlib.compress(planes, 9)).decode()}
-
-
-def _unpack(packed: dict[str, Any]) -> np.ndarray:
-    steps, size = packed["shape"]
-    decompressor, expected = zlib.decompressobj(), 8 * steps * size
-    data = decompressor.decompress(base64.b64decode(packed["data"], validate=True), expected + 1)
-    if len(data) != expected or not decompressor.eof:
-        raise ValueError(f"the actions {packed['shape']} need {expected} bytes; the line has others")
-    planes = np.frombuffer(data, np.uint8).reshape(8, -1)
-    return np.ascontiguousarray(planes.T).view("<f8").reshape(steps, size)
+@contextlib.contextmanager
+def _disk(path: pathlib.Path) -> Generator[None]:
+    try:
+        yield
+    except OSError as e:
+        raise ConfigError(
+            f"cannot write {path}: {e.strerror or e}; what was finished before is kept: mend that, and the same "
+            "command goes on"
+        ) from e
 
 
 def _read_manifest(directory: pathlib.Path) -> dict[str, Any]:
@@ -266,8 +228,13 @@ def _write_json(path: pathlib.Path, value: Any) -> None:
 def write_atomically(path: pathlib.Path, data: bytes) -> None:
     """The old file or the new one, whole, whatever happens."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with partial.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.rename(path)
+    try:
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.rename(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        raise

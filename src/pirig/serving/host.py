@@ -186,7 +186,9 @@ class _Keeper:
         with self._lock, contextlib.suppress(EOFError, OSError):
             if self._is_ready and not self._over:
                 self._pipe.send(question)
-                return self._pipe.recv() if self._pipe.poll(_ANSWERS_WITHIN_S) else None
+                if self._pipe.poll(_ANSWERS_WITHIN_S):
+                    return self._pipe.recv()
+                self._is_ready = False  # it hangs: it would not hear that it is to end, and a late answer is to nothing
         return None
 
     def let_go(self) -> None:

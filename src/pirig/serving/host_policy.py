@@ -3,6 +3,7 @@
 Where its own host dies, it waits for the next one there, or is a guest of another host of the same policy meanwhile.
 """
 
+import math
 import pathlib
 import time
 from collections.abc import Sequence
@@ -22,20 +23,19 @@ _HOME_EVERY_S = 5.0  # how often a guest of another host looks whether its own i
 class HostPolicy:
     """Implements interfaces.Policy: the worker's end of the pipe. Used by one thread."""
 
-    def __init__(self, *addresses: str):
+    def __init__(self, *addresses: str, request_timeout_s: float = 0.0):
         """The first is its own host's; the others, of the same policy, take it in while that one is gone.
 
-        Raises StartError where none listens.
+        `request_timeout_s`: for an answer, and for a host that is gone to come back; 0: for ever.
+        Where none listens, one may just be starting again. Raises StartError where all are gone for good.
         """
         self._addresses, self._is_guest, self._home_at_s = addresses, False, 0.0
-        for address in addresses:
-            try:
-                self._pipe, self.metadata = _connect(address)
-            except (EOFError, OSError) as e:
-                self._is_guest, problem = True, e
-            else:
-                return
-        raise StartError(f"no policy host at {' or '.join(addresses)}: {problem}; it died, and its log says why")
+        self._answer_within_s = request_timeout_s or None
+        self.metadata: Metadata = {}
+        try:
+            self._find()
+        except RemotePolicyError as e:
+            raise StartError(f"no policy host at {' or '.join(addresses)}: {e}; its log says why") from e
 
     def infer(self, obs: Observation) -> dict[str, Any]:
         """Raises RemotePolicyError for what the policy raised, and where all hosts are gone for good."""
@@ -44,7 +44,10 @@ class HostPolicy:
         request = protocol.request(obs)
         for _ in range(_REPEATS + 1):
             try:
-                frame = self._pipe.ask(request)
+                frame = self._pipe.ask(request, self._answer_within_s)
+            except TimeoutError as e:
+                self._pipe.close()  # the answer may still come, and nobody may take it for the next one's
+                raise RemotePolicyError(self._silence()) from e
             except (EOFError, OSError):
                 self._connect_again()
                 continue
@@ -58,8 +61,12 @@ class HostPolicy:
         self._pipe.close()
 
     def _connect_again(self) -> None:
-        """With another host, or waits for the next one, which loads the policy first."""
         self._pipe.close()
+        self._find()
+
+    def _find(self) -> None:
+        """The first host that listens, or waits for the next one, which loads the policy first."""
+        deadline_s = time.monotonic() + (self._answer_within_s or math.inf)
         while True:
             reasons = []
             for number, address in enumerate(self._addresses):
@@ -70,7 +77,12 @@ class HostPolicy:
                     reasons.append(reason)
             if len(reasons) == len(self._addresses):
                 raise RemotePolicyError(f"the policy host is gone: {'; '.join(dict.fromkeys(reasons))}")
+            if time.monotonic() > deadline_s:
+                raise RemotePolicyError(self._silence())
             time.sleep(_RETRY_EVERY_S)
+
+    def _silence(self) -> str:
+        return f"the policy host gave no answer within {self._answer_within_s:g} s (--request-timeout-s): it hangs"
 
     def _go_home(self) -> None:
         guest = self._pipe
@@ -85,10 +97,10 @@ class HostPolicy:
             pipe, metadata = _connect(address)
         except (EOFError, OSError):
             return False
-        if metadata != self.metadata:
+        if self.metadata and metadata != self.metadata:
             pipe.close()
             raise RemotePolicyError(another_policy(metadata, self.metadata))
-        self._pipe = pipe
+        self._pipe, self.metadata = pipe, metadata
         return True
 
 

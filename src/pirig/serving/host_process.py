@@ -66,8 +66,8 @@ def run(
     batcher = Batcher(policy)
     listener = multiprocessing.connection.Listener(address, "AF_UNIX", backlog=128)
     threading.Thread(target=_accept, args=(listener, batcher), daemon=True).start()
-    parent.send(("ready", dict(policy.metadata), _open(door, port, policy, batcher) if door else 0))
-    with contextlib.suppress(EOFError, OSError):  # the other end has ended
+    with contextlib.suppress(EOFError, OSError):  # the other end has ended, perhaps while the policy was loaded
+        parent.send(("ready", dict(policy.metadata), _open(door, port, policy, batcher) if door else 0))
         while True:
             what, *values = parent.recv()
             if what == "limit":

@@ -5,6 +5,8 @@
 
 Law 1: states are bit-identical to a plain LIBERO loop, and so is each image that is looked at.
 Law 2: an episode does not depend on what ran before it in this process.
+Law 3: where the simulation becomes unstable, that is an error. MuJoCo itself warns on the terminal, puts the scene back
+to its beginning, and goes on, and the episode would be counted as if the policy had failed.
 """
 
 import hashlib
@@ -13,7 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from pirig.errors import ConfigError, StartError
+from pirig.errors import ConfigError, SimulationError, StartError
 from pirig.sim import boot, gl, suites
 from pirig.sim.building import Built
 from pirig.sim.privileged import PrivilegedView
@@ -22,6 +24,7 @@ from pirig.transforms.proprioception import state_vector
 from pirig.types import EpisodeSpec, Observation, Seeding, Simulator, Step
 
 CAMERAS = {"observation/image": "agentview", "observation/wrist_image": "robot0_eye_in_hand"}
+_UNSTABLE = {4: "QPOS", 5: "QVEL", 6: "QACC", 7: "CTRL"}  # MuJoCo's mjtWarning, by what it is in
 OBSERVATIONS = frozenset({*CAMERAS, "observation/state", "privileged"})
 
 
@@ -75,7 +78,9 @@ class LiberoEnvironment:
         return self._seen(self._scene.reset(spec, state, _cameras(look)), look)
 
     def step(self, action: np.ndarray, look: Collection[str] = ()) -> Step:
-        raw, success = self._open_scene().step(action, _cameras(look))
+        scene = self._open_scene()
+        raw, success = scene.step(action, _cameras(look))
+        _refuse_instability(scene)
         return self._seen(raw, look, success)
 
     def state_hash(self) -> str:
@@ -157,6 +162,16 @@ class LiberoEnvironment:
         if self._view is None:
             self._view = PrivilegedView(self._open_scene().built.problem)
         return self._view.read()
+
+
+def _refuse_instability(scene: Scene) -> None:
+    warnings = scene.built.problem.sim.data._data.warning
+    for number, quantity in _UNSTABLE.items():
+        if warnings[number].number:
+            raise SimulationError(
+                f"the simulation is unstable: MuJoCo found NaN or a huge value in {quantity} (degree of freedom "
+                f"{warnings[number].lastinfo}), and put the scene back to its beginning"
+            )
 
 
 def _cameras(look: Collection[str]) -> tuple[str, ...]:

@@ -1,0 +1,9 @@
+"""In containers, where an engine answers. `make test-faults`."""
+
+from faults.course import each, follow
+from faults.rows_containers import ROWS
+
+
+@each(ROWS)
+def test_the_final_csv_is_the_clean_one(fault, clean, tmp_path, record_property):
+    follow(fault, clean, tmp_path, record_property)

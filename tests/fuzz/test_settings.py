@@ -61,9 +61,7 @@ def test_flags_of_eval(tmp_path_factory, pairs):
         for suite in names:
             assert evaluate._plan(suite, flags)
             suite_runs._rules(suite, {}, flags)
-        policy = source.choose(
-            flags.policy, headless=False, policy_config=flags.policy_config, host=flags.host, port=flags.port
-        )
+        policy = source.chosen(flags)
         if "://" not in policy and not source.is_model(policy):
             baselines.make(policy, source.PolicySource(policy, pathlib.Path("nowhere"))._recorded)
         if flags.against:

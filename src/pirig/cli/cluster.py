@@ -16,7 +16,6 @@ from pirig.cli import signals, simulator, source
 from pirig.cli.autotune import Levers
 from pirig.cli.eval_args import EvalArgs
 from pirig.cli.model_args import ModelArgs
-from pirig.cli.sites import policy_name
 from pirig.cli.source import PolicySource
 from pirig.cli.worker import LiberoWorkerFactory
 from pirig.errors import ConfigError, StartError
@@ -111,7 +110,7 @@ class Cluster:
 @contextlib.contextmanager
 def site(flags: EvalArgs, settings: boot.Settings) -> Generator[Cluster]:
     """Connected to the cluster, with the first policy host ready, while the block runs. Raises PirigError."""
-    name, key = policy_name(flags), secrets.token_hex(16)
+    name, key = source.chosen(flags), secrets.token_hex(16)
     variables = {
         **boot.PROCESS_VARIABLES,
         "MUJOCO_GL": settings.gl,

@@ -53,7 +53,7 @@ class _Policy:
 def would_do(flags: EvalArgs, planned: Mapping[str, Sequence[EpisodeSpec]], settings: boot.Settings) -> list[str]:
     """Raises what the real run would raise before its first episode, as far as flags and files decide it."""
     sites.check(flags)
-    name = sites.policy_name(flags)
+    name = source.chosen(flags)
     found = places.look(flags, renderer=settings.gl, has_model=source.is_model(name))
     policy = _policy(name, flags)
     asked = Asked(settings.gl, policy.source, policy.metadata or {}, flags)

@@ -106,7 +106,7 @@ class Here:
 def here(flags: EvalArgs, settings: boot.Settings, episodes: int) -> Generator[Here]:
     """Has the policy where workers can ask it, while the block runs. Raises what is wrong with it."""
     workers = worker_count(flags, episodes)
-    name = policy_name(flags)
+    name = source.chosen(flags)
     found = places.look(flags, renderer=settings.gl, has_model=source.is_model(name))
     in_process = workers == 0 and settings.gl != "egl"  # CUDA and EGL must not share a process
     model, most = None, 1
@@ -126,12 +126,6 @@ def here(flags: EvalArgs, settings: boot.Settings, episodes: int) -> Generator[H
         _log.info("Running in HEADLESS mode - no WebSocket connection")
     with chosen.started(in_process=in_process, places=found.hosts) as (policy, metadata, hosts):
         yield Here(policy, metadata, flags, found, hosts, most)
-
-
-def policy_name(flags: EvalArgs) -> str:
-    return source.choose(
-        flags.policy, headless=flags.headless, policy_config=flags.policy_config, host=flags.host, port=flags.port
-    )
 
 
 def worker_count(flags: EvalArgs, episodes: int) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 
 from pirig import envvars
 from pirig.cli import quantizing
+from pirig.cli.eval_args import EvalArgs
 from pirig.cli.fetching import bring
 from pirig.cli.model_args import ModelArgs
 from pirig.errors import ConfigError, PirigError, StartError
@@ -212,11 +213,16 @@ def checkpoint_of(name: str, directory: str, max_batch: int) -> str:
     return directory or row.checkpoint
 
 
-def choose(policy: str, *, headless: bool, policy_config: str, host: str, port: int) -> str:
+def named(policy: str) -> str:
+    """A source's name; addresses of servers in full."""
+    return ",".join(address(part, None) for part in policy.split(",")) if "://" in policy else policy
+
+
+def chosen(flags: EvalArgs) -> str:
     """The source's name: --policy where given, else the recipe in headless mode, else the server's address."""
-    if policy:
-        return ",".join(address(part, None) for part in policy.split(",")) if "://" in policy else policy
-    return policy_config if headless else address(host, port)
+    if flags.policy:
+        return named(flags.policy)
+    return flags.policy_config if flags.headless else address(flags.host, flags.port)
 
 
 def is_model(name: str) -> bool:

@@ -102,7 +102,7 @@ def _choose(store: RunStore, flags: VerifyArgs) -> list[EpisodeResult]:
 
 
 def _source(recorded_policy: str, flags: VerifyArgs, workers: int) -> source.PolicySource:
-    name = source.choose(flags.policy or recorded_policy, headless=True, policy_config="", host="", port=0)
+    name = source.named(flags.policy or recorded_policy)
     model = None
     if source.is_model(name):
         model = source.model_source(name, flags.policy_dir, flags.model, max_batch=workers, auto=True)

@@ -13,7 +13,8 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = pathlib.Path(__file__).parents[1]
-FROM_THE_TOP = {"ARCHITECTURE.md": "architecture.md", "SECURITY.md": "security.md", "README.zh-CN.md": "zh.md"}
+FROM_THE_TOP = {"ARCHITECTURE.md": "architecture.md", "SECURITY.md": "security.md", "README.zh-CN.md": "zh.md",
+                "CHANGELOG.md": "changelog.md", "THIRD_PARTY_NOTICES.md": "notices.md"}  # fmt: skip
 LINKED = {**FROM_THE_TOP, "README.md": "index.md"}
 NEEDS = {
     "gpu": "an NVIDIA GPU",

@@ -53,6 +53,7 @@ user() { (cd "$copy" && HOME=$copy setpriv --reuid "$uid" --regid "$uid" --group
 if [ "${1:-}" = ray ]; then
     ray=(docker compose -f compose.yml -f examples/ray/compose.yml -f examples/ray/compose.cpu.yml
         -f scripts/ci/compose.yml -f scripts/ci/compose.ray.yml --profile ray)
+    # shellcheck disable=SC2329 # `step` calls it
     cluster() {
         SUITE=libero_object POLICY=scripted TRIALS=1 CLIENT_ARGS="--video none" user "${ray[@]}" up --scale ray-node=2 \
             --exit-code-from ray-head ray-head ray-node >"$work/ray.log" 2>&1 || { tail -n 60 "$work/ray.log"; return 1; }

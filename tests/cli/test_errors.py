@@ -55,7 +55,7 @@ ROWS = [  # command line, exit code, what is said
     ("PIRIG_LIBERO_ASSETS=/proc " + EVAL, 2, "166 of LIBERO's 166 asset files in /proc are not what they must be"),
     ("OPENPI_DATA_HOME=~nobody-x/y eval --policy pi05_libero", 2, "set OPENPI_DATA_HOME to a folder"),
     ("OPENPI_DUQUANT_WBIT=4 eval --policy pi05_libero", 2, "OPENPI_DUQUANT_WBIT is not a variable of pirig; did you mean"),
-    ("PIRIG_API_KEY='a b' eval --policy ws://127.0.0.1:9 --connect-timeout-s 0", 2, "choose a key without"),
+    ("PIRIG_API_KEY='a b' eval --policy ws://127.0.0.1:9 --connect-timeout-s 0", 2, "choose a key without"),  # pragma: allowlist secret
     (f"{EVAL} --suite all --against A --stop-when decided", 2, "takes one --suite; a run of each suite decides for itself"),
     ("serve --port 99999 policy:baseline", 2, "--port is 99999; expected 1 to 65535, or 0 for any that is free"),
     ("serve --host nowhere.invalid policy:baseline", 4, "cannot listen on nowhere.invalid:8000"),

@@ -7,12 +7,16 @@ other more than they work, seventy times as long where it was measured.
 import concurrent.futures
 import multiprocessing
 import os
+import signal
 
 import hypothesis
 import pytest
 
 pytest_plugins = ["faults.table"]
 os.environ.setdefault("OMP_NUM_THREADS", "2")  # before NumPy and PyTorch read it
+for number, usual in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
+    if signal.getsignal(number) is signal.SIG_IGN:  # nohup, or a shell's background: what tests start would inherit it
+        signal.signal(number, usual)
 hypothesis.settings.register_profile("long", max_examples=2000)  # make fuzz
 
 

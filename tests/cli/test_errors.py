@@ -239,7 +239,7 @@ def test_ctrl_c_leaves_no_traceback(nobody, monkeypatch, capsys):
     monkeypatch.setattr(power, "_assumed", lambda flags: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(SystemExit) as ended:
         main.main(["power"])
-    assert ended.value.code == 130 and capsys.readouterr().err == ""
+    assert ended.value.code == 130 and capsys.readouterr().err == "stopped by SIGINT\n"
 
 
 @pytest.mark.slow

@@ -60,12 +60,12 @@ def as_it_is(factory, addresses):
     return factory
 
 
-def test_a_lost_node_costs_nothing_and_a_new_one_is_used(cluster):
+def test_a_lost_node_costs_nothing_and_a_new_one_is_used(cluster, tmp_path):
     """No result is an error: what the lost node was at is run again, and every result is the serial run's."""
     heard, found = [], []
     with nodes() as there:
         executor = RayExecutor(there, as_it_is, heard.append)
-        for result in executor.run(Work(SPECS), functools.partial(ray_workers.Worker, pause_s=0.5)):
+        for result in executor.run(Work(SPECS), functools.partial(ray_workers.WaitsForFour, folder=tmp_path)):
             found.append(result)
             if len(found) == 4:
                 cluster.remove_node(cluster.workers[0], allow_graceful=False)

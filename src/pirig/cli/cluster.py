@@ -63,9 +63,10 @@ class HostOfNode:
     max_batch: int
     auto_batch: bool
     key: str  # that workers of other nodes send
+    threads: Mapping[str, str | None]  # the coordinator's variables for them, which decide last bits on a CPU
 
     def __call__(self) -> contextlib.AbstractContextManager[tuple[str, int, Metadata]]:
-        envvars.restore(dict.fromkeys(THREADS))  # Ray says 1, and a policy host takes what it finds elsewhere
+        envvars.restore(self.threads)  # Ray says 1
         model = source.model_source(
             self.recipe, self.directory, self.model, max_batch=self.max_batch, auto=self.auto_batch
         )
@@ -126,7 +127,8 @@ def site(flags: EvalArgs, settings: boot.Settings) -> Generator[Cluster]:
             auto = flags.max_batch == "auto"
             most = _BATCH if flags.max_batch == "auto" else flags.max_batch
             model = dataclasses.replace(flags.model, quantize=_from_anywhere(flags.model.quantize))
-            open_host = HostOfNode(name, _from_anywhere(flags.policy_dir), model, most, auto, key)
+            threads = envvars.snapshot(THREADS)
+            open_host = HostOfNode(name, _from_anywhere(flags.policy_dir), model, most, auto, key, threads)
         nodes = Nodes(open_host)
         try:
             runs = flags.results_out_path / "runs"

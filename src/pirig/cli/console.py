@@ -44,7 +44,9 @@ def log_to_stderr() -> None:
 
 
 class EpisodeProgress:
-    """Progress over the episodes of each suite: count, running success rate, time left. Silent without a terminal."""
+    """Progress over the episodes of each suite: count, running success rate, time left. Without a terminal a line for
+    each episode, and one for videos now and then.
+    """
 
     def __init__(self, suites: Mapping[str, tuple[int, Sequence[EpisodeResult]]]):
         """`suites`: by name, how many episodes are planned, and those that are scored already."""
@@ -65,6 +67,7 @@ class EpisodeProgress:
             disable=not _err.is_terminal,
         )
         self._films: TaskID | None = None
+        self._filmed, self._next_line_s = 0, 0.0
         self._tasks = {
             suite: self._progress.add_task(suite, total=total, completed=self.scored[suite], rate=self._rate(suite))
             for suite, (total, _) in suites.items()
@@ -90,6 +93,10 @@ class EpisodeProgress:
         if self._films is None:
             self._films = self._progress.add_task("videos", total=None, rate="")
         self._progress.update(self._films, advance=1)
+        self._filmed += not film.error
+        if not _err.is_terminal and time.monotonic() >= self._next_line_s:
+            self._next_line_s = time.monotonic() + _LINE_EVERY_S
+            _log.info("videos made: %d", self._filmed)
 
     def _show_result(self, result: EpisodeResult) -> None:
         suite = result.spec.suite

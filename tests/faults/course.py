@@ -23,8 +23,7 @@ def each(rows: Sequence[Fault]) -> pytest.MarkDecorator:
 
 
 def _marks(fault: Fault) -> list[pytest.MarkDecorator]:
-    group = [pytest.mark.xdist_group("containers")] if fault.scene == "containers" else []
-    return [pytest.mark.faults, *group] if fault.slow or fault.scene != "fake" else []
+    return [pytest.mark.faults] if fault.slow or fault.scene != "fake" else []
 
 
 def follow(

@@ -34,7 +34,10 @@ clean_up() {
     [ -z "$screen" ] || kill "$screen" 2>/dev/null || true
     (cd "$copy" && docker compose --profile '*' down --volumes --remove-orphans >/dev/null 2>&1) || true
     if [ "${KEEP:-}" ]; then echo "-- the copy is in $copy"; else rm -rf "$work"; fi
-    [ "$answered" ] || kill "$(cat /var/run/docker.pid)" # the engine that this script started
+    [ "$answered" ] && return # by somebody else's engine; this one, and what piles up in it, is ours
+    docker image prune --force >/dev/null 2>&1 || true
+    docker builder prune --force --keep-storage 12GB >/dev/null 2>&1 || true
+    kill "$(cat /var/run/docker.pid)"
 }
 trap clean_up EXIT
 

@@ -4,14 +4,14 @@ import os
 import pathlib
 import shutil
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
 
-import peers
 from faults.fault import Fault, Strike
 from faults.rows_processes import at, does
-from faults.rows_servers import at as address
+from faults.rows_servers import away
 from faults.stage import Cue
-from faults.trial import SCENES, Ended, Trial, served
+from faults.trial import SCENES, Ended, Trial
 
 _SCRIPTED = ("--policy", "scripted")
 _ONE = ("--workers", "1")  # it comes to its second episode, when the first is on disk
@@ -24,28 +24,20 @@ def no_gl(trial: Trial) -> Iterator[Ended]:
     yield trial.command(*_SCRIPTED, env={"MUJOCO_GL": "glx", "DISPLAY": ""})
 
 
-def server_killed(trial: Trial) -> Iterator[Ended]:
-    port = peers.free_port()
-    with served(port, policy="scripted") as server:
-        command = trial.start(*address(port), cue=Cue("worker", "episode"))
-        command.reached()
-        trial.mark()
-        server.kill()
-        server.wait()
-    with served(port, policy="scripted"):
-        command.release()
-        yield command.ended()
+def interrupt(trial: Trial, *flags: str) -> None:
+    """A run in its second episode."""
+    command = trial.start(*flags, *_ONE, cue=_LATER)
+    command.reached()
+    os.kill(command.pid, signal.SIGTERM)
+    command.release()
+    assert command.ended().code == 143
 
 
 def file_becomes(pattern: str, spoil: Callable[[pathlib.Path], None], *flags: str) -> Strike:
     """A file of the checkpoint, or the pack, between an interruption and the command that goes on."""
 
     def strike(trial: Trial) -> Iterator[Ended]:
-        command = trial.start(*flags, *_ONE, cue=_LATER)
-        command.reached()
-        os.kill(command.pid, signal.SIGTERM)
-        command.release()
-        assert command.ended().code == 143
+        interrupt(trial, *flags)
         path = max(trial.folder.glob(pattern), key=lambda path: path.stat().st_size)
         good, times = path.with_name("good"), path.stat()
         shutil.copy2(path, good)
@@ -72,11 +64,7 @@ def cut(path: pathlib.Path) -> None:
 
 def replaced(trial: Trial) -> Iterator[Ended]:
     """By another one, which is as good."""
-    command = trial.start(*_MODEL, *_ONE, cue=_LATER)
-    command.reached()
-    os.kill(command.pid, signal.SIGTERM)
-    command.release()
-    assert command.ended().code == 143
+    interrupt(trial, *_MODEL)
     mine = trial.folder / "ckpt"
     mine.rename(trial.folder / "mine")
     made = trial.program("checkpoint", "random", "pi05_libero_tiny", str(mine), "--seed", "9")
@@ -160,7 +148,14 @@ ROWS = [
         "MUJOCO_GL=glx cannot render: no X server answers",
         4,
     ),
-    _row("SIGKILL, and back", "server", "episode", "recovers", server_killed, "lost in try 1 of a request"),
+    _row(
+        "SIGKILL, and back",
+        "server",
+        "episode",
+        "recovers",
+        away(subprocess.Popen.kill, skip=0, policy="scripted"),
+        "lost in try 1 of a request",
+    ),
     _row(
         "SIGKILL",
         "policy host",

@@ -4,7 +4,8 @@ import dataclasses
 import os
 import signal
 import socket
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 
 import peers
 from faults import servers
@@ -35,17 +36,22 @@ def never_comes(trial: Trial) -> Iterator[Ended]:
         yield trial.command(*at(port))
 
 
-def killed_and_back(trial: Trial) -> Iterator[Ended]:
-    port = peers.free_port()
-    with served(port) as server:
-        command = trial.start(*at(port), cue=Cue("worker", "episode", skip=1))
-        command.reached()
-        trial.mark()
-        server.kill()
-        server.wait()
-    with served(port):
-        command.release()
-        yield command.ended()
+def away(end: Callable[[subprocess.Popen], None], *, skip: int = 1, policy: str = "random") -> Strike:
+    """Ended in mid-episode, `skip` episodes later than the first, and back."""
+
+    def strike(trial: Trial) -> Iterator[Ended]:
+        port = peers.free_port()
+        with served(port, policy=policy) as server:
+            command = trial.start(*at(port), cue=Cue("worker", "episode", skip=skip))
+            command.reached()
+            trial.mark()
+            end(server)
+            server.wait()
+        with served(port, policy=policy):
+            command.release()
+            yield command.ended()
+
+    return strike
 
 
 def gone_for_good(trial: Trial) -> Iterator[Ended]:
@@ -89,20 +95,6 @@ def another_policy_for_some(trial: Trial) -> Iterator[Ended]:
         yield command.ended()
     with served(port):
         yield trial.command(*at(port))
-
-
-def stopped_and_continued(trial: Trial) -> Iterator[Ended]:
-    """SIGTERM: it says goodbye, with close code 1001."""
-    port = peers.free_port()
-    with served(port) as server:
-        command = trial.start(*at(port), cue=Cue("worker", "episode", skip=1))
-        command.reached()
-        trial.mark()
-        server.terminate()
-        server.wait()
-    with served(port):
-        command.release()
-        yield command.ended()
 
 
 def full(trial: Trial) -> Iterator[Ended]:
@@ -169,8 +161,8 @@ _ROWS = [
     Fault("a website", "server", "start", "resumed", website, "HTTP status 404: no policy server; check --host", 4),
     Fault("port taken", "server", "start", "resumed", port_taken, "address already in use; stop what uses the port", 4),
     Fault("full", "server", "start", "recovers", full, "waiting for a policy server at ws://"),
-    Fault("SIGKILL, and back", "server", "episode", "recovers", killed_and_back, _LOST),
-    Fault("SIGTERM, and back", "server", "episode", "recovers", stopped_and_continued, _LOST),
+    Fault("SIGKILL, and back", "server", "episode", "recovers", away(subprocess.Popen.kill), _LOST),
+    Fault("SIGTERM, and back", "server", "episode", "recovers", away(subprocess.Popen.terminate), _LOST),
     Fault("gone for good", "server", "episode", "resumed", gone_for_good, "error: .*no policy server at ws://", 4),
     Fault(
         "back as another policy",

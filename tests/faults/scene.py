@@ -66,9 +66,10 @@ class StagedFactory(LiberoWorkerFactory):
         return super().__call__(index)
 
 
-class StagedFake(FakeEnvironment):
-    def __init__(self, stage: Stage):
-        self._stage = stage
+class _Staged:
+    """An environment that announces one step of each episode."""
+
+    _stage: Stage
 
     def reset(self, spec: EpisodeSpec, look: Collection[str] = ()) -> Step:
         self._taken = 0
@@ -77,28 +78,28 @@ class StagedFake(FakeEnvironment):
     def step(self, action: np.ndarray, look: Collection[str] = ()) -> Step:
         self._taken += 1
         if self._taken == _STEP:
-            _suffer(self._stage.arrive("worker", "episode"))
+            self._suffer(self._stage.arrive("worker", "episode"))
         return super().step(action, look)
 
+    def _suffer(self, act: str) -> None:
+        _suffer(act)
 
-class StagedLibero(LiberoEnvironment):
+
+class StagedFake(_Staged, FakeEnvironment):
+    def __init__(self, stage: Stage):
+        self._stage = stage
+
+
+class StagedLibero(_Staged, LiberoEnvironment):
     def __init__(self, *args: Any, stage: Stage, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self._stage = stage
 
-    def reset(self, spec: EpisodeSpec, look: Collection[str] = ()) -> Step:
-        self._taken = 0
-        return super().reset(spec, look)
-
-    def step(self, action: np.ndarray, look: Collection[str] = ()) -> Step:
-        self._taken += 1
-        if self._taken == _STEP:
-            act = self._stage.arrive("worker", "episode")
-            if act in ("nan", "huge"):
-                self._open_scene().built.problem.sim.data._data.qvel[0] = np.nan if act == "nan" else 1e12
-            else:
-                _suffer(act)
-        return super().step(action, look)
+    def _suffer(self, act: str) -> None:
+        if act in ("nan", "huge"):
+            self._open_scene().built.problem.sim.data._data.qvel[0] = np.nan if act == "nan" else 1e12
+        else:
+            _suffer(act)
 
 
 @dataclasses.dataclass(frozen=True)

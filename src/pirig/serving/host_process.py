@@ -66,8 +66,13 @@ def run(
     batcher = Batcher(policy)
     listener = multiprocessing.connection.Listener(address, "AF_UNIX", backlog=128)
     threading.Thread(target=_accept, args=(listener, batcher), daemon=True).start()
+    try:
+        port = _open(door, port, policy, batcher) if door else 0
+    except TimeoutError:
+        batcher.close()
+        return parent.send(("StartError", f"the policy host's port did not open within {_OPENS_WITHIN_S:.0f} s", 0))
     with contextlib.suppress(EOFError, OSError):  # the other end has ended, perhaps while the policy was loaded
-        parent.send(("ready", dict(policy.metadata), _open(door, port, policy, batcher) if door else 0))
+        parent.send(("ready", dict(policy.metadata), port))
         while True:
             what, *values = parent.recv()
             if what == "limit":

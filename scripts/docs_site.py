@@ -2,7 +2,7 @@
 
 ARCHITECTURE.md and others at the top of the checkout become pages of the site, and links to them and from them lead
 there, so that the same text can be read in the checkout. The mark `<!-- needs: gpu -->` above a block, which tests read
-(tests/docs/markdown.py), is shown to the reader.
+(tests/support/markdown.py), is shown to the reader.
 """
 
 import pathlib

@@ -1,4 +1,4 @@
-"""What the parts promise each other. Structural: nobody has to inherit. Laws are tested in tests/contracts.py."""
+"""What the parts promise each other. Structural: nobody has to inherit. Laws: tests/support/contracts.py."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Protocol

@@ -20,11 +20,11 @@ import types
 
 import pytest
 
-from object_server import Fault, ObjectServer
 from pirig.checkpoints import download
 from pirig.checkpoints.address import inside, parse
 from pirig.checkpoints.journal import Journal, RemoteFile
 from pirig.errors import ConfigError, StartError
+from support.object_server import Fault, ObjectServer
 
 PART = 4096
 QUICK = download.Pace(part_bytes=PART, waits_s=(0.01, 0.02, 0.03), silence_s=0.5)

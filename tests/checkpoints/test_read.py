@@ -7,12 +7,11 @@ import shutil
 import numpy as np
 import pytest
 
-import golden
-import tiny
 from pirig.checkpoints import assets, read, write
 from pirig.errors import ConfigError
 from pirig.models import weights
 from pirig.policies.recipes import RECIPES
+from support import golden, tiny
 
 WRITTEN = golden.ROOT / "checkpoints"
 LAYOUTS = ["orbax", "safetensors"]

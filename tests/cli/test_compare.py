@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from page_text import parse
-from results.runfolders import outcomes, write
+from support.page_text import parse
+from support.run_folders import outcomes, write
 
 PIRIG = [sys.executable, "-m", "pirig.cli.main"]
 

@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-import tiny
 from pirig.cli import estimate
 from pirig.cli.estimate import Means, Work
+from support import tiny
 
 EVAL = [sys.executable, "-m", "pirig.cli.main", "eval"]
 SCRIPTED = ["--policy", "scripted", "--suite", "libero_object", "--num-trials-per-task", "2"]

@@ -12,13 +12,12 @@ import sys
 import numpy as np
 import pytest
 
-import recorded_runs
-import tiny
 from pirig import envvars
 from pirig.cli import main
 from pirig.errors import ConfigError
 from pirig.results.store import RunStore
 from pirig.types import EpisodeResult, EpisodeSpec
+from support import recorded_runs, tiny
 
 EVAL = "eval --policy zero --video none --task-ids 0 --num-trials-per-task 1"
 ROWS = [  # command line, exit code, what is said

@@ -11,8 +11,8 @@ import urllib.request
 
 import pytest
 
-from page_text import parse
 from pirig.results.store import RunStore
+from support.page_text import parse
 
 PIRIG = [sys.executable, "-m", "pirig.cli.main"]
 EPISODES = [

@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-import tiny
 from pirig.results.store import RunStore
+from support import tiny
 
 PIRIG = [sys.executable, "-m", "pirig.cli.main"]
 NAME = "pi05_libero_tiny"

@@ -13,12 +13,12 @@ import urllib.request
 
 import pytest
 
-from page_text import parse
 from pirig.cli.live import Followed, Watch
 from pirig.errors import StartError
 from pirig.results.live import serving
 from pirig.results.store import RunStore
-from recorded_runs import make_run
+from support.page_text import parse
+from support.recorded_runs import make_run
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ import sys
 import numpy as np
 import pytest
 
-import tiny
 from pirig.results.store import RunStore
 from pirig.serving.client import RemotePolicy
+from support import tiny
 
 ROOT = pathlib.Path(__file__).parents[2]
 PIRIG = [sys.executable, "-m", "pirig.cli.main"]

@@ -8,7 +8,7 @@ from pirig import envvars
 from pirig.cli.eval_args import EvalArgs
 from pirig.cli.provenance import Session
 from pirig.results.store import RunStore
-from recorded_runs import CONFIGURATION
+from support.recorded_runs import CONFIGURATION
 
 SECRETS = {"HF_TOKEN": "hf_verysecret", "PIRIG_API_KEY": "keyverysecret"}  # pragma: allowlist secret
 

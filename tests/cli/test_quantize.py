@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-import tiny
 from pirig.quantization import packs
 from pirig.results.store import RunStore
+from support import tiny
 
 PIRIG = [sys.executable, "-m", "pirig.cli.main"]
 NAME = "pi05_libero_tiny"

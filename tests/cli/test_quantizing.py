@@ -7,7 +7,7 @@ import pytest
 from pirig.cli import quantizing
 from pirig.cli.model_args import ModelArgs
 from pirig.errors import ConfigError
-from recorded_runs import quantized
+from support.recorded_runs import quantized
 
 FLOAT = {"name": "pi05_libero", "backend": "jax"}
 

@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-import tiny
 from pirig.results.store import RunStore
+from support import tiny
 
 pytest.importorskip("ray", reason="make setup-ray")
 

@@ -7,14 +7,14 @@ import os
 
 import pytest
 
-from page_text import parse
 from pirig.cli import pages, report
 from pirig.errors import ConfigError
 from pirig.evaluation.worker import video_name
 from pirig.results.export import export
 from pirig.results.store import RunStore
 from pirig.types import EpisodeSpec
-from recorded_runs import make_run
+from support.page_text import parse
+from support.recorded_runs import make_run
 
 
 @pytest.fixture

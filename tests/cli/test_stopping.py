@@ -12,7 +12,7 @@ from pirig.evaluation.executors import SerialExecutor
 from pirig.evaluation.plan import plan
 from pirig.evaluation.run import run
 from pirig.results.store import RunStore
-from results.runfolders import CONFIGURATION, episode, write
+from support.run_folders import CONFIGURATION, episode, write
 
 SPECS = plan("libero_object", range(3), range(10), seed=7)
 FAILS = {(task, trial) for task in range(3) for trial in range(10) if (task + trial) % 5}

@@ -15,7 +15,7 @@ from pirig.errors import MissingExtra
 from pirig.results.curves import Curves
 from pirig.results.report import seconds
 from pirig.results.store import RunStore
-from recorded_runs import make_run
+from support.recorded_runs import make_run
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-import tiny
 from pirig.results.store import RunStore
+from support import tiny
 
 PIRIG = [sys.executable, "-m", "pirig.cli.main"]
 NAME = "pi05_libero_tiny"

@@ -14,8 +14,8 @@ import sys
 
 import pytest
 
-from docs import commands
-from docs.markdown import NEEDS, PAGES, ROOT, Block, blocks
+from support import shell_commands as commands
+from support.markdown import NEEDS, PAGES, ROOT, Block, blocks
 
 ALL = [block for page in PAGES for block in blocks(page)]
 SHELL = [block for block in ALL if block.language == "sh"]
@@ -35,7 +35,7 @@ def walked(*words):
 def test_every_block_says_whether_it_runs():
     for block in ALL:
         if block.language in ("sh", "python"):
-            assert block.mark in ("run", "needs", "file"), f"{block.name}: put a mark above it; tests/docs/markdown.py"
+            assert block.mark in ("run", "needs", "file"), f"{block.name}: put a mark above it, see support/markdown.py"
             known = {"run": {"slow", "ci"}, "needs": set(NEEDS), "file": set(block.words)}[block.mark]
             assert set(block.words) <= known, f"{block.name}: {block.words}; there are: {sorted(known)}"
             assert block.words or block.mark == "run", f"{block.name}: say what it needs"

@@ -5,7 +5,7 @@ import urllib.parse
 
 import pytest
 
-from docs.markdown import PAGES, ROOT, anchors, links, prose
+from support.markdown import PAGES, ROOT, anchors, links, prose
 
 PATH = re.compile(r"`((?:src|scripts|docs|examples|tests|benchmarks|docker|locks)/[\w./-]*\w)/?`")
 

@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-import openpi_client_env
-from docs.markdown import ROOT
+from support import openpi_client_env
+from support.markdown import ROOT
 
 ASK = """
 import json

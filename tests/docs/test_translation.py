@@ -2,8 +2,8 @@
 
 import re
 
-from docs import commands
-from docs.markdown import CHINESE, README, blocks, headings, links, prose
+from support import shell_commands as commands
+from support.markdown import CHINESE, README, blocks, headings, links, prose
 
 
 def rows(page):

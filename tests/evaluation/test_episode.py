@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-import contracts
 from pirig.errors import PolicyError
 from pirig.evaluation.episode import check_actions, run_episode, warm_up
 from pirig.evaluation.replay import frames
 from pirig.policies.baselines import RandomPolicy, ZeroPolicy
 from pirig.sim.fake import FakeEnvironment
 from pirig.types import EpisodeSpec, Rules
+from support import contracts
 
 SPEC = EpisodeSpec("fake", 0, 3, 7)
 RULES = Rules(max_steps=22, settle_action=(0, 0, 0, 0, 0, 0, -1), settle_steps=4, replan_steps=5)

@@ -7,11 +7,11 @@ import time
 
 import pytest
 
-import ray_workers
 from pirig.errors import ConfigError, StartError
 from pirig.evaluation.executors import SerialExecutor
 from pirig.evaluation.plan import Work, plan
 from pirig.types import EpisodeResult
+from support import ray_workers
 
 pytest.importorskip("ray", reason="make setup-ray")
 from pirig.evaluation.ray_executor import RayExecutor

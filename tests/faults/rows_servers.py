@@ -7,11 +7,11 @@ import socket
 import subprocess
 from collections.abc import Callable, Iterator
 
-import peers
 from faults import servers
 from faults.fault import Fault, Strike
 from faults.stage import Cue
 from faults.trial import Ended, Trial, served
+from support import peers
 
 _AGAIN = "1 episodes ended in an error; running them once more"
 

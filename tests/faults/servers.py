@@ -13,9 +13,9 @@ from collections.abc import Callable, Generator
 import websockets
 import websockets.sync.server as ws
 
-import peers
 from pirig.policies.baselines import RandomPolicy
 from pirig.wire import protocol
+from support import peers
 
 Act = Callable[[ws.ServerConnection, bytes], bool]
 _DUE = 8  # answers that are as they should be first

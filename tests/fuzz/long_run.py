@@ -19,15 +19,15 @@ import time
 ROOT = pathlib.Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "tests")]
 
-from fuzz import frames  # noqa: E402
 from pirig.serving.client import RemotePolicy  # noqa: E402
+from support import frames  # noqa: E402
 
 GROWTH_MIB = 16.0  # that the allocator may take
 STUCK_S = 60.0
 SERVER = """
 import sys
 sys.path[:0] = sys.argv[1:]
-from fuzz.test_frames import Tolerant
+from support.frames import Tolerant
 from pirig.serving.server import PolicyServer
 PolicyServer(Tolerant(), port=0).run(lambda port: print(port, flush=True))
 """

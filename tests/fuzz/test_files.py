@@ -13,7 +13,6 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fuzz.damage import CHANGES, DEEP, EDITS, changed, damaged
 from pirig.checkpoints import assets, read, record, write
 from pirig.checkpoints.journal import Journal, RemoteFile
 from pirig.errors import ConfigError
@@ -23,7 +22,8 @@ from pirig.results import runs
 from pirig.results.statistics import tally
 from pirig.results.store import RunStore
 from pirig.transforms.normalize import parse_norm_stats
-from recorded_runs import make_run
+from support.damage import CHANGES, DEEP, EDITS, changed, damaged
+from support.recorded_runs import make_run
 
 ARRAYS = {"a/kernel": np.arange(6, dtype=np.float32).reshape(2, 3), "b/scale": np.ones(4, np.float32)}
 NORM_STATS = {"norm_stats": {"state": {key: [0.0, 1.0] for key in ("mean", "std", "q01", "q99")}}}

@@ -2,10 +2,9 @@
 
 import random
 
-import peers
-from fuzz import frames
 from pirig.serving.client import RemotePolicy
 from pirig.serving.server import serve_in_thread
+from support import frames
 
 
 def test_a_spoiled_frame_is_read_or_refused():
@@ -13,16 +12,8 @@ def test_a_spoiled_frame_is_read_or_refused():
     assert seen.count("read") > 500 and seen.count("refused") > 500, "both kinds are among them"
 
 
-class Tolerant(peers.EchoPolicy):
-    """Whatever `x` is."""
-
-    def infer(self, obs):
-        fails = {"fail": "as asked"} if b"kind" in obs else {}
-        return super().infer({"x": float(len(str(obs.get("x")))), **fails})
-
-
 def test_a_server_that_gets_spoiled_frames_serves_on():
-    with serve_in_thread(Tolerant()) as port:
+    with serve_in_thread(frames.Tolerant()) as port:
         seen = frames.hammer(port, 300, random.Random(2))
         assert seen["closed"] == 0, "no frame costs a connection"
         assert min(seen["answered"], seen["error"], seen["raw"]) > 5

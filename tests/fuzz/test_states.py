@@ -8,9 +8,9 @@ import zipfile
 import numpy as np
 import pytest
 
-from fuzz.damage import damaged, some_edits
 from pirig.errors import ConfigError
 from pirig.sim import suites
+from support.damage import damaged, some_edits
 
 STATES = np.arange(6.0).reshape(2, 3)
 

@@ -8,8 +8,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from models import backends
 from pirig.models import sampling
+from support import backends
 
 TOLERANCES = (  # absolute; prefix of the name, float32, bfloat16
     ("actions", 1e-4, 0.06),

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-import golden
 from pirig.models import sampling
 from pirig.models.config import GEMMA, VisionSize
+from support import golden
 
 FILE = golden.ROOT / "model/ops_jax_eager.npz"
 OPS = np.load(FILE)

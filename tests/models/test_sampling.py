@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from models import backends
 from pirig.models import sampling
 from pirig.models.config import PI0, PI05
+from support import backends
 
 
 def test_times_are_accumulated_in_float32():

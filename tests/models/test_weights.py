@@ -5,11 +5,10 @@ import json
 import numpy as np
 import pytest
 
-import golden
-import tiny
 from pirig.errors import ConfigError
 from pirig.models import random_weights, weight_table, weights
 from pirig.models.config import PI0, PI05, ModelConfig
+from support import golden, tiny
 
 CONFIGS = {"pi05_libero": PI05, "pi0_libero": PI0, "pi05_tiny": PI05.tiny(), "pi0_tiny": PI0.tiny()}
 PARAMS = golden.ROOT / "params"

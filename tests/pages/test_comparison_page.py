@@ -1,19 +1,14 @@
 """Pages about comparisons in a real browser: numbers, words, videos, and whether they can be read anywhere."""
 
 import itertools
-import pathlib
-import sys
 
 import pytest
-
-from recorded_runs import make_run
-
-sys.path.append(str(pathlib.Path(__file__).parent))
-from browser import CHROMIUM, assert_readable, browser
 
 from pirig.cli import compare
 from pirig.evaluation.worker import video_name
 from pirig.results.store import RunStore
+from support.browser import CHROMIUM, assert_readable, browser
+from support.recorded_runs import make_run
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium; as root: apt-get install chromium")
 SIZES = {"desk": 1280, "phone": 390, "small phone": 320}

@@ -2,16 +2,11 @@
 
 import contextlib
 import functools
-import pathlib
 import struct
-import sys
 import threading
 import time
 
 import pytest
-
-sys.path.append(str(pathlib.Path(__file__).parent))
-from browser import CHROMIUM, CONTRAST, browser
 
 from pirig.cli.live import Followed, watching
 from pirig.evaluation.episode import run_episode
@@ -25,6 +20,7 @@ from pirig.results.report import make_report
 from pirig.results.store import RunStore
 from pirig.sim.fake import FakeEnvironment
 from pirig.types import Rules
+from support.browser import CHROMIUM, CONTRAST, browser
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium; as root: apt-get install chromium")
 SUITE = "libero_goal"

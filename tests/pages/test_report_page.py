@@ -1,19 +1,13 @@
 """Reports in a real browser, at a desk, on a phone, in the dark and on paper."""
 
-import pathlib
-import sys
-
 import pytest
-
-from recorded_runs import make_run, quantized
-
-sys.path.append(str(pathlib.Path(__file__).parent))
-from browser import CHROMIUM, assert_readable, browser
 
 from pirig.results import summary
 from pirig.results.page import overview, run
 from pirig.results.report import make_report
 from pirig.results.store import RunStore
+from support.browser import CHROMIUM, assert_readable, browser
+from support.recorded_runs import make_run, quantized
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium; as root: apt-get install chromium")
 SIZES = {"desk": 1280, "phone": 390, "small phone": 320}

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-import contracts
 from pirig.errors import ConfigError, PolicyError
 from pirig.policies import baselines
 from pirig.policies.wrappers import DefaultPrompt
 from pirig.types import EpisodeSpec
+from support import contracts
 
 SPEC = EpisodeSpec("libero_goal", 3, 1, 7)
 RECORDED = {SPEC: np.arange(21.0).reshape(3, 7)}

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-import tiny
+from support import tiny
 
 LIMIT_GIB = 12.0
 SCRIPT = """

@@ -5,13 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-import contracts
-import golden
-import tiny
 from pirig import seeding
 from pirig.errors import ConfigError, PolicyError
 from pirig.policies import create_policy
 from pirig.policies.recipes import RECIPES, recipe
+from support import contracts, golden, tiny
 
 BACKENDS = ["jax", "torch"]
 GOLDEN = np.load(golden.ROOT / "checkpoints/end_to_end_policy.npz")

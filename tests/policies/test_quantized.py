@@ -7,7 +7,6 @@ import re
 import numpy as np
 import pytest
 
-import tiny
 from pirig.errors import ConfigError
 from pirig.models.config import PI0, PI05
 from pirig.models.weight_table import torch_shapes
@@ -16,6 +15,7 @@ from pirig.policies.quantizable import groups
 from pirig.policies.quantized import make_pack
 from pirig.quantization import packs
 from pirig.quantization.configuration import Configuration
+from support import tiny
 
 NAME = "pi05_libero_tiny"
 SAMPLES = 4

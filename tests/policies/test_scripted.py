@@ -6,10 +6,10 @@ import itertools
 import numpy as np
 import pytest
 
-import contracts
 from pirig.errors import PolicyError
 from pirig.policies.scripted import ScriptedPolicy
 from pirig.wire import codec
+from support import contracts
 
 CUBE, PLATE = np.array([0.1, 0.2, 0.92]), np.array([0.0, -0.2, 0.91])
 

@@ -8,7 +8,7 @@ from pirig.quantization.configuration import Configuration
 from pirig.quantization.kernels import choose
 from pirig.quantization.linear import Packed, QuantizedLinear
 from pirig.quantization.rounding import Moments, round_weights
-from quantization.layers import error, outliers
+from support.outlier_layers import error, outliers
 
 SHAPES = [  # output and input channels
     (2048, 2048), (256, 2048), (16_384, 2048), (2048, 16_384),  # language model: q and o, k and v, gate and up, down

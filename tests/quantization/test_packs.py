@@ -16,8 +16,8 @@ from pirig.quantization.linear import QuantizedLinear
 from pirig.quantization.packs import Header
 from pirig.quantization.quantize import quantize
 from pirig.quantization.select import select
-from quantization import small
-from quantization.layers import error
+from support import small_model as small
+from support.outlier_layers import error
 
 KERNEL = choose("cpu")
 

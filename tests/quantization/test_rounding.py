@@ -9,7 +9,7 @@ from pirig.quantization import transform
 from pirig.quantization.configuration import Configuration
 from pirig.quantization.kernels import rows
 from pirig.quantization.rounding import Moments, round_weights, steps
-from quantization.layers import error, outliers
+from support.outlier_layers import error, outliers
 
 GENEROUS = 0.15  # of the published figure
 

@@ -7,7 +7,7 @@ import torch
 from pirig.quantization import transform
 from pirig.quantization.configuration import Configuration
 from pirig.quantization.transform import Transform, block_size, signs, zigzag
-from quantization.layers import error, outliers
+from support.outlier_layers import error, outliers
 
 EXACT = 1e-10
 SHAPES = [(2560, 2048), (2048, 2048), (2048, 16384), (2560, 1024), (1024, 2048), (1024, 4096), (64, 64), (48, 16)]

@@ -8,7 +8,7 @@ from pirig.errors import ConfigError
 from pirig.results.comparison import compare, differences
 from pirig.results.conclusion import in_words, to_json
 from pirig.results.paired import Paired
-from results.runfolders import CONFIGURATION, outcomes, write
+from support.run_folders import CONFIGURATION, outcomes, write
 
 FAILS_A = {(0, 1), (0, 2), (1, 3)}
 FAILS_B = {(0, 2), (1, 4), (1, 5), (1, 6), (1, 7), (1, 8), (1, 9)}

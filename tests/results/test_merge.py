@@ -6,7 +6,7 @@ from pirig.errors import ConfigError
 from pirig.results.merge import merge
 from pirig.results.runs import find, overviews
 from pirig.results.store import RunStore
-from results.runfolders import CONFIGURATION, episode, outcomes, write
+from support.run_folders import CONFIGURATION, episode, outcomes, write
 
 
 def part(every, task):

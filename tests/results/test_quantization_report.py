@@ -5,8 +5,6 @@ import pathlib
 
 import pytest
 
-from json_schema import faults
-from page_text import parse
 from pirig.cli import compare as command
 from pirig.results import conclusion, quantization, tables
 from pirig.results.comparison import compare
@@ -14,7 +12,9 @@ from pirig.results.page import run
 from pirig.results.page.provenance import beside
 from pirig.results.report import make_report
 from pirig.results.store import RunStore
-from recorded_runs import make_run, quantized
+from support.json_schema import faults
+from support.page_text import parse
+from support.recorded_runs import make_run, quantized
 
 SCHEMA = json.loads((pathlib.Path(__file__).parents[2] / "docs/schema/report-1.json").read_text())
 

@@ -9,8 +9,6 @@ import re
 
 import pytest
 
-from json_schema import faults
-from page_text import parse
 from pirig.results import published, summary, tables
 from pirig.results.export import export
 from pirig.results.intervals import clustered
@@ -20,7 +18,9 @@ from pirig.results.report import TIMES, make_report, mean_seconds, seconds
 from pirig.results.statistics import wilson
 from pirig.results.store import RunStore
 from pirig.types import EpisodeResult, EpisodeSpec, Timings
-from recorded_runs import make_run
+from support.json_schema import faults
+from support.page_text import parse
+from support.recorded_runs import make_run
 
 NAMES = {i: f"put {i} <bowls> & \"plates\" 'away'" for i in range(10)}
 SCHEMA = json.loads((pathlib.Path(__file__).parents[2] / "docs/schema/report-1.json").read_text())

@@ -14,12 +14,12 @@ import pytest
 import websockets.sync.client
 import websockets.sync.server
 
-import peers
 from pirig.errors import ProtocolError, RemotePolicyError, StartError
 from pirig.serving.client import RemotePolicy
 from pirig.serving.connection import Connection
 from pirig.serving.server import PolicyServer, serve_in_thread
 from pirig.wire import codec, protocol
+from support import peers
 
 
 def connect(port, timeout_s=5.0):
@@ -175,7 +175,7 @@ def test_the_internets_proxy_is_not_asked(policy, monkeypatch):
 SERVER = """
 import sys, time
 sys.path[:0] = sys.argv[1:]
-import peers
+from support import peers
 from pirig.serving.server import PolicyServer
 PolicyServer(peers.EchoPolicy(), host="127.0.0.1", port=0).run(lambda port: print(port, flush=True))
 print("stopped", flush=True)

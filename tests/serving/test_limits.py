@@ -15,13 +15,13 @@ import pytest
 import websockets.sync.client
 from websockets import ConnectionClosed, InvalidStatus
 
-import peers
 from pirig.errors import BusyError, ConfigError, RemotePolicyError, StartError
 from pirig.serving.batching import Batcher
 from pirig.serving.client import RemotePolicy
 from pirig.serving.limits import Limits
 from pirig.serving.server import serve_in_thread
 from pirig.wire import codec
+from support import peers
 
 
 def connect(port, **options):

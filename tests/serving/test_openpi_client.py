@@ -6,9 +6,8 @@ import urllib.request
 
 import pytest
 
-import openpi_client_env
-import peers
 from pirig.serving.server import serve_in_thread
+from support import openpi_client_env, peers
 
 
 def talk(port, calls):

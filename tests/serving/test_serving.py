@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import websockets.sync.client
 
-import peers
 from pirig.errors import ConfigError, ProtocolError, RemotePolicyError, StartError
 from pirig.serving.client import RemotePolicy, address
 from pirig.serving.limits import Limits
 from pirig.serving.server import PolicyServer, serve_in_thread
 from pirig.wire import codec
+from support import peers
 
 
 def connect(port, **options):

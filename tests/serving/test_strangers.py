@@ -14,12 +14,12 @@ import pytest
 import websockets.sync.client
 from websockets import InvalidStatus
 
-import peers
 from pirig.cli import provenance
 from pirig.errors import ConfigError
 from pirig.serving.client import RemotePolicy
 from pirig.serving.server import serve_in_thread
 from pirig.wire import codec
+from support import peers
 
 KEY = "OPEN-SESAME"  # pragma: allowlist secret
 
@@ -80,7 +80,7 @@ def test_the_key_is_neither_logged_nor_recorded(monkeypatch):
 SERVER = """
 import sys
 sys.path[:0] = sys.argv[1:]
-import peers
+from support import peers
 from pirig.serving.limits import Limits
 from pirig.serving.server import PolicyServer
 limits = Limits(max_clients=64, max_frame_mib=1, frame_timeout_s=2)

@@ -5,10 +5,9 @@ import json
 import numpy as np
 import pytest
 
-import golden
-import simulators
 from pirig.sim import suites
 from pirig.types import EpisodeSpec
+from support import golden, simulators
 
 TASKS = [("libero_spatial", 0), ("libero_object", 0), ("libero_goal", 3), ("libero_10", 2), ("libero_90", 10)]
 

@@ -6,10 +6,10 @@ import itertools
 import numpy as np
 import pytest
 
-import simulators
 from pirig.errors import StartError
 from pirig.sim import gl, meshes, triangles
 from pirig.types import EpisodeSpec
+from support import simulators
 
 A, B = EpisodeSpec("libero_goal", 3, 0, 7), EpisodeSpec("libero_goal", 3, 4, 7)
 OTHER = EpisodeSpec("libero_goal", 7, 1, 7)  # another task: the scene is built anew

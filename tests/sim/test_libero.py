@@ -2,8 +2,6 @@
 
 import pytest
 
-import contracts
-import simulators
 from pirig.cli.source import PolicySource
 from pirig.cli.worker import LiberoWorkerFactory
 from pirig.errors import ConfigError
@@ -15,6 +13,7 @@ from pirig.sim import suites
 from pirig.sim.libero import LiberoEnvironment
 from pirig.stack import egl
 from pirig.types import EpisodeSpec, Rules
+from support import contracts, simulators
 
 SPECS = [
     EpisodeSpec("libero_goal", 3, 0, 7),

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-import simulators
 from pirig.errors import ConfigError, MissingExtra, StartError
 from pirig.sim import assets, gl, suites
+from support import simulators
 
 BOOT = """
 import pathlib, sys

@@ -5,13 +5,13 @@ import json
 import numpy as np
 import pytest
 
-import golden
 from pirig.errors import ConfigError
 from pirig.transforms import libero
 from pirig.transforms.actions import absolute_actions, delta_actions, pad
 from pirig.transforms.normalize import normalize, parse_norm_stats, unnormalize
 from pirig.transforms.pipeline import chain, default_prompt
 from pirig.transforms.prompt import PromptTokenizer, discretize, tokenize
+from support import golden
 
 FOLDER = golden.ROOT / "transforms"
 TOKENIZER = golden.ROOT / "tokenizer/standin_sentencepiece.model"

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-import golden
 from pirig.transforms.images import resize_with_pad, upright
+from support import golden
 
 CASES = sorted((golden.ROOT / "transforms").glob("resize_with_pad_*_to_224.npz"))
 

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as stn
 
-import golden
 from pirig.errors import ProtocolError
 from pirig.wire import codec
+from support import golden
 
 CASES = json.loads((golden.ROOT / "wire/msgpack_cases.json").read_text())["cases"]
 WRITTEN = {

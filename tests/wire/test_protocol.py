@@ -3,9 +3,9 @@ import json
 import numpy as np
 import pytest
 
-import golden
 from pirig.errors import PolicyError, ProtocolError, RemotePolicyError
 from pirig.wire import codec, protocol
+from support import golden
 
 SESSIONS = sorted((golden.ROOT / "wire").glob("session_*.json"))
 

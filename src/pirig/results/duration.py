@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from scipy.stats import wilcoxon
+import scipy
 
 from pirig.types import EpisodeResult
 
@@ -41,7 +41,7 @@ def compare_time(pairs: Iterable[tuple[EpisodeResult, EpisodeResult]]) -> StepsD
     """Of (A, B). F. Wilcoxon, "Individual comparisons by ranking methods", Biometrics Bulletin 1 (1945) 80-83."""
     both = [(a.steps, b.steps) for a, b in pairs if a.status == b.status == "success"]
     apart = [b - a for a, b in both]
-    p = float(wilcoxon(apart, zero_method="wilcox").pvalue) if any(apart) else float("nan")
+    p = float(scipy.stats.wilcoxon(apart, zero_method="wilcox").pvalue) if any(apart) else float("nan")
     return StepsDifference(_quartiles([a for a, _ in both]), _quartiles([b for _, b in both]), _quartiles(apart), p)
 
 

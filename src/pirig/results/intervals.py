@@ -8,7 +8,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
-from scipy.stats import norm, t
+import scipy
 
 from pirig.results.statistics import wilson
 
@@ -69,10 +69,10 @@ def clustered(suites: Sequence[Sequence[Count]], confidence: float = 0.95) -> Es
         value += rate / len(suites)
         variance += _ratio_variance(scored, rate, n) / len(suites) ** 2
         total, freedom = total + n, freedom + len(scored) - 1
-    z = norm.ppf((1 + confidence) / 2)
+    z = scipy.special.ndtri((1 + confidence) / 2)
     effective = min(value * (1 - value) / variance, total) if variance else total
     if freedom:
-        effective *= (z / t.ppf((1 + confidence) / 2, freedom)) ** 2
+        effective *= (z / scipy.special.stdtrit(freedom, (1 + confidence) / 2)) ** 2
     return Estimate(value, *wilson(value * effective, effective, confidence))
 
 

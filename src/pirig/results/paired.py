@@ -8,8 +8,7 @@ import dataclasses
 from typing import Literal
 
 import numpy as np
-from scipy.optimize import brentq
-from scipy.stats import binomtest, norm
+import scipy
 
 from pirig.results.intervals import Estimate
 
@@ -43,7 +42,7 @@ class Paired:
         Q. McNemar, Psychometrika 12 (1947) 153-157; exact as in F. Mosteller, Biometrics 8 (1952) 220-226.
         """
         discordant = self.only_a + self.only_b
-        return float(binomtest(self.only_b, discordant).pvalue) if discordant else 1.0
+        return float(scipy.stats.binomtest(self.only_b, discordant).pvalue) if discordant else 1.0
 
     def difference(self, confidence: float = 0.95) -> Estimate:
         """Rate of B minus rate of A, with Tango's score interval; (-1, 1) without pairs.
@@ -53,9 +52,9 @@ class Paired:
         """
         if not self.n:
             return Estimate(float("nan"), -1.0, 1.0)
-        z, value, edge = norm.ppf((1 + confidence) / 2), (self.only_b - self.only_a) / self.n, 1 - 1e-12
-        low = brentq(lambda d: self.score(d) - z, -edge, value) if value > -edge else -1.0
-        high = brentq(lambda d: self.score(d) + z, value, edge) if value < edge else 1.0
+        z, value, edge = scipy.special.ndtri((1 + confidence) / 2), (self.only_b - self.only_a) / self.n, 1 - 1e-12
+        low = scipy.optimize.brentq(lambda d: self.score(d) - z, -edge, value) if value > -edge else -1.0
+        high = scipy.optimize.brentq(lambda d: self.score(d) + z, value, edge) if value < edge else 1.0
         return Estimate(value, float(low), float(high))
 
     def score(self, difference: float) -> float:
@@ -70,7 +69,7 @@ class Paired:
 
     def margin_p(self, margin: float) -> float:
         """One-sided p value of "B is worse than A by `margin` or more", a fraction of 1. Tango, as above."""
-        return float(norm.sf(self.score(-margin))) if self.n else 1.0
+        return float(scipy.special.ndtr(-self.score(-margin))) if self.n else 1.0
 
     def margin_verdict(self, margin: float, level: float = 0.05) -> Margin:
         """By the two-sided 1 - `level` interval: non-inferior where all of it lies above -margin, inferior where all

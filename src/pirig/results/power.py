@@ -8,8 +8,7 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from scipy.optimize import brentq
-from scipy.stats import binom, norm
+import scipy
 
 from pirig.results.paired import tango_score
 
@@ -28,7 +27,7 @@ def unpaired_power(n: int, baseline: float, drop: float, level: float = 0.05) ->
     true = math.sqrt(baseline * (1 - baseline) + other * (1 - other))
     if not true:
         return 1.0 if drop else level
-    return float(norm.cdf((abs(drop) * math.sqrt(n) - norm.ppf(1 - level / 2) * null) / true))
+    return float(scipy.special.ndtr((abs(drop) * math.sqrt(n) - scipy.special.ndtri(1 - level / 2) * null) / true))
 
 
 def paired_power(n: int, drop: float, discordance: float, level: float = 0.05) -> float:
@@ -42,6 +41,7 @@ def paired_power(n: int, drop: float, discordance: float, level: float = 0.05) -
         raise ValueError(f"a discordance of {discordance:g} cannot hold a difference of {drop:g}")
     if not discordance:
         return 0.0
+    binom = scipy.stats.binom
     low, high = (int(limit) for limit in binom.ppf([1e-12, 1 - 1e-12], n, discordance))
     counts = np.arange(low, high + 1)
     critical = binom.ppf(level / 2, counts, 0.5).astype(int)  # P(X <= c) >= level / 2, so c itself is one too many
@@ -53,11 +53,12 @@ def paired_power(n: int, drop: float, discordance: float, level: float = 0.05) -
 
 def margin_power(n: int, margin: float, discordance: float, level: float = 0.05) -> float:
     """That n pairs show B to be no worse than A by `margin`, where there is no difference: Tango's test, exact sum."""
+    binom = scipy.stats.binom
     low, high = (int(limit) for limit in binom.ppf([1e-10, 1 - 1e-10], n, discordance))
     counts = np.arange(low, high + 1)[:, None]
     spread = 4 * math.sqrt(high)  # eight standard deviations of who wins
     only_b = np.arange(max(0, math.floor(low / 2 - spread)), min(high, math.ceil(high / 2 + spread)) + 1)[None, :]
-    shown = tango_score(n, counts - only_b, only_b, -margin) >= norm.ppf(1 - level / 2)
+    shown = tango_score(n, counts - only_b, only_b, -margin) >= scipy.special.ndtri(1 - level / 2)
     likely = binom.pmf(counts, n, discordance) * binom.pmf(only_b, counts, 0.5)  # 0 where only_b > counts
     return float(likely[shown].sum())
 
@@ -89,4 +90,4 @@ def detectable(power_of: Callable[[float], float], most: float, power: float) ->
     """Smallest drop with `power`, of those up to `most`; None where even that has less."""
     if power_of(most) < power:
         return None
-    return float(brentq(lambda drop: power_of(drop) - power, 1e-9, most, xtol=1e-6))
+    return float(scipy.optimize.brentq(lambda drop: power_of(drop) - power, 1e-9, most, xtol=1e-6))

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterable
 
 import numpy as np
-from scipy.special import ndtri  # scipy.stats takes half a second to import, of every worker too
+import scipy  # loads its parts where they are used: scipy.stats takes most of a second in every process
 
 from pirig.types import EpisodeResult, EpisodeSpec
 
@@ -45,7 +45,7 @@ def wilson(successes: float, n: float, confidence: float = 0.95) -> tuple[float,
     """
     if n == 0:
         return 0.0, 1.0
-    z, p = ndtri((1 + confidence) / 2), successes / n
+    z, p = scipy.special.ndtri((1 + confidence) / 2), successes / n
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     return float(max(centre - half, 0.0)), float(min(centre + half, 1.0))

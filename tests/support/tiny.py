@@ -9,11 +9,11 @@ import zlib
 
 import numpy as np
 
-import golden
 from pirig.checkpoints import write
 from pirig.models import weight_table, weights
 from pirig.models.config import PI0, PI05
 from pirig.policies.recipes import RECIPES
+from support import golden
 
 TOKENIZER = golden.ROOT / "tokenizer/standin_sentencepiece.model"
 NORM_STATS = golden.ROOT / "transforms/norm_stats_8_7/norm_stats.json"

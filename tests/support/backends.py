@@ -4,10 +4,9 @@ import dataclasses
 
 import numpy as np
 
-import golden
-import tiny
 from pirig.models import sampling, weights
 from pirig.models.config import GEMMA, PI0, PI05
+from support import golden, tiny
 
 FOLDER = golden.ROOT / "model"
 GOLDEN_PATCHES = [0, 1, 100, 255]

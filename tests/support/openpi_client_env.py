@@ -6,7 +6,7 @@ import pathlib
 import subprocess
 import sys
 
-_ROOT = pathlib.Path(__file__).parents[1]
+_ROOT = pathlib.Path(__file__).parents[2]
 _LOCK = _ROOT / "locks/openpi-client.txt"
 _FOLDER = _ROOT / ".venv-openpi-client"
 

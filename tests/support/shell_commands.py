@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import yaml
 
-from docs.markdown import ROOT
+from support.markdown import ROOT
 
 _ENDS = {"&&", "||", ";", "|", "&", "(", ")", "\n"}
 _PLAIN = {"cd", "export", "kill", "git", "tail", "ssh", "curl", "source"}  # nothing of ours reads them
@@ -41,7 +41,7 @@ def commands(text: str) -> Iterator[tuple[dict[str, str], list[str]]]:
 
 
 def complaint(variables: dict[str, str], words: list[str]) -> str:
-    """What is wrong with a command that no pirig reads; empty: nothing. `pirig` itself is read by `flags.py`."""
+    """What is wrong with a command that no pirig reads; empty: nothing. `pirig` itself is read by `parse_flags.py`."""
     first = words[0]
     if first == "make":
         return _of_make(tuple(words[1:]))
@@ -70,7 +70,7 @@ def of_pirig(words: list[str]) -> list[str] | None:
 
 def complaints_of_pirig(asked: list[list[str]]) -> list[str]:
     """What its own parsers and checks say, one for each; empty: nothing. In a process of its own."""
-    script = ROOT / "tests/docs/flags.py"
+    script = ROOT / "tests/support/parse_flags.py"
     found = subprocess.run([sys.executable, script], input=json.dumps(asked), capture_output=True, text=True)
     assert found.returncode == 0, found.stderr
     return json.loads(found.stdout)

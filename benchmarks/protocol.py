@@ -144,7 +144,8 @@ def ask(way: str, where: str, clients: int, calls: int) -> tuple[list[list[float
         subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(clients)
     ]
     for client in running:
-        assert client.stdout is not None and client.stdout.readline() == "ready\n"
+        assert client.stdout is not None
+        assert client.stdout.readline() == "ready\n"
     start = time.perf_counter()
     for client in running:
         assert client.stdin is not None

@@ -8,7 +8,8 @@ import websockets.asyncio.server as ws
 
 
 def infer(obs):  # your policy goes here
-    assert obs["observation/image"].shape == (224, 224, 3) and obs["observation/state"].shape == (8,), obs["prompt"]
+    assert obs["observation/image"].shape == (224, 224, 3), obs["prompt"]
+    assert obs["observation/state"].shape == (8,), obs["prompt"]
     return {"actions": np.array([[0, 0, 0, 0, 0, 0, -1.0]] * 10)}  # ten actions: move, turn, gripper (-1: open)
 
 

@@ -47,7 +47,9 @@ def test_the_manifest_has_kuberays_fields_and_no_others(job):
     assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
     cluster = job["spec"]["rayClusterSpec"]
     groups = cluster["workerGroupSpecs"]
-    assert job["spec"].keys() <= JOB and cluster.keys() <= CLUSTER and cluster["headGroupSpec"].keys() <= HEAD
+    assert job["spec"].keys() <= JOB
+    assert cluster.keys() <= CLUSTER
+    assert cluster["headGroupSpec"].keys() <= HEAD
     assert all(group.keys() <= GROUP for group in groups)
     assert all(group["minReplicas"] <= group["replicas"] <= group["maxReplicas"] for group in groups)
     parameters = [cluster["headGroupSpec"]["rayStartParams"], *(group["rayStartParams"] for group in groups)]
@@ -59,7 +61,8 @@ def test_the_job_calls_an_evaluation_that_there_is(job):
     assert (flags.executor, flags.ray_address, flags.task_suite_name) == ("ray", "auto", "all")
     mounts = job["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"][0]["volumeMounts"]
     (results,) = [mount["mountPath"] for mount in mounts]
-    assert flags.results_out_path.is_relative_to(results) and flags.video_out_path.is_relative_to(results)
+    assert flags.results_out_path.is_relative_to(results)
+    assert flags.video_out_path.is_relative_to(results)
 
 
 def test_the_head_computes_nothing_and_nodes_have_a_gpu(job):
@@ -76,7 +79,9 @@ def test_compose_and_its_script_agree():
     head = re.sub(r"\$\{(\w+):-([^}]*)\}", r"\2", services["ray-head"]["command"])
     role, *words = shlex.split(re.sub(r"\$\{CKPT:\+/ckpt\}", "", head))
     flags = parsed(shlex.join(["pirig", "eval", *words]))
-    assert role == "head" and flags.policy == "pi05_libero" and flags.task_suite_name in STANDARD_SUITES
+    assert role == "head"
+    assert flags.policy == "pi05_libero"
+    assert flags.task_suite_name in STANDARD_SUITES
     script = (ROOT / "docker/ray.sh").read_text()
     port = re.search(r"--port=(\d+)", script)[1]
     assert services["ray-node"]["command"] == f"node ray-head:{port}"

@@ -31,7 +31,8 @@ def locked(name):
 def test_version_changelog_and_citation_agree():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     sections = re.findall(r"^## \[(.*?)\]", (ROOT / "CHANGELOG.md").read_text(), re.M)
-    assert sections[0] == "Unreleased" and sections[1] == citation["version"] == pirig.__version__
+    assert sections[0] == "Unreleased"
+    assert sections[1] == citation["version"] == pirig.__version__
     assert importlib.metadata.version("pirig") == pirig.__version__
     assert re.fullmatch(r"\d+\.\d+\.\d+", pirig.__version__)
 
@@ -39,10 +40,14 @@ def test_version_changelog_and_citation_agree():
 def test_the_citation_has_what_its_schema_requires():
     """Citation File Format 1.2.0: cff-version, message, title, authors; each author a person or an entity."""
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
-    assert citation["cff-version"] == "1.2.0" and citation["type"] == "software"
-    assert citation["message"] and citation["title"] and citation["license"] == "Apache-2.0"
+    assert citation["cff-version"] == "1.2.0"
+    assert citation["type"] == "software"
+    assert citation["message"]
+    assert citation["title"]
+    assert citation["license"] == "Apache-2.0"
     for work in (citation, *citation["references"]):
-        assert work["title"] and work["authors"]
+        assert work["title"]
+        assert work["authors"]
         assert all("name" in author or {"family-names", "given-names"} <= set(author) for author in work["authors"])
     assert all({"type", "title", "authors"} <= set(work) for work in citation["references"])
 
@@ -64,8 +69,10 @@ def test_the_bill_of_materials_lists_what_is_installed():
     document = json.loads(once)
     assert (document["bomFormat"], document["specVersion"], document["version"]) == ("CycloneDX", "1.6", 1)
     references = [component["bom-ref"] for component in document["components"]]
-    assert len(references) == len(set(references)) and references == sorted(references)
+    assert len(references) == len(set(references))
+    assert references == sorted(references)
     assert document["metadata"]["component"]["version"] == pirig.__version__
     by_name = {part["name"]: part for part in document["components"] if part["purl"].startswith("pkg:pypi/")}
     assert by_name["numpy"]["version"] == importlib.metadata.version("numpy")
-    assert by_name["mujoco"]["licenses"] and by_name["tyro"]["purl"].startswith("pkg:pypi/tyro@")
+    assert by_name["mujoco"]["licenses"]
+    assert by_name["tyro"]["purl"].startswith("pkg:pypi/tyro@")

@@ -30,14 +30,17 @@ def test_make_lists_every_target():
 
 def test_a_mode_that_does_not_exist_is_refused():
     found = subprocess.run(["make", "-n", "eval", "MODE=dokcer"], cwd=ROOT, capture_output=True, text=True)
-    assert found.returncode == 2 and "eval-dokcer" in found.stderr
+    assert found.returncode == 2
+    assert "eval-dokcer" in found.stderr
 
 
 def test_lock_files_have_versions_and_hashes_and_no_address():
     for path in (ROOT / "locks").glob("*.txt"):
         text = path.read_text()
-        assert "://" not in text and "--index" not in text, path
-        assert text.count("==") == len(re.findall(r"^[a-z]", text, re.M)) and "--hash=sha256:" in text, path
+        assert "://" not in text, path
+        assert "--index" not in text, path
+        assert text.count("==") == len(re.findall(r"^[a-z]", text, re.M)), path
+        assert "--hash=sha256:" in text, path
 
 
 def test_the_lock_files_hold_all_that_pirig_itself_needs():
@@ -77,7 +80,8 @@ def test_no_tracked_file_is_large():
 
 def test_each_variable_is_explained_once():
     names = [variable.name for variable in envvars.TABLE]
-    assert len(names) == len(set(names)) and all(variable.meaning.strip() for variable in envvars.TABLE)
+    assert len(names) == len(set(names))
+    assert all(variable.meaning.strip() for variable in envvars.TABLE)
 
 
 RUNS_DATA = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}

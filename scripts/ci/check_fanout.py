@@ -39,7 +39,8 @@ def until(line: str, log: pathlib.Path, run: subprocess.Popen, service: str) -> 
     deadline = time.monotonic() + WITHIN_S
     name = f"{PROJECT}-{service}-1"
     while line not in subprocess.run(["docker", "logs", name], check=False, capture_output=True, text=True).stderr:
-        assert run.poll() is None and time.monotonic() < deadline, log.read_text()[-3000:]
+        assert run.poll() is None, log.read_text()[-3000:]
+        assert time.monotonic() < deadline, log.read_text()[-3000:]
         time.sleep(0.3)
 
 
@@ -80,7 +81,8 @@ def servers_alone() -> None:
     assert policy.metadata["name"] == "zero"
     policy.close()
     again = subprocess.run([*STACK, "up", "--policy", "zero"], capture_output=True, text=True, check=False)
-    assert again.returncode == 2 and "the stack is running already: server-0, server-1" in again.stderr, again.stderr
+    assert again.returncode == 2, again.stderr
+    assert "the stack is running already: server-0, server-1" in again.stderr, again.stderr
     status = subprocess.run([*STACK, "status"], capture_output=True, text=True, check=True).stdout
     assert status.count("healthy") == 2, status
     logs = subprocess.run([*STACK, "logs"], capture_output=True, text=True, check=True).stdout

@@ -23,7 +23,8 @@ def a_server_that_cannot_load() -> None:
     said = (found.stdout + found.stderr).strip()
     assert found.returncode != 0, said
     assert "nobody has published a checkpoint of pi05_libero_tiny" in said, said
-    assert "Error" in said.splitlines()[-1] and "exited (2)" in said, said[-600:]
+    assert "Error" in said.splitlines()[-1], said[-600:]
+    assert "exited (2)" in said, said[-600:]
     assert not containers()
     print("a server that cannot load ends the stack with its reason")
 
@@ -41,7 +42,8 @@ def an_interrupted_run_goes_on() -> None:
         run = subprocess.Popen(words, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
         deadline = time.monotonic() + WITHIN_S
         while "task 0 trial 0: success" not in log.read_text():
-            assert run.poll() is None and time.monotonic() < deadline, log.read_text()[-2000:]
+            assert run.poll() is None, log.read_text()[-2000:]
+            assert time.monotonic() < deadline, log.read_text()[-2000:]
             time.sleep(0.2)
         os.killpg(run.pid, signal.SIGINT)  # as a terminal does
         code = run.wait(WITHIN_S)
@@ -51,7 +53,8 @@ def an_interrupted_run_goes_on() -> None:
     assert 1 <= kept < 3, kept
     again = subprocess.run(words, capture_output=True, text=True, timeout=WITHIN_S)
     assert again.returncode == 0, again.stdout[-2000:]
-    assert "task 0 trial 0" not in again.stdout and "3 of 3 episodes succeeded" in again.stdout, again.stdout[-3000:]
+    assert "task 0 trial 0" not in again.stdout, again.stdout[-3000:]
+    assert "3 of 3 episodes succeeded" in again.stdout, again.stdout[-3000:]
     print(f"Ctrl-C left {kept} episodes and no container; the same command did the rest")
 
 

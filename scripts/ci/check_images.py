@@ -32,7 +32,8 @@ for name, limit_gb in LIMITS_GB.items():
     assert size_gb <= limit_gb, f"{image} has {size_gb:.2f} GB; at most {limit_gb} were expected"
     assert config["User"] == "1000", config["User"]
     labels = {key.rpartition(".")[2]: value for key, value in config["Labels"].items()}
-    assert re.fullmatch(r"[0-9a-f]{40}|unknown", labels["revision"]) and labels["version"] != "unknown", labels
+    assert re.fullmatch(r"[0-9a-f]{40}|unknown", labels["revision"]), labels
+    assert labels["version"] != "unknown", labels
     assert inside(image, "id", "-u") == "1000\n"
     assert inside(image, "pirig", "--version").strip() == labels["version"]
     kept = json.dumps(config) + docker("history", "--no-trunc", "--format", "{{.CreatedBy}}", image)

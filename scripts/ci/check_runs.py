@@ -16,7 +16,8 @@ stores = [RunStore.read(folder) for folder in folders]
 runs = [{result.spec: result.outcome() for result in store.results()} for store in stores]
 for session in (session for store in stores for session in store.manifest["sessions"]):
     assert re.fullmatch(r"sha256:[0-9a-f]{64}", session.get("image", "")), session.get("image")
-assert len(runs) > 1 and runs[0], f"{len(runs)} runs in {sys.argv[1]}"
+assert len(runs) > 1, f"{len(runs)} runs in {sys.argv[1]}"
+assert runs[0], f"{len(runs)} runs in {sys.argv[1]}"
 for folder, run in zip(folders, runs, strict=True):
     assert run == runs[0], f"{folder.name} and {folders[0].name} differ"
 for store in stores:

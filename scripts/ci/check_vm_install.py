@@ -107,12 +107,16 @@ def a_fresh_vm_with_a_gpu(vm: "Vm", keyring: bytes, web: pathlib.Path) -> None:
 
     before = vm.snapshot()
     code, said = vm.install()
-    assert code == 1 and "fix: scripts/vm/install.sh --driver" in said and "nothing was changed" in said, said
+    assert code == 1, said
+    assert "fix: scripts/vm/install.sh --driver" in said, said
+    assert "nothing was changed" in said, said
     assert vm.snapshot() == before, "a refusal must change nothing"
 
     code, said = vm.install("--driver")
-    assert code == 0 and "verified: a container sees 1 GPU(s): GPU 0: a stand-in" in said, said
-    assert f"added {MEMBER} to the group docker" in said and "restarted Docker" in said, said
+    assert code == 0, said
+    assert "verified: a container sees 1 GPU(s): GPU 0: a stand-in" in said, said
+    assert f"added {MEMBER} to the group docker" in said, said
+    assert "restarted Docker" in said, said
     sources = vm.path("etc/apt/sources.list.d")
     assert "Suites: jammy\nComponents: stable\n" in (sources / "docker.sources").read_text()
     for name in ("docker", "nvidia-container-toolkit"):
@@ -124,7 +128,8 @@ def a_fresh_vm_with_a_gpu(vm: "Vm", keyring: bytes, web: pathlib.Path) -> None:
     before = vm.snapshot()
     for flags in ([], ["--driver"]):
         code, said = vm.install(*flags)
-        assert code == 0 and said.endswith("install: nothing had to be changed\n"), said
+        assert code == 0, said
+        assert said.endswith("install: nothing had to be changed\n"), said
     assert vm.snapshot() == before, "a second run must change nothing"
 
     code, said = vm.run("scripts/vm/preflight.sh", "run")
@@ -135,7 +140,8 @@ def a_fresh_vm_with_a_gpu(vm: "Vm", keyring: bytes, web: pathlib.Path) -> None:
 
     vm.path("run/docker.runtimes").write_text("{}")  # as if the last run had ended before the restart
     code, said = vm.install()
-    assert code == 0 and said.endswith("done: restarted Docker\n"), said
+    assert code == 0, said
+    assert said.endswith("done: restarted Docker\n"), said
 
 
 def a_vm_without_a_gpu(vm: "Vm", keyring: bytes, web: pathlib.Path) -> None:
@@ -146,12 +152,15 @@ def a_vm_without_a_gpu(vm: "Vm", keyring: bytes, web: pathlib.Path) -> None:
     vm.path("etc/apt/sources.list.d/docker.list").write_text(entry)
     vm.as_root("sh", "-c", "apt-get -q update && apt-get -q -y install docker.io docker-compose-v2")
     code, said = vm.install()
-    assert code == 0 and "verified: Docker and compose; there is no NVIDIA GPU" in said, said
+    assert code == 0, said
+    assert "verified: Docker and compose; there is no NVIDIA GPU" in said, said
     assert "removed docker.io docker-compose-v2" in said, said
-    assert "added the apt repository" not in said and not vm.path("etc/apt/keyrings/docker.asc").exists(), said
+    assert "added the apt repository" not in said, said
+    assert not vm.path("etc/apt/keyrings/docker.asc").exists(), said
     assert "nvidia-container-toolkit" not in said.replace("the NVIDIA container toolkit", ""), said
     code, said = vm.install()
-    assert code == 0 and said.endswith("install: nothing had to be changed\n"), said
+    assert code == 0, said
+    assert said.endswith("install: nothing had to be changed\n"), said
     assert "kept Docker 29.0.0, compose 2.40.3" in said, said
 
 
@@ -161,7 +170,8 @@ def an_address_that_gives_no_key(vm: "Vm", keyring: bytes, web: pathlib.Path) ->
     right = key.read_bytes()
     key.write_text("<html>Please log in to this network</html>")
     code, said = vm.install()
-    assert code == 1 and "is no armoured key: <html>Please log in" in said, said
+    assert code == 1, said
+    assert "is no armoured key: <html>Please log in" in said, said
     assert not vm.path("etc/apt/sources.list.d/docker.sources").exists()
     key.write_bytes(right)
     code, said = vm.install()

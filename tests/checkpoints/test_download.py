@@ -65,7 +65,8 @@ def names(server):
 
 def test_a_folder_arrives_byte_for_byte_where_openpi_looks_for_it(server, tmp_path):
     path = get(URL, tmp_path)
-    assert path == tmp_path / FOLDER and contents(path) == FILES
+    assert path == tmp_path / FOLDER
+    assert contents(path) == FILES
     assert sorted(p.name for p in path.parent.iterdir()) == [
         "pi05_libero",
         "pi05_libero.lock",
@@ -75,13 +76,15 @@ def test_a_folder_arrives_byte_for_byte_where_openpi_looks_for_it(server, tmp_pa
 
 def test_a_file_arrives_as_a_file(server, tmp_path):
     path = get("gs://big_vision/tokenizer.model", tmp_path)
-    assert path == tmp_path / "big_vision/tokenizer.model" and path.read_bytes() == b"pieces" * 3000
+    assert path == tmp_path / "big_vision/tokenizer.model"
+    assert path.read_bytes() == b"pieces" * 3000
 
 
 def test_what_is_here_is_not_asked_for_again(server, tmp_path):
     get(URL, tmp_path)
     before = len(server.tokens)
-    assert contents(get(URL, tmp_path)) == FILES and len(server.tokens) == before
+    assert contents(get(URL, tmp_path)) == FILES
+    assert len(server.tokens) == before
 
 
 @pytest.mark.parametrize("url", ["", "file://"])
@@ -97,7 +100,8 @@ def test_a_local_path_is_returned_as_it_is(url, tmp_path):
 
 def test_a_web_folder_arrives_without_what_lies_outside(server, tmp_path):
     path = get(f"{server.url}/{FOLDER}/", tmp_path)
-    assert path == tmp_path / server.url.removeprefix("http://") / FOLDER and contents(path) == FILES
+    assert path == tmp_path / server.url.removeprefix("http://") / FOLDER
+    assert contents(path) == FILES
 
 
 def test_a_web_server_without_ranges_gives_small_files(server, tmp_path, caplog):
@@ -115,7 +119,8 @@ def test_hugging_face_over_pages_and_redirects(server, tmp_path, monkeypatch):
     server.objects |= {f"org/repo/{name}": data for name, data in repo.items()}
     monkeypatch.setenv("HF_TOKEN", "key")
     path = get("hf://org/repo", tmp_path)
-    assert path == tmp_path / "huggingface/org/repo@main" and contents(path) == repo
+    assert path == tmp_path / "huggingface/org/repo@main"
+    assert contents(path) == repo
     assert contents(get("hf://org/repo@v1.0/a", tmp_path)) == {"b": b"1", "c": b"2"}
     assert get("hf://org/repo@v2/a/b", tmp_path) == tmp_path / "huggingface/org/repo@v2/a/b"
     assert {token for path, token in server.tokens if path.startswith("/cdn")} == {None}
@@ -146,7 +151,9 @@ def test_progress_ends_with_everything(server, tmp_path):
     total = sum(map(len, FILES.values()))
     last = seen[-1]
     assert (last.bytes_done, last.bytes_total, last.files_done, last.files_total) == (total, total, 4, 4)
-    assert last.eta_s == 0 and seen[0].bytes_done == 0 and seen[0].eta_s == math.inf
+    assert last.eta_s == 0
+    assert seen[0].bytes_done == 0
+    assert seen[0].eta_s == math.inf
     assert [s.bytes_done for s in seen] == sorted(s.bytes_done for s in seen)
 
 
@@ -171,7 +178,8 @@ def test_a_server_without_ranges_starts_a_cut_file_over(server, tmp_path):
     server.ranges, server.faults = False, [Fault("cut")]
     server.objects["site/small"] = data = _random.randbytes(4 << 16)
     path = download.fetch(f"{server.url}/site/small", tmp_path, pace=dataclasses.replace(QUICK, part_bytes=len(data)))
-    assert path.read_bytes() == data and len(server.contents) == 2
+    assert path.read_bytes() == data
+    assert len(server.contents) == 2
 
 
 def test_a_cut_part_goes_on_where_it_was_cut(server, tmp_path):
@@ -206,7 +214,8 @@ def test_a_listing_is_tried_again_too(server, tmp_path):
 def test_a_listing_that_was_cut_is_no_short_listing(url, server, tmp_path):
     server.objects |= {f"org/repo/{name}": data for name, data in FILES.items()}
     server.cut_pages = 2
-    assert contents(get(url.replace("HTTP", server.url), tmp_path)) == FILES and not server.cut_pages
+    assert contents(get(url.replace("HTTP", server.url), tmp_path)) == FILES
+    assert not server.cut_pages
 
 
 def test_wrong_twice_is_an_error_that_names_both(server, tmp_path):
@@ -271,7 +280,8 @@ def test_a_killed_download_goes_on_in_mid_file(server, tmp_path):
         (name.removeprefix(FOLDER + "/"), int(span.removeprefix("bytes=").split("-")[0]) // PART if span else 0)
         for name, span in server.contents
     }
-    assert len(finished) >= 5 and not again & finished
+    assert len(finished) >= 5
+    assert not again & finished
     assert ("params/ocdbt/d/weights", 5) in again
 
 
@@ -330,7 +340,8 @@ def test_a_cut_journal_line_never_happened(tmp_path):
     for cut in ('{"file": "a", "pa', '{"file": "a", "part": 1, ' + 99 * " ", '{"file": "a", "part": 1}'):
         path.write_bytes(whole + cut.encode())
         journal = Journal(tmp_path, 4)
-        assert journal.finished(file) == {2} and journal.finished_bytes(file) == 2
+        assert journal.finished(file) == {2}
+        assert journal.finished_bytes(file) == 2
     journal.finish(file, 0)
     assert Journal(tmp_path, 4).finished(file) == {0, 2}
     assert path.read_bytes().count(b"\n") == len(path.read_bytes().splitlines()) == 3
@@ -357,9 +368,11 @@ def test_wrong_content_is_found_by_verify_and_repaired(server, tmp_path):
     (path / "params/manifest").write_bytes(b"x" * PART)
     assert download.verify(path) == ("params/manifest",)
     server.contents = []
-    assert contents(get(URL, tmp_path)) != FILES and not server.contents  # sizes are right
+    assert contents(get(URL, tmp_path)) != FILES
+    assert not server.contents
     assert contents(get(URL, tmp_path, check_contents=True)) == FILES
-    assert names(server) == {"params/manifest"} and download.verify(path) == ()
+    assert names(server) == {"params/manifest"}
+    assert download.verify(path) == ()
 
 
 def test_a_stop_while_files_are_put_in_place_is_repaired(server, tmp_path):
@@ -367,7 +380,8 @@ def test_a_stop_while_files_are_put_in_place_is_repaired(server, tmp_path):
     record = path.with_name("pi05_libero.pirig.json")
     record.write_text(record.read_text().replace('"complete": true', '"complete": false'))
     (path / "params/manifest").write_bytes(b"x" * PART)
-    assert contents(get(URL, tmp_path)) == FILES and '"complete": true' in record.read_text()
+    assert contents(get(URL, tmp_path)) == FILES
+    assert '"complete": true' in record.read_text()
 
 
 def test_a_damaged_record_is_made_anew_without_fetching(server, tmp_path):
@@ -375,7 +389,8 @@ def test_a_damaged_record_is_made_anew_without_fetching(server, tmp_path):
     path.with_name("pi05_libero.pirig.json").write_text("{")
     server.contents = []
     get(URL, tmp_path)
-    assert server.contents == [] and download.verify(path) == ()
+    assert server.contents == []
+    assert download.verify(path) == ()
 
 
 def test_a_repair_brings_what_the_remote_has_now(server, tmp_path):
@@ -392,7 +407,8 @@ def test_openpis_own_download_is_taken_as_it_is(server, tmp_path, caplog):
     (tmp_path / FOLDER / "params/manifest").write_bytes(FILES["params/manifest"])
     with caplog.at_level(logging.INFO, "pirig"):
         get(URL, tmp_path)
-    assert "was not fetched by pirig (no .pirig.json): taken as it is" in caplog.text and not server.tokens
+    assert "was not fetched by pirig (no .pirig.json): taken as it is" in caplog.text
+    assert not server.tokens
     with pytest.raises(ConfigError, match="--verify` compares it with its source"):
         download.verify(tmp_path / FOLDER)
     assert contents(get(URL, tmp_path, check_contents=True)) == FILES
@@ -419,7 +435,8 @@ def test_offline_uses_the_cache_or_says_how_to_get_there(server, tmp_path):
         get(URL, tmp_path, offline=True)
     get(URL, tmp_path)
     before = len(server.tokens)
-    assert contents(get(URL, tmp_path, offline=True)) == FILES and len(server.tokens) == before
+    assert contents(get(URL, tmp_path, offline=True)) == FILES
+    assert len(server.tokens) == before
 
 
 # Refusals
@@ -429,7 +446,8 @@ def test_a_disk_too_small_is_refused_before_any_content(server, tmp_path):
     server.listed_sizes = {f"{FOLDER}/params/manifest": 2**60}
     with pytest.raises(StartError, match=r"has [\d.]+ GiB free; 1073741824.00 GiB are needed; .*OPENPI_DATA_HOME"):
         get(URL, tmp_path)
-    assert server.contents == [] and not (tmp_path / FOLDER).exists()
+    assert server.contents == []
+    assert not (tmp_path / FOLDER).exists()
 
 
 def test_what_is_here_already_needs_no_space(server, tmp_path, monkeypatch):
@@ -474,7 +492,8 @@ def test_what_is_no_plain_path_is_refused(name):
 def test_an_address_that_cannot_be_is_refused(url, message):
     with pytest.raises(ConfigError) as error:
         parse(url)
-    assert message in str(error.value) and "word" not in str(error.value).replace("password", "")
+    assert message in str(error.value)
+    assert "word" not in str(error.value).replace("password", "")
 
 
 @pytest.mark.parametrize("url", [f"{URL}x", "hf://org/none", "HTTP/none/x", "HTTP/none/", "gs://none/x/"])
@@ -533,7 +552,8 @@ def test_the_command_prints_the_path_and_nothing_else(server, tmp_path):
     assert (found.returncode, found.stdout) == (0, f"{tmp_path / FOLDER}\n"), found.stderr
     (tmp_path / FOLDER / "params/manifest").write_bytes(b"x" * PART)
     again = pirig("fetch", URL, "--data-home", tmp_path, "--verify")
-    assert again.returncode == 0 and "1 of 4 files missing or damaged: params/manifest" in again.stderr
+    assert again.returncode == 0
+    assert "1 of 4 files missing or damaged: params/manifest" in again.stderr
     assert contents(tmp_path / FOLDER) == FILES
 
 
@@ -547,19 +567,24 @@ def test_a_signal_stops_the_command_and_keeps_what_arrived(server, tmp_path):
         time.sleep(0.01)
     process.terminate()
     _, errors = process.communicate(timeout=30)
-    assert process.returncode == 143 and "SIGTERM: stopped; what was fetched is kept" in errors
-    assert "Traceback" not in errors and (tmp_path / "bucket/large.pirig.partial/data").exists()
+    assert process.returncode == 143
+    assert "SIGTERM: stopped; what was fetched is kept" in errors
+    assert "Traceback" not in errors
+    assert (tmp_path / "bucket/large.pirig.partial/data").exists()
 
 
 @pytest.mark.parametrize("variable", ["PIRIG_OFFLINE", "HF_HUB_OFFLINE"])
 def test_a_variable_puts_the_command_offline(variable, server, tmp_path):
     found = pirig("fetch", URL, OPENPI_DATA_HOME=str(tmp_path), **{variable: "1"})
-    assert found.returncode == 4 and "this is offline; looked for" in found.stderr and not server.tokens
+    assert found.returncode == 4
+    assert "this is offline; looked for" in found.stderr
+    assert not server.tokens
 
 
 def test_an_unknown_action_names_those_that_exist():
     found = pirig("fetsh")
-    assert found.returncode == 2 and "has no action 'fetsh'; there are: fetch" in found.stderr
+    assert found.returncode == 2
+    assert "has no action 'fetsh'; there are: fetch" in found.stderr
 
 
 def test_a_place_is_never_outside_home():

@@ -34,7 +34,8 @@ def test_what_is_written_is_read(checkpoint):
     arrays = expected(found.layout)
     assert found.arrays.keys() == arrays.keys()
     for name, array in arrays.items():
-        assert found.arrays.shapes[name] == array.shape and found.arrays.dtypes[name] == "float32"
+        assert found.arrays.shapes[name] == array.shape
+        assert found.arrays.dtypes[name] == "float32"
         assert np.array_equal(found.arrays[name], array), name
 
 
@@ -194,4 +195,5 @@ def test_the_tree_s_metadata_is_what_orbax_writes(tmp_path):
         pytest.skip("lies beside the repository only")
     mine = json.loads((tiny.checkpoint(tmp_path / "one", NAME) / "params/_METADATA").read_text())
     theirs = json.loads(written.read_text())
-    assert mine["tree_metadata"] == theirs["tree_metadata"] and mine["use_zarr3"] == theirs["use_zarr3"]
+    assert mine["tree_metadata"] == theirs["tree_metadata"]
+    assert mine["use_zarr3"] == theirs["use_zarr3"]

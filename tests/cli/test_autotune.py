@@ -38,8 +38,10 @@ def test_it_acts_once_with_enough_results(caplog):
     caplog.set_level(logging.INFO)
     assert tuned([result(spec) for spec in SPECS[:3]]) == ({}, [])
     set_, (noted,) = tuned([*(result(spec) for spec in SPECS[:9]), Film(SPECS[0], "a.mp4")])
-    assert set_["batch"] == 2 and set_["workers"] == noted["workers"] == noted["found"]["workers"]
-    assert noted["found"]["bottleneck"] == "inference" and noted["measured"]["batches"] == {"2": [90, 36.0]}
+    assert set_["batch"] == 2
+    assert set_["workers"] == noted["workers"] == noted["found"]["workers"]
+    assert noted["found"]["bottleneck"] == "inference"
+    assert noted["measured"]["batches"] == {"2": [90, 36.0]}
     assert "autotune: a worker does 50 steps/s and waits 400 ms" in caplog.text
     assert "a batch of 2 takes 400 ms on 2 policy hosts; inference is the bottleneck" in caplog.text
 
@@ -54,7 +56,8 @@ def test_it_waits_for_its_minute():
 def test_a_number_of_workers_that_was_given_stays(caplog):
     caplog.set_level(logging.INFO)
     set_, (noted,) = tuned([result(spec) for spec in SPECS[:4]], given=True)
-    assert "workers" not in set_ and noted["workers"] == 4
+    assert "workers" not in set_
+    assert noted["workers"] == 4
     assert "4 workers as given, where" in caplog.text
 
 

@@ -32,23 +32,29 @@ def test_two_runs_are_compared_by_name(folder):
     found = pirig(folder, "compare", "a", "b", "--margin", "40")
     text = " ".join(found.stdout.split())
     assert (found.returncode, found.stderr) == (0, "page: results/libero/comparisons/a--b.html\n")
-    assert "4 discordant episodes" in text and "pick up the alphabet soup" in text
-    assert "libero_object_task01_trial003_failure.mp4" in text and "no video here" in text
+    assert "4 discordant episodes" in text
+    assert "pick up the alphabet soup" in text
+    assert "libero_object_task01_trial003_failure.mp4" in text
+    assert "no video here" in text
     assert "B succeeds 10.0 points less often than A: 95 % interval -32.6 to +12.4 points, 20 pairs" in text
     assert "time to success on 16 episodes that both succeed at: median 100 steps of A, 100 of B" in text
-    assert "no difference is shown (exact McNemar p = 0.625" in text and "not worse than A by 40 points" in text
+    assert "no difference is shown (exact McNemar p = 0.625" in text
+    assert "not worse than A by 40 points" in text
 
 
 def test_the_page_is_where_it_is_asked_for(folder):
     default = folder / "results/libero/comparisons"
-    assert pirig(folder, "compare", "a", "b", "--no-page").stderr == "" and not default.exists()
+    assert pirig(folder, "compare", "a", "b", "--no-page").stderr == ""
+    assert not default.exists()
     assert pirig(folder, "compare", "a", "b", "--out", "some/page.html").stderr == "page: some/page.html\n"
     page = parse((folder / "some/page.html").read_text())
-    assert "no difference shown" in page.one("section", id="headline").text and not default.exists()
+    assert "no difference shown" in page.one("section", id="headline").text
+    assert not default.exists()
     (video,) = page.find("video")
     assert os.path.samefile(folder / "some" / video.attributes["src"], next(folder.glob("data/libero/videos/b/*")))
     refused = pirig(folder, "compare", "a", "b", "--out", "/dev/null/page.html")
-    assert refused.returncode == 2 and "choose a file with --out" in refused.stderr
+    assert refused.returncode == 2
+    assert "choose a file with --out" in refused.stderr
 
 
 def test_a_page_says_how_to_make_videos_from_where_its_runs_are(folder):
@@ -66,7 +72,8 @@ def test_json_names_the_videos_side_by_side(folder):
     episode = next(e for e in row["discordant"] if (e["task_id"], e["trial"]) == (1, 3))
     assert episode["b"]["video"] == "data/libero/videos/b/libero_object_task01_trial003_failure.mp4"
     assert episode["a"] == {"status": "success", "steps": 100, "video": None}
-    assert row["total"]["mcnemar_p"] == 0.625 and row["margin"] is None
+    assert row["total"]["mcnemar_p"] == 0.625
+    assert row["margin"] is None
 
 
 BAD = {
@@ -87,11 +94,13 @@ def test_bad_input_is_a_clear_error(folder, words, message):
 def test_power_says_what_so_many_episodes_show(folder):
     row = json.loads(pirig(folder, "power", "--episodes", "200", "500", "--difference", "2", "--json").stdout)
     assert [round(100 * entry["unpaired"], 1) for entry in row["detectable"]] == [6.8, 3.8]
-    assert row["needed"][0]["unpaired"] == 1506 and row["discordance"] is None
+    assert row["needed"][0]["unpaired"] == 1506
+    assert row["discordance"] is None
     like = json.loads(pirig(folder, "power", "--like", "a", "b", "--json").stdout)
     assert (like["baseline"], like["discordance"]) == (0.95, 0.2)
     text = pirig(folder, "power").stdout
-    assert "A succeeds at 97 %" in text and "1506" in text
+    assert "A succeeds at 97 %" in text
+    assert "1506" in text
 
 
 def test_power_refuses_what_cannot_be(folder):
@@ -103,7 +112,8 @@ def test_power_refuses_what_cannot_be(folder):
         "--like a": "--like takes two runs",
     }.items():
         found = pirig(folder, "power", *words.split())
-        assert found.returncode == 2 and message in found.stderr, found.stderr
+        assert found.returncode == 2, found.stderr
+        assert message in found.stderr, found.stderr
 
 
 def test_runs_lists_and_merge_joins(folder):
@@ -116,11 +126,11 @@ def test_runs_lists_and_merge_joins(folder):
         "c": (1, 1, 1),
     }
     joined = pirig(folder, "merge", "whole", "a", "c")
-    assert joined.returncode == 0 and "whole: 21 episodes of libero_object, 20 succeeded" in joined.stdout, (
-        joined.stderr
-    )
+    assert joined.returncode == 0, joined.stderr
+    assert "whole: 21 episodes of libero_object, 20 succeeded" in joined.stdout, joined.stderr
     rows = (folder / "results/libero/libero_object_results.csv").read_text().splitlines()
-    assert len(rows) == 22 and rows[-1].startswith("2,pick up the salad dressing")
+    assert len(rows) == 22
+    assert rows[-1].startswith("2,pick up the salad dressing")
     exported = json.loads((folder / "results/libero/libero_object_results.json").read_text())
     assert (exported["run"], exported["complete"], exported["total_successes"]) == ("whole", True, 20)
     page = parse((runs / "whole/report.html").read_text())
@@ -128,7 +138,10 @@ def test_runs_lists_and_merge_joins(folder):
     overview = parse((folder / "results/libero/report.html").read_text())
     assert overview.find("a", href="runs/whole/report.html")
     text = pirig(folder, "runs").stdout
-    assert "21/21" in text and "complete" in text
+    assert "21/21" in text
+    assert "complete" in text
     for words, message in {"b2 a b": "policy: 'one' and 'two'", "x/y a c": "is no name of a run"}.items():
         refused = pirig(folder, "merge", *words.split())
-        assert refused.returncode == 2 and message in refused.stderr and "Traceback" not in refused.stderr
+        assert refused.returncode == 2
+        assert message in refused.stderr
+        assert "Traceback" not in refused.stderr

@@ -21,9 +21,12 @@ def doctor(folder, *words, **variables):
 def test_this_machine_can_evaluate(tmp_path):
     code, found = doctor(tmp_path)
     assert code == 0, found
-    assert "mujoco 3.2.3" in found["versions"]["found"] and found["assets"]["status"] == "ok"
-    assert found["rendering"]["status"] == "ok" and " on " in found["rendering"]["found"]
-    assert found["model backends"]["status"] == "ok" and "GiB free" in found["memory"]["found"]
+    assert "mujoco 3.2.3" in found["versions"]["found"]
+    assert found["assets"]["status"] == "ok"
+    assert found["rendering"]["status"] == "ok"
+    assert " on " in found["rendering"]["found"]
+    assert found["model backends"]["status"] == "ok"
+    assert "GiB free" in found["memory"]["found"]
     assert all(finding["fix"] for finding in found.values() if finding["status"] != "ok")
 
 
@@ -43,25 +46,30 @@ def test_this_machine_can_evaluate(tmp_path):
 )
 def test_what_would_stop_an_evaluation_is_an_error(tmp_path, variables, words, check, message):
     code, found = doctor(tmp_path, *words, **variables)
-    assert code == 4 and found[check]["status"] == "error" and message in found[check]["found"], found[check]
+    assert code == 4, found[check]
+    assert found[check]["status"] == "error", found[check]
+    assert message in found[check]["found"], found[check]
 
 
 def test_a_port_in_use_is_named_as_programs_say_it(tmp_path):
     with socket.create_server(("0.0.0.0", 0)) as taken:
         number = taken.getsockname()[1]
         _, found = doctor(tmp_path, "--port", str(number))
-    assert found["port"]["status"] == "warning" and "bind: address already in use" in found["port"]["found"]
+    assert found["port"]["status"] == "warning"
+    assert "bind: address already in use" in found["port"]["found"]
     assert str(number) in found["port"]["fix"]
 
 
 def test_without_docker_there_is_a_way_out(tmp_path):
     (tmp_path / "bin").mkdir()
     _, found = doctor(tmp_path, PATH=str(tmp_path / "bin"))
-    assert found["engine"]["status"] == "warning" and "MODE=local" in found["engine"]["fix"]
+    assert found["engine"]["status"] == "warning"
+    assert "MODE=local" in found["engine"]["fix"]
 
 
 def test_a_person_reads_one_line_for_each_check(tmp_path):
     env = {**os.environ, "OPENPI_DATA_HOME": str(tmp_path)}
     found = subprocess.run(DOCTOR, capture_output=True, text=True, env=env)
-    assert found.returncode == 0 and found.stdout.splitlines()[-1].endswith("warnings")
+    assert found.returncode == 0
+    assert found.stdout.splitlines()[-1].endswith("warnings")
     assert "fix: pirig checkpoint fetch gs://big_vision/paligemma_tokenizer.model" in found.stdout

@@ -35,7 +35,8 @@ def test_a_dry_run_leaves_nothing_behind(tmp_path):
     said = rows(done.stdout)
     assert said["episodes"] == ["libero_object: 20 episodes, 10 tasks x 2 trials, at most 290 steps each"]
     assert said["left"][0].startswith("20 episodes, 3,020 to 5,800 steps")
-    assert "is new" in said["run"][0] and "no GPU-hours" in said["cost"][0]
+    assert "is new" in said["run"][0]
+    assert "no GPU-hours" in said["cost"][0]
     assert "nothing to download" in said["policy"][0]
 
 
@@ -49,7 +50,8 @@ def test_it_names_the_run_and_what_is_left_of_it(tmp_path):
     fresh = run(tmp_path, *short, "--num-trials-per-task", "3", "--dry-run", "--fresh")
     assert "starts over" in rows(fresh.stdout)["run"][0]
     other = run(tmp_path, *short, "--num-trials-per-task", "3", "--dry-run", "--run", name, "--seed", "8")
-    assert other.returncode == 2 and "seed: the run has 7, this command 8" in other.stderr
+    assert other.returncode == 2
+    assert "seed: the run has 7, this command 8" in other.stderr
 
 
 def test_a_published_checkpoint_is_named_with_its_size_and_not_fetched(tmp_path):
@@ -57,11 +59,13 @@ def test_a_published_checkpoint_is_named_with_its_size_and_not_fetched(tmp_path)
     assert done.returncode == 0, done.stderr
     said = rows(done.stdout)
     assert said["checkpoint"][0].startswith("TO DOWNLOAD: gs://openpi-assets/checkpoints/pi05_libero, 11.6 GB, into ")
-    assert "TO DOWNLOAD" in said["tokenizer"][0] and said["pack"][0].startswith("w4a8: ")
+    assert "TO DOWNLOAD" in said["tokenizer"][0]
+    assert said["pack"][0].startswith("w4a8: ")
     assert len(said["episodes"]) == len(said["run"]) == 4
     assert list(tmp_path.iterdir()) == []
     offline = run(tmp_path, "--policy", "pi05_libero", "--dry-run", PIRIG_OFFLINE="1")
-    assert offline.returncode == 4 and "is not in the cache" in offline.stderr
+    assert offline.returncode == 4
+    assert "is not in the cache" in offline.stderr
 
 
 def test_a_checkpoint_that_is_here_is_looked_into(tmp_path):
@@ -71,16 +75,19 @@ def test_a_checkpoint_that_is_here_is_looked_into(tmp_path):
     done = run(folder, *words)
     assert done.returncode == 0, done.stderr
     said = rows(done.stdout)
-    assert said["checkpoint"] == ["is in ckpt"] and said["tokenizer"][0].startswith("is at ")
+    assert said["checkpoint"] == ["is in ckpt"]
+    assert said["tokenizer"][0].startswith("is at ")
     assert sorted(folder.rglob("*")) == before
     wrong = run(folder, "--policy", "pi05_libero", "--policy-dir", "ckpt", "--dry-run")
-    assert wrong.returncode == 2 and "not the model that was asked for" in wrong.stderr
+    assert wrong.returncode == 2
+    assert "not the model that was asked for" in wrong.stderr
 
 
 def test_a_server_is_not_asked(tmp_path):
     done = run(tmp_path, "--policy", "ws://127.0.0.1:9", "--dry-run")
     assert done.returncode == 0, done.stderr
-    assert "not asked now" in done.stdout and "comes on top" in rows(done.stdout)["without"][0]
+    assert "not asked now" in done.stdout
+    assert "comes on top" in rows(done.stdout)["without"][0]
 
 
 WORK = Work({("libero_object", 290): 20}, 10, 5, 10, videos=False)
@@ -88,9 +95,11 @@ WORK = Work({("libero_object", 290): 20}, 10, 5, 10, videos=False)
 
 def test_more_cores_take_less_time_and_cost_their_start_more():
     one, four = (estimate.estimate(WORK, Means(n, n, estimate.WITHOUT_IMAGES)) for n in (1, 4))
-    assert four.seconds[0] < one.seconds[0] and four.seconds[1] < one.seconds[1]
+    assert four.seconds[0] < one.seconds[0]
+    assert four.seconds[1] < one.seconds[1]
     assert all(1 <= more / less < 2 for more, less in zip(four.core_hours, one.core_hours, strict=True))
-    assert one.seconds[0] < one.seconds[1] and one.gpu_hours == (0, 0)
+    assert one.seconds[0] < one.seconds[1]
+    assert one.gpu_hours == (0, 0)
 
 
 def test_a_gpu_computes_beside_the_simulators_and_a_cpu_in_their_place():
@@ -98,7 +107,8 @@ def test_a_gpu_computes_beside_the_simulators_and_a_cpu_in_their_place():
     on_gpu = estimate.estimate(WORK, Means(4, 4, estimate.IN_SOFTWARE, estimate.ON_AN_H100, 1, hosts_have_gpus=True))
     assert on_gpu.seconds[1] < on_cpu.seconds[1]
     assert on_gpu.gpu_hours[1] == pytest.approx(on_gpu.seconds[1] / 3600)
-    assert len(on_cpu.rates) == 2 and "not measured" in on_gpu.rates[1]
+    assert len(on_cpu.rates) == 2
+    assert "not measured" in on_gpu.rates[1]
 
 
 def test_nothing_left_takes_no_time():

@@ -160,7 +160,8 @@ def test_a_mistake_with_a_run_is_told_with_its_remedy(line, says, recorded, caps
     with pytest.raises(SystemExit) as ended:
         main.main(line.split())
     said = capsys.readouterr()
-    assert ended.value.code == 2 and says in " ".join(said.err.split()), said.err
+    assert ended.value.code == 2, said.err
+    assert says in " ".join(said.err.split()), said.err
     assert "Traceback" not in said.err
 
 
@@ -171,7 +172,8 @@ def test_a_device_that_is_not_there_is_named_beside_those_that_are(tmp_path, bac
     with pytest.raises(SystemExit) as ended:
         main.main(words.split())
     said = capsys.readouterr().err
-    assert ended.value.code == 2 and "no device 'banana'; there are: cpu" in said, said
+    assert ended.value.code == 2, said
+    assert "no device 'banana'; there are: cpu" in said, said
 
 
 REFUSED = [
@@ -203,7 +205,8 @@ def test_a_dry_run_refuses_what_the_real_run_refuses_in_the_same_words(line, nob
         with pytest.raises(SystemExit) as ended:
             main.main(["eval", *words])
         said = capsys.readouterr()
-        assert ended.value.code == ConfigError.exit_code and said.out == ""
+        assert ended.value.code == ConfigError.exit_code
+        assert said.out == ""
         heard.append(said.err[said.err.index("error: ") :])
     assert heard[0] == heard[1]
 
@@ -215,7 +218,9 @@ def test_debug_shows_where_an_error_comes_from(nobody, monkeypatch, capsys):
             main.main(words)
         said = capsys.readouterr().err
         assert ended.value.code == ConfigError.exit_code
-        assert "Traceback" in said and "results/runs.py" in said and "\nerror: no runs in" in said
+        assert "Traceback" in said
+        assert "results/runs.py" in said
+        assert "\nerror: no runs in" in said
 
 
 def test_a_reader_that_goes_away_is_no_error():
@@ -238,7 +243,8 @@ def test_ctrl_c_leaves_no_traceback(nobody, monkeypatch, capsys):
     monkeypatch.setattr(power, "_assumed", lambda flags: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(SystemExit) as ended:
         main.main(["power"])
-    assert ended.value.code == 130 and capsys.readouterr().err == "stopped by SIGINT\n"
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "stopped by SIGINT\n"
 
 
 @pytest.mark.slow
@@ -256,4 +262,6 @@ def test_what_a_simulator_cannot_do_is_told_without_a_traceback(tmp_path, variab
         [sys.executable, "-m", "pirig.cli.main", *words],
         cwd=tmp_path, env={**os.environ, **variables}, capture_output=True, text=True,
     )  # fmt: skip
-    assert done.returncode == 4 and says in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 4
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr

@@ -70,13 +70,15 @@ def test_bad_input_is_a_clear_error(tmp_path, flags, code, message):
 def test_a_chunk_shorter_than_replan_steps_stops_the_run_before_the_first_episode(tmp_path):
     flags = "--suite libero_object --policy zero --task-ids 0 --trials 0 --replan-steps 11 --video none"
     found = pirig(tmp_path, "eval", *flags.split())
-    assert found.returncode == 4 and "Traceback" not in found.stderr
+    assert found.returncode == 4
+    assert "Traceback" not in found.stderr
     assert "replan_steps is 11, but the policy's chunk has 10 actions; use --replan-steps 10 or less" in found.stderr
 
 
 def test_an_unknown_command_names_those_there_are(tmp_path):
     found = pirig(tmp_path, "evaluate")
-    assert found.returncode == 2 and "no command 'evaluate'; there are: eval, serve" in found.stderr
+    assert found.returncode == 2
+    assert "no command 'evaluate'; there are: eval, serve" in found.stderr
 
 
 def start(folder, *more):
@@ -105,13 +107,16 @@ def test_a_run_that_is_stopped_and_killed_ends_like_one_that_is_left_alone(tmp_p
     whole.mkdir()
     cut.mkdir()
     alone = pirig(whole, "eval", *EPISODES)
-    assert alone.returncode == 0 and "4 of 4 episodes succeeded" in alone.stdout, alone.stderr
+    assert alone.returncode == 0, alone.stderr
+    assert "4 of 4 episodes succeeded" in alone.stdout, alone.stderr
 
     stopped = start(cut)
     wait_for_results(cut, 1)
     stopped.send_signal(signal.SIGTERM)
     output = stopped.communicate(timeout=60)[0]
-    assert stopped.returncode == 143 and "INCOMPLETE" in output and "Traceback" not in output, output
+    assert stopped.returncode == 143, output
+    assert "INCOMPLETE" in output, output
+    assert "Traceback" not in output, output
 
     killed = start(cut)
     wait_for_results(cut, 2)
@@ -120,18 +125,21 @@ def test_a_run_that_is_stopped_and_killed_ends_like_one_that_is_left_alone(tmp_p
     killed.communicate(timeout=60)
 
     resumed = pirig(cut, "eval", *EPISODES)
-    assert resumed.returncode == 0 and "of 4 episodes are there already" in resumed.stderr, resumed.stderr
+    assert resumed.returncode == 0, resumed.stderr
+    assert "of 4 episodes are there already" in resumed.stderr, resumed.stderr
     assert exports(cut) == exports(whole)
     csv, summary = exports(whole)
     assert csv.splitlines()[1] == b"0,pick up the alphabet soup and place it in the basket,0,True,154,290"
     assert (summary["complete"], summary["headless"], summary["seed"]) == (True, True, 7)
 
     again = pirig(whole, "eval", *EPISODES, "--simulator", "reference")  # the same run: bits do not depend on it
-    assert again.returncode == 0 and "4 of 4 episodes are there already" in again.stderr
+    assert again.returncode == 0
+    assert "4 of 4 episodes are there already" in again.stderr
 
     run = next((whole / "results/libero/runs").iterdir())
     page = parse((run / "report.html").read_text())
-    assert "4 of 4 episodes succeeded" in page.text and "llvmpipe" in page.one("section", id="provenance").text
+    assert "4 of 4 episodes succeeded" in page.text
+    assert "llvmpipe" in page.one("section", id="provenance").text
     assert parse((whole / "results/libero/report.html").read_text()).find("a", href=f"runs/{run.name}/report.html")
     found = list(RunStore.read(run).results())
     assert all(len(result.actions) == result.steps - 10 and result.state_hash for result in found)
@@ -143,7 +151,8 @@ def test_a_run_that_is_stopped_and_killed_ends_like_one_that_is_left_alone(tmp_p
     assert copies == {result.spec: result.outcome() for result in found}
 
     other = pirig(whole, "eval", *EPISODES, "--run", "again", "--seed", "8")
-    assert other.returncode == 2 and "seed: the run has 7, this command 8" in other.stderr
+    assert other.returncode == 2
+    assert "seed: the run has 7, this command 8" in other.stderr
 
 
 def test_the_live_page_of_a_run_tells_what_it_is_at_and_changes_nothing(tmp_path):
@@ -158,7 +167,8 @@ def test_the_live_page_of_a_run_tells_what_it_is_at_and_changes_nothing(tmp_path
                 told |= {figure.one("b").text for figure in parse(now).find("figure")}
             time.sleep(0.2)
     output = running.communicate(timeout=60)[0]
-    assert running.returncode == 0 and "4 of 4 episodes succeeded" in output, output
+    assert running.returncode == 0, output
+    assert "4 of 4 episodes succeeded" in output, output
     assert (
         {"task 0 trial 0", "task 2 trial 0"}
         <= told
@@ -167,4 +177,5 @@ def test_the_live_page_of_a_run_tells_what_it_is_at_and_changes_nothing(tmp_path
     alone = pirig(tmp_path, "eval", *EPISODES, "--run", "alone")
     assert alone.returncode == 0, alone.stderr
     runs = [{r.spec: r.outcome() for r in RunStore.read(f).results()} for f in tmp_path.glob("results/libero/runs/*")]
-    assert len(runs) == 2 and runs[0] == runs[1]
+    assert len(runs) == 2
+    assert runs[0] == runs[1]

@@ -44,10 +44,12 @@ def options(spec, name=""):
 def test_each_flag_says_what_it_is_and_what_it_is_by_default(script):
     (written,) = re.findall(r"^COMPLETION_SPEC = (.*)$", script.read_text(), re.M)
     found = list(options(ast.literal_eval(written)))
-    assert len(found) > 150 and {name for name, _, _ in found} > {"eval", "stack run", "checkpoint fetch"}
+    assert len(found) > 150
+    assert {name for name, _, _ in found} > {"eval", "stack run", "checkpoint fetch"}
     for name, flags, text in found:
         assert re.search(r"default:|\(required\)", text), (name, flags, text)
-        assert "default: None)" not in text and "default: '')" not in text, (name, flags, text)
+        assert "default: None)" not in text, (name, flags, text)
+        assert "default: '')" not in text, (name, flags, text)
         meaning = re.sub(r"^[^•]*•|\(default: .*?\)|\(required\)", "", text)
         assert len(re.findall(r"[a-z]{2,}", meaning)) >= 2, (name, flags, text)
         if unit := re.search(r"_(s|mib|gib)$", flags[0].replace("-", "_")):
@@ -112,5 +114,6 @@ def test_zsh_has_a_script_of_its_own():
     said = io.StringIO()
     with redirect_stdout(said), pytest.raises(SystemExit) as ended:
         main.main(["completion", "zsh"])
-    assert not ended.value.code and said.getvalue().startswith("#compdef pirig")
+    assert not ended.value.code
+    assert said.getvalue().startswith("#compdef pirig")
     assert all(name.split()[0] in said.getvalue() for name in COMMANDS)

@@ -55,14 +55,16 @@ def test_two_hosts_share_the_work_and_one_that_is_killed_costs_nothing(folder):
     one = start(folder, "one")
     assert one.wait(300) == 0, one.stderr.read()
     expected, manifest = outcome(folder, "one")
-    assert len(expected) == 4 and len(manifest["sessions"][0]["policy_hosts"]) == 1
+    assert len(expected) == 4
+    assert len(manifest["sessions"][0]["policy_hosts"]) == 1
 
     two = start(folder, "two", "--policy-hosts", "2")
     assert two.wait(300) == 0, two.stderr.read()
     found, manifest = outcome(folder, "two")
     assert found == expected
     shares = [sum(size["batches"] for size in host.values()) for host in manifest["sessions"][0]["policy_hosts"]]
-    assert len(shares) == 2 and min(shares) >= 0.3 * max(shares)  # two episodes, or 44 batches, each
+    assert len(shares) == 2
+    assert min(shares) >= 0.3 * max(shares)
 
     killed = start(folder, "killed", "--policy-hosts", "2")
     deadline = time.monotonic() + 240
@@ -73,7 +75,8 @@ def test_two_hosts_share_the_work_and_one_that_is_killed_costs_nothing(folder):
     assert len(victims) == 2
     os.kill(victims[0], signal.SIGKILL)
     log = killed.communicate(timeout=300)[1]
-    assert killed.returncode == 0 and "died with signal SIGKILL; starting it again" in log, log
+    assert killed.returncode == 0, log
+    assert "died with signal SIGKILL; starting it again" in log, log
     found, _ = outcome(folder, "killed")
     assert found == expected
     assert lines.read_bytes().count(b"\n") == 4  # no result was lost, and none was an error

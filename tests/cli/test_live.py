@@ -51,7 +51,8 @@ def test_what_happens_is_told_once(tmp_path, watch, ask):
     (watch.frames / "0.png").write_bytes(b"a picture")
     state = json.loads(ask("/state?seen=-1")[1])
     now = parse(state["fragments"]["now"])
-    assert "task 0 trial 0" in now.text and "0 of 10 episodes scored" in now.text
+    assert "task 0 trial 0" in now.text
+    assert "0 of 10 episodes scored" in now.text
     assert re.fullmatch(r"frame/0\.png\?at=\d+", now.one("img").attributes["src"])
     assert ask("/frame/0.png?at=3") == (200, b"a picture")
     assert list(json.loads(ask(f"/state?seen={state['revision']}")[1])["fragments"]) == ["now"]
@@ -61,8 +62,10 @@ def test_what_happens_is_told_once(tmp_path, watch, ask):
     state = json.loads(ask(f"/state?seen={state['revision']}")[1])
     good = sum(result.status == "success" for result in results)
     headline = parse(state["fragments"]["headline"])
-    assert headline.one("p", class_="number").text == f"{25 * good:.1f}%" and "so far" in headline.text
-    assert "running: 4 of 10 scored" in headline.text and state["title"].startswith("4/10")
+    assert headline.one("p", class_="number").text == f"{25 * good:.1f}%"
+    assert "so far" in headline.text
+    assert "running: 4 of 10 scored" in headline.text
+    assert state["title"].startswith("4/10")
     assert "4 of 10 episodes scored, about" in parse(state["fragments"]["now"]).text
     assert "waits" in parse(state["fragments"]["now"]).text
 
@@ -74,7 +77,8 @@ def test_what_a_run_has_already_counts_from_the_start(tmp_path, watch):
     planned = make_run(tmp_path / "run", tasks=2, trials=5, recorded=7)
     watch.begin([Followed(RunStore.read(tmp_path / "run"), planned, {})])
     text = parse(watch.state(-1)["fragments"]["now"]).text
-    assert "7 of 10 episodes scored" in text and "left" not in text  # no pace is known yet
+    assert "7 of 10 episodes scored" in text
+    assert "left" not in text
 
 
 def test_of_several_runs_the_one_that_goes_on_is_shown_and_all_are_counted(tmp_path, watch):
@@ -82,7 +86,8 @@ def test_of_several_runs_the_one_that_goes_on_is_shown_and_all_are_counted(tmp_p
              for suite in ("libero_goal", "libero_object")}  # fmt: skip
     watch.begin([Followed(RunStore.read(tmp_path / suite), planned, {}) for suite, planned in plans.items()])
     before = watch.state(-1)
-    assert before["title"] == "2/8 · libero_goal · pirig" and "provenance" not in before["fragments"]
+    assert before["title"] == "2/8 · libero_goal · pirig"
+    assert "provenance" not in before["fragments"]
     watch.starts(0, plans["libero_object"][1])
     assert "libero_object task" in parse(watch.state(-1)["fragments"]["now"]).text
     (result,) = RunStore.read(tmp_path / "libero_object").results()
@@ -123,7 +128,8 @@ def test_it_is_read_only(ask, method):
 
 
 def test_nonsense_is_no_error(ask):
-    assert ask("/state?seen=twelve")[0] == 200 and ask("/", "HEAD") == (200, b"")
+    assert ask("/state?seen=twelve")[0] == 200
+    assert ask("/", "HEAD") == (200, b"")
 
 
 def test_a_port_that_is_taken_is_named(watch):
@@ -152,12 +158,15 @@ def test_a_site_that_gives_itself_this_address_reads_nothing(watch, listens, hos
 def test_the_report_of_what_has_ended_is_given_out_and_nothing_beside_it(tmp_path, watch, ask):
     planned = make_run(tmp_path / "run", tasks=1, trials=2)
     watch.begin([Followed(RunStore.read(tmp_path / "run"), planned, {})])
-    assert ask("/report/0")[0] == 404 and parse(ask("/")[1].decode()).one(id="ended").has("hidden", None)
+    assert ask("/report/0")[0] == 404
+    assert parse(ask("/")[1].decode()).one(id="ended").has("hidden", None)
     (tmp_path / "run/report.html").write_text("the report")
     watch.ends(tmp_path / "run/report.html")
     ended = parse(json.loads(ask("/state")[1])["fragments"]["ended"])
-    assert ended.one("a").attributes["href"] == "report/0" and str(tmp_path / "run/report.html") in ended.text
-    assert ask("/report/0") == (200, b"the report") and ask("/report/1")[0] == 404
+    assert ended.one("a").attributes["href"] == "report/0"
+    assert str(tmp_path / "run/report.html") in ended.text
+    assert ask("/report/0") == (200, b"the report")
+    assert ask("/report/1")[0] == 404
 
 
 def test_a_browser_runs_our_script_and_no_other(tmp_path, watch):
@@ -170,7 +179,8 @@ def test_a_browser_runs_our_script_and_no_other(tmp_path, watch):
     assert page.count("<script") == 1
     script = page.partition("<script>")[2].partition("</script>")[0]
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    assert f"script-src 'sha256-{digest}'" in policy and "default-src 'none'" in policy
+    assert f"script-src 'sha256-{digest}'" in policy
+    assert "default-src 'none'" in policy
     assert "'unsafe-inline'" not in policy.partition("script-src")[2].partition(";")[0]
 
 

@@ -44,7 +44,8 @@ def evaluate(folder, name, *words):
     found = run(folder, sys.executable, ROOT / "examples/libero/main.py", *EPISODES, "--args.run", name, *words)
     assert found.returncode == 0, found.stderr
     outcomes = results(folder, name)
-    assert len(outcomes) == 2 and all(status == "failure" for status, *_ in outcomes.values())
+    assert len(outcomes) == 2
+    assert all(status == "failure" for status, *_ in outcomes.values())
     return outcomes
 
 
@@ -80,7 +81,8 @@ def test_headless_and_over_a_websocket_the_same_bits(folder, backend):
     assert served == alone
     manifest = json.loads((folder / f"results/libero/runs/headless-{backend}/manifest.json").read_text())
     said = manifest["configuration"]["policy_metadata"]
-    assert (said["backend"], said["dtype"], said["recipe"]) == (backend, "bfloat16", NAME) and said["checkpoint"]
+    assert (said["backend"], said["dtype"], said["recipe"]) == (backend, "bfloat16", NAME)
+    assert said["checkpoint"]
     if backend == "torch":
         everything_here = [*headless, "--workers", "0", "--args.task-ids", "3"]
         found = run(folder, *PIRIG, "eval", *EPISODES, *everything_here, "--run", "here")
@@ -98,7 +100,8 @@ def test_a_server_answers_when_it_is_ready_and_batches_its_clients(folder):
         picture = np.zeros((224, 224, 3), np.uint8)
         obs = {"observation/image": picture, "observation/wrist_image": picture, "observation/state": np.zeros(8)}
         answer = remote.infer(obs)
-        assert answer["actions"].shape == (10, 7) and answer["actions"].dtype == np.float64
+        assert answer["actions"].shape == (10, 7)
+        assert answer["actions"].dtype == np.float64
         assert 0 < answer["policy_timing"]["infer_ms"] <= answer["server_timing"]["infer_ms"]
         assert np.array_equal(remote.infer({**obs, "prompt": "wait"})["actions"], answer["actions"])
         remote.close()
@@ -113,25 +116,30 @@ def test_a_random_checkpoint_is_made_and_inspected(folder, layout):
     lines = dict(line.split(maxsplit=1) for line in found.stdout.replace("norm stats", "norm_stats").splitlines())
     assert lines["layout"] == f"{layout}, {50 if layout == 'orbax' else 124} arrays"
     assert lines["parameters"] == "475,776 (475,776 bfloat16)"
-    assert lines["recipes"] == "pi0_libero_tiny" and lines["norm_stats"] == "physical-intelligence/libero"
+    assert lines["recipes"] == "pi0_libero_tiny"
+    assert lines["norm_stats"] == "physical-intelligence/libero"
     again = run(folder, *PIRIG, "checkpoint", "random", "pi0_libero_tiny", f"random-{layout}", "--layout", layout)
-    assert again.returncode == 2 and f"random-{layout} exists" in again.stderr
+    assert again.returncode == 2
+    assert f"random-{layout} exists" in again.stderr
 
 
 def test_quantization_that_matches_nothing_is_refused(folder):
     words = ["eval", "--policy", NAME, "--policy-dir", "ckpt"]
     found = run(folder, *PIRIG, *words, OPENPI_DUQUANT_SCOPE="model.layers.")
-    assert found.returncode == 2 and "no layer matches SCOPE='model.layers.', of 56" in found.stderr
+    assert found.returncode == 2
+    assert "no layer matches SCOPE='model.layers.', of 56" in found.stderr
 
 
 def test_a_missing_tokenizer_is_named_with_its_place(folder):
     words = ["eval", "--policy", NAME, "--policy-dir", "ckpt"]
     found = run(folder, *PIRIG, *words, OPENPI_DATA_HOME=str(folder / "empty"))
-    assert found.returncode == 4 and "Traceback" not in found.stderr
+    assert found.returncode == 4
+    assert "Traceback" not in found.stderr
     assert f"there is no tokenizer at {folder}/empty/big_vision/paligemma_tokenizer.model" in found.stderr
 
 
 def test_a_checkpoint_of_another_model_is_refused_before_the_simulator_starts(folder):
     found = run(folder, *PIRIG, "eval", "--policy", "pi0_libero_tiny", "--policy-dir", "ckpt")
-    assert found.returncode == 2 and "Traceback" not in found.stderr
+    assert found.returncode == 2
+    assert "Traceback" not in found.stderr
     assert "it looks like a checkpoint of π0.5: choose another recipe" in found.stderr

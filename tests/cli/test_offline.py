@@ -30,5 +30,7 @@ def test_a_scripted_run_with_videos_and_report_needs_no_network(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "libero_object: complete, 2 of 2 episodes succeeded" in done.stdout
-    assert len(list(tmp_path.rglob("*.mp4"))) == 2 and list(tmp_path.rglob("report.html"))
-    assert "WARNING" not in done.stderr and "Warning" not in done.stderr
+    assert len(list(tmp_path.rglob("*.mp4"))) == 2
+    assert list(tmp_path.rglob("report.html"))
+    assert "WARNING" not in done.stderr
+    assert "Warning" not in done.stderr

@@ -54,4 +54,5 @@ def test_variables_that_only_say_how_count_where_a_flag_asks(monkeypatch):
     monkeypatch.setenv("OPENPI_DUQUANT_LS", "0.15")
     assert not quantizing.wanted(ModelArgs())
     found = quantizing.wanted(ModelArgs(quantize="w8a8")).configuration
-    assert found is not None and (found.name, found.samples, found.smoothing) == ("w8a8", 4, 0.15)
+    assert found is not None
+    assert (found.name, found.samples, found.smoothing) == ("w8a8", 4, 0.15)

@@ -66,7 +66,8 @@ def test_forty_episodes_on_three_nodes_of_which_one_is_lost_are_those_of_one_pro
     log = finished(running)
     assert "is lost" in log, log
     finished(start(tmp_path, *episodes, "--run", "one", "--workers", "0"))
-    assert len(results(tmp_path, "ray")) == 40 and results(tmp_path, "ray") == results(tmp_path, "one")
+    assert len(results(tmp_path, "ray")) == 40
+    assert results(tmp_path, "ray") == results(tmp_path, "one")
     lines = (tmp_path / "results/libero/runs/ray/episodes.jsonl").read_bytes().splitlines()
     assert not [line for line in lines if json.loads(line)["status"] == "error"], "a lost node is nobody's error"
 
@@ -78,11 +79,14 @@ def test_a_run_that_is_stopped_on_a_cluster_goes_on_here(cluster, tmp_path):
     wait_for_results(tmp_path, "ray", 1, running)
     running.send_signal(signal.SIGTERM)
     log = running.communicate(timeout=120)[1]
-    assert running.returncode == 143 and "SIGTERM: stopped" in log and "Traceback" not in log, log
+    assert running.returncode == 143, log
+    assert "SIGTERM: stopped" in log, log
+    assert "Traceback" not in log, log
     log = finished(start(tmp_path, *episodes, "--run", "ray", "--workers", "1"))
     assert "of 4 episodes are there already" in log, log
     finished(start(tmp_path, *episodes, "--run", "one", "--workers", "1"))
-    assert len(results(tmp_path, "ray")) == 4 and results(tmp_path, "ray") == results(tmp_path, "one")
+    assert len(results(tmp_path, "ray")) == 4
+    assert results(tmp_path, "ray") == results(tmp_path, "one")
 
 
 def test_a_model_on_a_cluster_gives_what_it_gives_here_and_videos_come_home(cluster, tmp_path):
@@ -92,11 +96,14 @@ def test_a_model_on_a_cluster_gives_what_it_gives_here_and_videos_come_home(clus
     there = ["--run", "ray", "--executor", "ray", "--ray-address", cluster.address, "--workers", "2"]
     finished(start(tmp_path, *episodes, *there))
     finished(start(tmp_path, *episodes, "--run", "one", "--workers", "1", "--video", "none"))
-    assert len(results(tmp_path, "ray")) == 2 and results(tmp_path, "ray") == results(tmp_path, "one")
+    assert len(results(tmp_path, "ray")) == 2
+    assert results(tmp_path, "ray") == results(tmp_path, "one")
     videos = sorted((tmp_path / "data/libero/videos/ray").glob("*.mp4"))
-    assert len(videos) == 2 and all(video.stat().st_size > 10_000 for video in videos)
+    assert len(videos) == 2
+    assert all(video.stat().st_size > 10_000 for video in videos)
     session = json.loads((tmp_path / "results/libero/runs/ray/manifest.json").read_text())["sessions"][0]
-    assert len(session["started_workers"]) == 2 and all(worker["node"] for worker in session["started_workers"])
+    assert len(session["started_workers"]) == 2
+    assert all(worker["node"] for worker in session["started_workers"])
 
 
 @pytest.mark.parametrize(
@@ -110,4 +117,6 @@ def test_a_model_on_a_cluster_gives_what_it_gives_here_and_videos_come_home(clus
 def test_what_a_cluster_cannot_do_is_refused(tmp_path, words, message):
     process = start(tmp_path, "--policy", "zero", "--executor", "ray", *words)
     log = process.communicate(timeout=120)[1]
-    assert process.returncode in (2, 4) and message in " ".join(log.split()) and "Traceback" not in log, log
+    assert process.returncode in (2, 4), log
+    assert message in " ".join(log.split()), log
+    assert "Traceback" not in log, log

@@ -47,37 +47,46 @@ def tamper(folder, name, **changes):
 def test_the_manifest_says_what_a_run_was_made_with_and_where_its_time_went(folder):
     manifest = json.loads((folder / "results/libero/runs/scripted/manifest.json").read_text())
     (session,) = manifest["sessions"]
-    assert manifest["protocol"]["id"].startswith("libero/per-episode/") and len(manifest["protocol"]["hash"]) == 32
-    assert session["packages"]["mujoco"] == "3.2.3" and len(session["revision"]) >= 7 and session["machine"]["cores"]
-    assert session["flags"]["task_ids"] == [0] and session["flags"]["video"] == "none" and "eval" in session["command"]
+    assert manifest["protocol"]["id"].startswith("libero/per-episode/")
+    assert len(manifest["protocol"]["hash"]) == 32
+    assert session["packages"]["mujoco"] == "3.2.3"
+    assert len(session["revision"]) >= 7
+    assert session["machine"]["cores"]
+    assert session["flags"]["task_ids"] == [0]
+    assert session["flags"]["video"] == "none"
+    assert "eval" in session["command"]
     assert {worker["simulator"] for worker in session["started_workers"]} == {"fast"}
     assert all("llvmpipe" in worker["gl_renderer"] for worker in session["started_workers"])
     times = session["timings"]
     spent = sum(seconds for name, seconds in times.items() if name != "wall_s")
-    assert (
-        abs(spent - times["wall_s"] * session["workers"]) < 0.01 and times["simulation_s"] > 0 and times["idle_s"] > 0
-    )
-    assert session["episodes"] == 2 and session["setup_s"] > 0
+    assert abs(spent - times["wall_s"] * session["workers"]) < 0.01
+    assert times["simulation_s"] > 0
+    assert times["idle_s"] > 0
+    assert session["episodes"] == 2
+    assert session["setup_s"] > 0
 
 
 def test_another_command_is_another_session_of_the_same_protocol(folder):
     before = RunStore.read(folder / "results/libero/runs/scripted").manifest
     words = ["--suite", "libero_object", "--policy", "scripted", "--task-ids", "0", "--trials", "0", "1"]
     after = evaluate(folder, "scripted", *words).manifest
-    assert after["sessions"][:1] == before["sessions"] and after["sessions"][1]["episodes"] == 0
+    assert after["sessions"][:1] == before["sessions"]
+    assert after["sessions"][1]["episodes"] == 0
     assert after["protocol"] == before["protocol"]
 
 
 def test_a_replay_makes_the_video_at_any_size_and_of_any_camera(folder):
     found = run(folder, "replay", "scripted", "0/1", "--output", "seen")
-    assert found.returncode == 0 and "1 episodes replayed: 1 as recorded, 0 not" in found.stdout, found.stderr
+    assert found.returncode == 0, found.stderr
+    assert "1 episodes replayed: 1 as recorded, 0 not" in found.stdout, found.stderr
     found = run(folder, "replay", "scripted", "0/1", "--size", "96", "--camera", "frontview", "--output", "seen")
     assert found.returncode == 0, found.stderr
     (result,) = (r for r in RunStore.read(folder / "results/libero/runs/scripted").results() if r.spec.trial == 1)
     sizes = {}
     for path in (folder / "seen").iterdir():
         pictures = list(imageio.get_reader(path).iter_data())
-        assert len(pictures) == len(result.actions) and np.std(pictures[0]) > 10
+        assert len(pictures) == len(result.actions)
+        assert np.std(pictures[0]) > 10
         sizes[path.name] = pictures[0].shape
     stem = f"libero_object_task00_trial001_{result.status}"
     assert sizes == {f"{stem}.mp4": (224, 224, 3), f"{stem}_frontview_96.mp4": (96, 96, 3)}
@@ -94,7 +103,8 @@ def test_a_replay_makes_the_video_at_any_size_and_of_any_camera(folder):
 )
 def test_what_cannot_be_replayed_is_named_with_what_there_is(folder, words, message):
     found = run(folder, "replay", *words)
-    assert found.returncode == 2 and message in found.stderr, found.stderr
+    assert found.returncode == 2, found.stderr
+    assert message in found.stderr, found.stderr
 
 
 def test_a_tampered_record_is_found_by_replay_and_verify(folder):
@@ -103,9 +113,11 @@ def test_a_tampered_record_is_found_by_replay_and_verify(folder):
     actions[20, 1] += 1e-9
     tamper(folder, "changed-action", actions=actions)
     found = run(folder, "replay", "changed-action", "all", "--no-video")
-    assert found.returncode == 1 and "the state after step 31 of " in found.stderr, found.stderr
+    assert found.returncode == 1, found.stderr
+    assert "the state after step 31 of " in found.stderr, found.stderr
     found = run(folder, "verify", "changed-action", "--workers", "0")
-    assert found.returncode == 1 and "DIFFERS at step 31, action: axis 1 of action 20 is " in found.stdout, found.stdout
+    assert found.returncode == 1, found.stdout
+    assert "DIFFERS at step 31, action: axis 1 of action 20 is " in found.stdout, found.stdout
 
 
 def test_a_record_of_another_seed_is_found_with_its_first_step(tmp_path):
@@ -115,14 +127,17 @@ def test_a_record_of_another_seed_is_found_with_its_first_step(tmp_path):
     (was,) = RunStore.read(tmp_path / "results/libero/runs/scripted").results()
     tamper(tmp_path, "changed-seed", spec=dataclasses.replace(was.spec, seed=7))
     found = run(tmp_path, "verify", "changed-seed", "--workers", "1")
-    assert found.returncode == 1 and "libero_goal/task08/trial000/seed7: DIFFERS at step 1, state" in found.stdout
+    assert found.returncode == 1
+    assert "libero_goal/task08/trial000/seed7: DIFFERS at step 1, state" in found.stdout
 
 
 def test_other_workers_another_order_and_another_mode_are_identical(folder):
     found = run(folder, "verify", "scripted", "--workers", "2", "--sample-seed", "5")
-    assert found.returncode == 0 and "2 episodes run again: 2 identical, 0 not" in found.stdout, found.stdout
+    assert found.returncode == 0, found.stdout
+    assert "2 episodes run again: 2 identical, 0 not" in found.stdout, found.stdout
     found = run(folder, "verify", "scripted", "--policy", "random")
-    assert found.returncode == 2 and "this is not the policy of the run" in found.stderr
+    assert found.returncode == 2
+    assert "this is not the policy of the run" in found.stderr
 
 
 @pytest.mark.slow
@@ -132,4 +147,5 @@ def test_twenty_episodes_over_all_four_suites_replay_to_their_recorded_states(tm
         words = ["--suite", suite, "--policy", policy, "--task-ids", "0", "2", "4", "6", "8", "--trials", "3"]
         evaluate(tmp_path, suite, *words)
         found = run(tmp_path, "replay", suite, "all", "--no-video")
-        assert found.returncode == 0 and "5 episodes replayed: 5 as recorded, 0 not" in found.stdout, found.stderr
+        assert found.returncode == 0, found.stderr
+        assert "5 episodes replayed: 5 as recorded, 0 not" in found.stdout, found.stderr

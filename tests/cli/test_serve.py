@@ -38,7 +38,8 @@ def test_it_serves_until_a_signal_and_leaves_with_zero(number):
 def test_what_is_only_prepared_is_not_served():
     words = ["--prepare", "policy:baseline", "--policy.name", "zero"]
     found = subprocess.run([*SERVE, *words], capture_output=True, text=True, timeout=60)
-    assert found.returncode == 0 and "serving" not in found.stderr
+    assert found.returncode == 0
+    assert "serving" not in found.stderr
 
 
 @pytest.mark.parametrize(
@@ -54,7 +55,8 @@ def test_the_references_command_lines_mean_the_published_checkpoint(words, tmp_p
     """Which is not on this machine."""
     env = {**os.environ, "PIRIG_OFFLINE": "1", "OPENPI_DATA_HOME": str(tmp_path)}
     found = subprocess.run([*SERVE, *words.split()], capture_output=True, text=True, env=env)
-    assert found.returncode == 4 and "Traceback" not in found.stderr
+    assert found.returncode == 4
+    assert "Traceback" not in found.stderr
     assert "gs://openpi-assets/checkpoints/pi05_libero is not in the cache" in found.stderr
     assert f"looked for {tmp_path}/openpi-assets/checkpoints/pi05_libero" in found.stderr
 
@@ -64,7 +66,8 @@ def test_a_port_in_use_is_a_clear_error():
         port = str(taken.getsockname()[1])
         words = ["--host", "127.0.0.1", "--port", port, "policy:baseline"]
         found = subprocess.run([*SERVE, *words], capture_output=True, text=True)
-    assert found.returncode == 4 and f"cannot listen on 127.0.0.1:{port}" in found.stderr
+    assert found.returncode == 4
+    assert f"cannot listen on 127.0.0.1:{port}" in found.stderr
 
 
 def test_both_spellings_of_a_flag_mean_the_same():
@@ -85,9 +88,11 @@ def run_script(tmp_path, **variables):
 def test_the_headless_script_wants_a_checkpoint(tmp_path):
     assert "set CKPT to the directory of a checkpoint" in run_script(tmp_path).stderr
     missing = run_script(tmp_path, CKPT=str(tmp_path / "nowhere"))
-    assert missing.returncode == 2 and "there is no such directory" in missing.stderr
+    assert missing.returncode == 2
+    assert "there is no such directory" in missing.stderr
 
 
 def test_the_headless_script_reaches_the_evaluator(tmp_path):
     found = run_script(tmp_path, CKPT=str(tmp_path), TASK_SUITE="libero_gaol", NUM_TRIALS="2")
-    assert found.returncode == 2 and "unknown suite 'libero_gaol'" in found.stderr
+    assert found.returncode == 2
+    assert "unknown suite 'libero_gaol'" in found.stderr

@@ -71,7 +71,8 @@ def test_the_answer_is_the_same_however_it_ran(tmp_path):
     """In order, out of order with errors in between, stopped and gone on with."""
     write(tmp_path / "runs/a", {(spec.task_id, spec.trial): "success" for spec in SPECS})
     straight, scored = decide(tmp_path, "straight", SerialExecutor())
-    assert straight["answer"] == "worse" and straight["look"]["pairs"] <= scored < 30
+    assert straight["answer"] == "worse"
+    assert straight["look"]["pairs"] <= scored < 30
     assert decide(tmp_path, "backwards", Backwards())[0] == straight
     for after in (1, 7, 12):
         assert "answer" not in decide(tmp_path, f"stopped{after}", SerialExecutor(), stop_after=after)[0]
@@ -95,25 +96,34 @@ def test_a_run_that_is_clearly_worse_ends_early_and_says_so(folder):
     words = (*TASKS, "--policy", "zero", "--replan-steps", "5", "--num-trials-per-task", "8", "--run", "bad", *STOP)
     found = pirig(folder, *words)
     assert found.returncode == 0, found.stderr
-    assert "libero_object: STOPPED EARLY" in found.stdout and "as declared: worse than good" in found.stdout
+    assert "libero_object: STOPPED EARLY" in found.stdout
+    assert "as declared: worse than good" in found.stdout
     store = RunStore.read(folder / "results/libero/runs/bad")
     noted = store.manifest["stopping"]
     assert (noted["against"], noted["margin"], noted["level"], noted["order_seed"]) == ("good", 0.0, 0.05, 7)
-    assert noted["answer"] == "worse" and noted["look"]["pairs"] < 16 and noted["episodes"] == 16
+    assert noted["answer"] == "worse"
+    assert noted["look"]["pairs"] < 16
+    assert noted["episodes"] == 16
     scored = len(store.finished())
-    assert noted["look"]["pairs"] <= scored < 16 and not store.manifest["complete"]
+    assert noted["look"]["pairs"] <= scored < 16
+    assert not store.manifest["complete"]
     export = json.loads((folder / "results/libero/libero_object_results.json").read_text())
-    assert (export["complete"], export["total_episodes"]) == (False, scored) and "worse" in export["stopped_early"]
+    assert (export["complete"], export["total_episodes"]) == (False, scored)
+    assert "worse" in export["stopped_early"]
 
     again = pirig(folder, *words)  # it is decided, so nothing runs
-    assert again.returncode == 0 and "STOPPED EARLY" in again.stdout and len(store.finished()) == scored
+    assert again.returncode == 0
+    assert "STOPPED EARLY" in again.stdout
+    assert len(store.finished()) == scored
 
     other = pirig(folder, *words, "--margin", "5")
-    assert other.returncode == 2 and "was declared to stop otherwise" in other.stderr
+    assert other.returncode == 2
+    assert "was declared to stop otherwise" in other.stderr
     assert "margin: 0.0, now 0.05" in other.stderr
 
     compared = pirig(folder, "compare", "good", "bad")
-    assert compared.returncode == 0 and "bad stopped early: worse than good" in " ".join(compared.stdout.split())
+    assert compared.returncode == 0
+    assert "bad stopped early: worse than good" in " ".join(compared.stdout.split())
 
 
 BAD = {
@@ -139,4 +149,5 @@ def test_a_declaration_after_the_first_episode_is_refused(folder):
     words = (*TASKS, "--policy", "zero", "--replan-steps", "5", "--num-trials-per-task", "1", "--run", "late")
     assert pirig(folder, *words).returncode == 0
     found = pirig(folder, *words, *STOP)
-    assert found.returncode == 2 and "2 episodes of run late are there already" in found.stderr
+    assert found.returncode == 2
+    assert "2 episodes of run late are there already" in found.stderr

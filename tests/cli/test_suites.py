@@ -48,8 +48,11 @@ def test_all_suites_in_one_queue_write_what_each_writes_alone(tmp_path):
         lines = [path for path in together.glob("results/libero/runs/*/episodes.jsonl") if b"\n" in path.read_bytes()]
     running.send_signal(signal.SIGTERM)
     code, out, log = finish(running)
-    assert code == 143 and out.count("INCOMPLETE") >= 3 and "Traceback" not in log, log
-    assert len(lines) == 1 and "libero_10" in str(lines[0])  # the longest first
+    assert code == 143, log
+    assert out.count("INCOMPLETE") >= 3, log
+    assert "Traceback" not in log, log
+    assert len(lines) == 1
+    assert "libero_10" in str(lines[0])
 
     code, out, log = finish(start(together, "--suite", "all", "--workers", "3"))
     assert code == 0, log
@@ -59,12 +62,15 @@ def test_all_suites_in_one_queue_write_what_each_writes_alone(tmp_path):
     for suite in STANDARD_SUITES:
         code, out, log = finish(start(apart, "--suite", suite, "--workers", "1"))
         assert code == 0, log
-    assert len(exported(together)) == 8 and exported(together) == exported(apart)
-    assert len(recorded(together)) == 4 and recorded(together) == recorded(apart)
+    assert len(exported(together)) == 8
+    assert exported(together) == exported(apart)
+    assert len(recorded(together)) == 4
+    assert recorded(together) == recorded(apart)
     for suite in STANDARD_SUITES:
         summary = json.loads((together / f"results/libero/{suite}_results.json").read_text())
         manifest = json.loads((together / "results/libero/runs" / summary["run"] / "manifest.json").read_text())
-        assert manifest["complete"] and manifest["planned"] == 2
+        assert manifest["complete"]
+        assert manifest["planned"] == 2
         assert sum(session["episodes"] for session in manifest["sessions"]) == 2
         assert (together / "results/libero/runs" / summary["run"] / "report.html").exists()
 
@@ -77,7 +83,8 @@ def test_each_suite_has_a_folder_of_its_own(tmp_path, words):
         pass
     if words:
         code, _, log = finish(start(tmp_path, "--suite", "all", *words))
-        assert code == 2 and "run night-libero_goal was made with another configuration" in log
+        assert code == 2
+        assert "run night-libero_goal was made with another configuration" in log
         assert not list(tmp_path.glob("results/libero/runs/*/episodes.jsonl"))
         return
     running = start(tmp_path, "--suite", "all", "--workers", "1")

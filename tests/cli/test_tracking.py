@@ -81,7 +81,8 @@ def test_an_error_moves_no_rate(store):
     for result in store.results():
         before, values = curves.scored, curves.after(result)
         if result.status == "error":
-            assert values.keys() == {"errors"} and curves.scored == before
+            assert values.keys() == {"errors"}
+            assert curves.scored == before
 
 
 def test_a_tracker_that_fails_costs_no_episode(store, monkeypatch, caplog):
@@ -95,7 +96,8 @@ def test_a_tracker_that_fails_costs_no_episode(store, monkeypatch, caplog):
     monkeypatch.setitem(tracking._MAKERS, "tensorboard", lambda store: Full())
     with caplog.at_level("WARNING", "pirig"):
         track("tensorboard", store)
-    assert caplog.text.count("the run goes on without it") == 1 and "No space left" in caplog.text
+    assert caplog.text.count("the run goes on without it") == 1
+    assert "No space left" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["trackio", "wandb"])
@@ -113,7 +115,8 @@ def test_wandb_keeps_the_curves_without_a_network(store, monkeypatch):
     track("wandb", store)
     (kept,) = store.directory.glob("wandb/offline-run-*/*.wandb")
     data = kept.read_bytes()
-    assert data.count(b"success_rate/all") >= 18 and json.dumps(rates(store.results())[-1][1]).encode() in data
+    assert data.count(b"success_rate/all") >= 18
+    assert json.dumps(rates(store.results())[-1][1]).encode() in data
 
 
 def test_trackio_keeps_the_curves_on_this_machine(store, tmp_path):
@@ -140,4 +143,5 @@ def test_a_run_of_the_real_simulator_is_tracked(tmp_path):
     folder = tmp_path / "results/libero/runs/one"
     (event,) = EventAccumulator(str(folder / "tensorboard")).Reload().Scalars("seconds/simulation")
     (result,) = RunStore.read(folder).results()
-    assert event.step == 1 and event.value == pytest.approx(seconds(result)["simulation"])
+    assert event.step == 1
+    assert event.value == pytest.approx(seconds(result)["simulation"])

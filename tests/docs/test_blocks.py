@@ -40,7 +40,8 @@ def test_every_block_says_whether_it_runs():
             assert set(block.words) <= known, f"{block.name}: {block.words}; there are: {sorted(known)}"
             assert block.words or block.mark == "run", f"{block.name}: say what it needs"
         else:
-            assert block.mark in ("", "prints") and block.language in ("", "text", "json", "yaml"), block.name
+            assert block.mark in ("", "prints"), block.name
+            assert block.language in ("", "text", "json", "yaml"), block.name
 
 
 @pytest.mark.parametrize("block", SHELL, ids=names(SHELL))
@@ -57,7 +58,8 @@ def test_pirig_knows_every_flag_that_is_printed():
              if (words := commands.of_pirig(all_words)) is not None]  # fmt: skip
     said = commands.complaints_of_pirig([words for _, words in found])
     wrong = [f"{b.name}: pirig {' '.join(w)}: {why}" for (b, w), why in zip(found, said, strict=True) if why]
-    assert len(found) > 50 and not wrong, "\n".join(wrong)
+    assert len(found) > 50, "\n".join(wrong)
+    assert not wrong, "\n".join(wrong)
 
 
 def test_wrong_commands_are_seen():
@@ -67,7 +69,8 @@ def test_wrong_commands_are_seen():
 
 def test_a_block_that_is_a_file_is_that_file():
     found = [block for block in ALL if block.mark == "file"]
-    assert found and all((ROOT / block.words[0]).read_text() == block.text for block in found)
+    assert found
+    assert all((ROOT / block.words[0]).read_text() == block.text for block in found)
 
 
 WRONG = [
@@ -88,7 +91,8 @@ def test_what_ci_runs_is_what_is_printed():
     steps = re.sub(r"\s+", " ", (ROOT / ".ci/run").read_text())
     printed = [" ".join([f"{k}={v}" for k, v in variables.items()] + words)
                for b in SHELL if b.words == ("ci",) for variables, words in commands.commands(b.text)]  # fmt: skip
-    assert printed and all(f" {line} " in steps for line in printed), printed
+    assert printed, printed
+    assert all(f" {line} " in steps for line in printed), printed
 
 
 @pytest.mark.parametrize("page", walked(()), ids=lambda page: page.name)

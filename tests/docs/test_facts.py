@@ -58,7 +58,8 @@ def test_an_error_text_is_one_that_is_said(text, package, ours):
         assert any(text in template for template in ours), f"nothing in src, scripts, examples or docker says {text!r}"
         return
     spec = importlib.util.find_spec(package)
-    assert spec is not None and spec.submodule_search_locations
+    assert spec is not None
+    assert spec.submodule_search_locations
     files = [f for folder in spec.submodule_search_locations for f in pathlib.Path(folder).rglob("*.py")]
     assert any(text in file.read_text(errors="replace") for file in files), f"{package} does not say {text!r}"
 

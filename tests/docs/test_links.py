@@ -15,10 +15,12 @@ def test_every_link_leads_somewhere(page):
     for target in links(page):
         parts = urllib.parse.urlsplit(target)
         if parts.scheme:
-            assert parts.scheme == "https" and "." in parts.netloc, target
+            assert parts.scheme == "https", target
+            assert "." in parts.netloc, target
             continue
         file = (page.parent / parts.path).resolve() if parts.path else page
-        assert file.is_relative_to(ROOT) and file.is_file(), f"{page.name} links to {target}, which is not there"
+        assert file.is_relative_to(ROOT), f"{page.name} links to {target}, which is not there"
+        assert file.is_file(), f"{page.name} links to {target}, which is not there"
         assert not parts.fragment or parts.fragment in anchors(file), f"{page.name}: {target} has no such heading"
 
 

@@ -42,12 +42,14 @@ class Asked:
 def test_a_failure_takes_all_steps_and_counts_the_settle_steps():
     result = run_episode(SPEC, FakeEnvironment(), ZeroPolicy(), RULES)
     assert (result.status, result.steps, result.max_steps) == ("failure", 26, 26)
-    assert result.actions.shape == (22, 7) and result.timings.chunks == 5
+    assert result.actions.shape == (22, 7)
+    assert result.timings.chunks == 5
 
 
 def test_a_success_ends_the_episode_in_the_middle_of_a_chunk():
     result = run_episode(SPEC, FakeEnvironment(), Asked(push=1.0), RULES)
-    assert result.status == "success" and result.steps == 4 + len(result.actions) < 10
+    assert result.status == "success"
+    assert result.steps == 4 + len(result.actions) < 10
 
 
 def test_a_success_while_settling_does_not_count():
@@ -74,7 +76,8 @@ def test_only_what_the_policy_looks_at_is_rendered():
 def test_carry_comes_back_with_the_next_request():
     policy = Asked(carry={"calls": 1})
     run_episode(SPEC, FakeEnvironment(), policy, RULES)
-    assert "carry" not in policy.requests[0] and all(obs["carry"] == {"calls": 1} for obs in policy.requests[1:])
+    assert "carry" not in policy.requests[0]
+    assert all(obs["carry"] == {"calls": 1} for obs in policy.requests[1:])
 
 
 def test_equal_specs_give_equal_episodes():
@@ -107,7 +110,8 @@ def test_a_bad_answer_is_an_error_of_ours_and_never_a_failure(answer, message):
     policy = Asked()
     policy.infer = lambda obs: answer
     result = run_episode(SPEC, FakeEnvironment(), policy, RULES)
-    assert result.status == "error" and message in result.error
+    assert result.status == "error"
+    assert message in result.error
     with pytest.raises(PolicyError):
         warm_up(SPEC, FakeEnvironment(), policy, RULES)
 
@@ -120,4 +124,6 @@ def test_what_an_error_left_behind_is_kept():
             return super().infer(obs)
 
     result = run_episode(SPEC, FakeEnvironment(), FailsLater(), RULES)
-    assert result.status == "error" and "out of memory" in result.error and len(result.actions) == 10
+    assert result.status == "error"
+    assert "out of memory" in result.error
+    assert len(result.actions) == 10

@@ -86,7 +86,8 @@ def test_a_dead_worker_costs_only_its_episode_and_says_how_it_died():
     found = {r.spec: r for r in ProcessExecutor(2).run(Work(SPECS), functools.partial(Worker, env=DiesOnTask2))}
     errors = [r for r in found.values() if r.status == "error"]
     assert {r.spec for r in errors} == {s for s in SPECS if s.task_id == 2}
-    assert "SIGSEGV" in errors[0].error and errors[0].spec.key in errors[0].error
+    assert "SIGSEGV" in errors[0].error
+    assert errors[0].spec.key in errors[0].error
     assert {s: r.outcome() for s, r in found.items() if s.task_id != 2} == {
         s: o for s, o in SERIAL.items() if s.task_id != 2
     }
@@ -117,7 +118,8 @@ def test_a_worker_that_hangs_is_ended_and_costs_only_its_episode():
     specs = [spec for spec in SPECS if spec.task_id != 2 or spec.trial == 0]
     found = {r.spec: r for r in executor.run(Work(specs), functools.partial(Worker, env=HangsOnTask2))}
     errors = [r for r in found.values() if r.status == "error"]
-    assert [r.spec.task_id for r in errors] == [2] and "gave no sign for 8 s" in errors[0].error
+    assert [r.spec.task_id for r in errors] == [2]
+    assert "gave no sign for 8 s" in errors[0].error
     assert {s: found[s].outcome() for s in specs if s.task_id != 2} == {
         s: o for s, o in SERIAL.items() if s.task_id != 2
     }
@@ -136,7 +138,8 @@ def test_errors_run_once_more_and_in_the_next_session_and_nothing_else_does(tmp_
         run(SPECS, store, ProcessExecutor(2), functools.partial(Worker, env=DiesOnTask2), first.append)
         assert sorted(r.spec for r in first) == sorted([*SPECS, *bad])
         run(SPECS, store, SerialExecutor(), Worker, again.append)
-        assert {r.spec for r in again} == bad and len(again) == len(bad)
+        assert {r.spec for r in again} == bad
+        assert len(again) == len(bad)
         assert outcomes(store.results()) == SERIAL
 
 
@@ -149,7 +152,8 @@ def test_nothing_but_errors_stops_the_run_with_the_last_one(tmp_path):
     with RunStore.open(tmp_path / "run", {"suite": "fake"}) as store:
         with pytest.raises(StartError, match=r"10 errors in a row[\s\S]*the server is gone"):
             run(SPECS, store, SerialExecutor(), functools.partial(Worker, env=AlwaysRaises))
-        assert len(list(store.results())) == 10 and not store.finished()
+        assert len(list(store.results())) == 10
+        assert not store.finished()
 
 
 class Hoards(Worker):
@@ -171,7 +175,8 @@ class Hoards(Worker):
 def test_a_worker_that_has_done_its_share_or_has_grown_is_replaced(make, limits, lives):
     heard = []
     assert outcomes(ProcessExecutor(1, heard.append, **limits).run(Work(SPECS), make)) == SERIAL
-    assert len(heard) >= lives and (lives > 1 or len(heard) == 1), heard
+    assert len(heard) >= lives, heard
+    assert lives > 1 or len(heard) == 1, heard
 
 
 def test_each_worker_has_a_core_of_its_own_where_there_are_enough():
@@ -197,7 +202,8 @@ def test_videos_are_made_of_every_result_and_after_the_episodes(executor, tmp_pa
     with RunStore.open(tmp_path / "run", {"suite": "fake"}) as store:
         run(SPECS, store, executor, Worker, order.append, lacks_video=lambda result: True)
     films = [found for found in order if isinstance(found, Film)]
-    assert sorted(film.spec for film in films) == sorted(SPECS) and not any(film.error for film in films)
+    assert sorted(film.spec for film in films) == sorted(SPECS)
+    assert not any(film.error for film in films)
     if isinstance(executor, SerialExecutor):
         assert [isinstance(found, Film) for found in order] == [False] * len(SPECS) + [True] * len(SPECS)
 
@@ -234,7 +240,8 @@ def test_a_run_that_is_decided_starts_nothing_else(tmp_path, executor):
     with RunStore.open(tmp_path / "run", {"suite": "fake"}) as store:
         for _ in range(2):
             run(SPECS, store, executor, Worker, seen.append, is_decided=lambda: len(seen) >= 4, ahead=3)
-        assert 4 <= len(seen) <= 5 and len(list(store.results())) == len(seen)
+        assert 4 <= len(seen) <= 5
+        assert len(list(store.results())) == len(seen)
 
 
 class InCompany(Worker):
@@ -263,5 +270,6 @@ def test_the_number_of_workers_may_change_between_jobs_and_results_do_not(tmp_pa
         if len(found) == 2:
             executor.resize(then)
             (tmp_path / "resized").touch()
-    assert outcomes(found) == SERIAL and len(found) == len(SPECS)
+    assert outcomes(found) == SERIAL
+    assert len(found) == len(SPECS)
     assert len({description["index"] for description in heard}) == max(first, then)

@@ -34,8 +34,10 @@ def test_an_onlooker_changes_no_episode_and_asks_for_no_image(tmp_path):
             alone = run_episode(spec, FakeEnvironment(), kind(), RULES)
             asked = FakeEnvironment.looked - looked
             watched = run_episode(spec, FakeEnvironment(), Onlooker(kind(), tmp_path / "0.png"), RULES)
-            assert watched.outcome() == alone.outcome() and alone.status != "error"
-            assert FakeEnvironment.looked - looked == 2 * asked and (asked > 0) == (kind is SeesImages)
+            assert watched.outcome() == alone.outcome()
+            assert alone.status != "error"
+            assert FakeEnvironment.looked - looked == 2 * asked
+            assert (asked > 0) == (kind is SeesImages)
     assert np.asarray(Image.open(tmp_path / "0.png")).shape == (16, 16, 3)
 
 

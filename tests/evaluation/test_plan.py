@@ -55,7 +55,8 @@ def test_videos_come_when_no_episode_is_left_and_from_the_worker_that_has_the_sc
         work.film(EpisodeResult(spec(task, 5), "success", 10, 20))
     assert work.take(spec(1), []) == spec(0)
     jobs = [work.take(spec(1), []), work.take(spec(2), [])]
-    assert [spec_of(job) for job in jobs] == [spec(1, 5), spec(2, 5)] and isinstance(jobs[0], EpisodeResult)
+    assert [spec_of(job) for job in jobs] == [spec(1, 5), spec(2, 5)]
+    assert isinstance(jobs[0], EpisodeResult)
     assert len(work) == 1
 
 
@@ -69,7 +70,8 @@ def test_no_worker_runs_further_ahead_than_it_may():
         assert specs.index(job) < first + 6
         taken.append(job)
         last = job
-    assert sorted(taken) == sorted(specs) and taken[1].task_id == taken[0].task_id
+    assert sorted(taken) == sorted(specs)
+    assert taken[1].task_id == taken[0].task_id
 
 
 def test_what_is_put_back_is_taken_next():
@@ -84,4 +86,5 @@ def test_dropped_episodes_are_not_taken():
     work = Work([EpisodeSpec("fake", 0, trial, 7) for trial in range(3)])
     assert work.take(None, ()) is not None
     work.drop_episodes()
-    assert work.take(None, ()) is None and len(work) == 0
+    assert work.take(None, ()) is None
+    assert len(work) == 0

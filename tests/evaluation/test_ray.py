@@ -70,7 +70,8 @@ def test_a_lost_node_costs_nothing_and_a_new_one_is_used(cluster, tmp_path):
             if len(found) == 4:
                 cluster.remove_node(cluster.workers[0], allow_graceful=False)
                 add_node(cluster)
-    assert outcomes(found) == SERIAL and len(found) == len(SPECS)
+    assert outcomes(found) == SERIAL
+    assert len(found) == len(SPECS)
     assert len({description["pid"] for description in heard}) >= 4, "the fourth node has worked too"
 
 
@@ -79,7 +80,8 @@ def test_a_job_that_kills_its_workers_is_an_error_and_the_others_are_done(cluste
     with nodes() as there:
         executor = RayExecutor(there, as_it_is, settle_s=1.0)
         found = {result.spec: result for result in executor.run(Work(specs), ray_workers.DiesOnTask2)}
-    assert "was lost 3 times" in found[specs[-1]].error and found[specs[-1]].status == "error"
+    assert "was lost 3 times" in found[specs[-1]].error
+    assert found[specs[-1]].status == "error"
     assert {s: found[s].outcome() for s in specs[:-1]} == {s: SERIAL[s] for s in specs[:-1]}
 
 
@@ -96,8 +98,10 @@ def test_videos_come_home_and_workers_are_replaced_in_time(cluster):
     with nodes() as there:
         executor = RayExecutor(there, as_it_is, heard.append, workers=1, recycle_after=2)
         films = list(executor.run(work, ray_workers.Worker))
-    assert {film.spec for film in films} == set(SPECS[:4]) and {film.data for film in films} == {b"film"}
-    assert len({description["pid"] for description in heard}) == 2 and {d["index"] for d in heard} == {0}
+    assert {film.spec for film in films} == set(SPECS[:4])
+    assert {film.data for film in films} == {b"film"}
+    assert len({description["pid"] for description in heard}) == 2
+    assert {d["index"] for d in heard} == {0}
 
 
 def test_each_node_has_its_policy_host_and_a_host_that_is_lost_costs_nothing(cluster):
@@ -113,8 +117,10 @@ def test_each_node_has_its_policy_host_and_a_host_that_is_lost_costs_nothing(clu
         while len(there.usable()) < 3 and time.monotonic() < deadline:
             time.sleep(0.5)
         places = {node.id: node.addresses for node in there.usable()}
-    assert len(places) == 3 and all(len(addresses) == 1 for addresses in places.values())
-    assert {result.spec for result in found} == set(SPECS) and not [r.error for r in found if r.error]
+    assert len(places) == 3
+    assert all(len(addresses) == 1 for addresses in places.values())
+    assert {result.spec for result in found} == set(SPECS)
+    assert not [r.error for r in found if r.error]
 
 
 def test_nodes_without_a_gpu_ask_the_hosts_of_those_that_have_one(cluster):
@@ -129,7 +135,8 @@ def test_nodes_without_a_gpu_ask_the_hosts_of_those_that_have_one(cluster):
                 assert {node.gpus: len(node.addresses) for node in there.usable()} == {2: 2, 0: 1}
                 cluster.remove_node(gpu, allow_graceful=False)
                 add_node(cluster, num_gpus=1)
-    assert {result.spec for result in found} == set(SPECS) and not [r.error for r in found if r.error]
+    assert {result.spec for result in found} == set(SPECS)
+    assert not [r.error for r in found if r.error]
     asked = {description["asks"] for description in heard}
     assert len([address for address in asked if "://" in address]) >= 2, asked
 

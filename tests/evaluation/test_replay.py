@@ -29,7 +29,8 @@ def with_action(step, value):
 
 def test_a_replay_shows_each_state_that_the_policy_acted_on():
     shown = list(frames(RESULT, FakeEnvironment(), RULES))
-    assert len(shown) == len(RESULT.actions) and [image[0, 0, 0] for image in shown[:2]] == [4, 5]
+    assert len(shown) == len(RESULT.actions)
+    assert [image[0, 0, 0] for image in shown[:2]] == [4, 5]
     env = FakeEnvironment()
     assert list(pictures(RESULT, env, RULES, lambda: env._time)) == list(range(4, 4 + len(RESULT.actions)))
 
@@ -77,7 +78,8 @@ class ChangesOneAction(RandomPolicy):
 
 def test_one_changed_action_is_named_with_step_and_axis():
     found = first_difference(RESULT, again(policy=ChangesOneAction()))
-    assert (found.step, found.quantity) == (4 + 2 * 5 + 1 + 1, "action") and "axis 4 of action 11 is" in found.found
+    assert (found.step, found.quantity) == (4 + 2 * 5 + 1 + 1, "action")
+    assert "axis 4 of action 11 is" in found.found
 
 
 def test_one_changed_seed_is_named_with_the_first_step():
@@ -102,4 +104,5 @@ def test_a_state_that_parts_with_equal_actions_is_the_simulators():
 )
 def test_every_part_of_an_outcome_is_compared(now, quantity, said):
     found = first_difference(RESULT, now)
-    assert found.quantity == quantity and said in found.found
+    assert found.quantity == quantity
+    assert said in found.found

@@ -20,14 +20,18 @@ def test_without_inference_every_core_has_a_worker():
 
 def test_cores_are_not_left_idle_while_workers_wait_for_a_fast_policy():
     found = tune(dataclasses.replace(NONE, workers=16, cores=16, room=80, hosts=1, batches=H100), 32)
-    assert found.bottleneck == "simulation" and 16 < found.workers < 32
+    assert found.bottleneck == "simulation"
+    assert 16 < found.workers < 32
     elsewhere = tune(dataclasses.replace(NONE, wait_s=0.1), 1)
-    assert elsewhere.workers == round(4 * (1 + 1.25 * 0.1 / 0.125)) and elsewhere.max_batch is None
+    assert elsewhere.workers == round(4 * (1 + 1.25 * 0.1 / 0.125))
+    assert elsewhere.max_batch is None
 
 
 def test_no_more_workers_than_keep_a_slow_policy_busy():
     found = tune(dataclasses.replace(NONE, workers=4, hosts=1, batches=CPU, wait_s=2.0), 4)
-    assert found.bottleneck == "inference" and found.workers == 1 and found.max_batch == 1
+    assert found.bottleneck == "inference"
+    assert found.workers == 1
+    assert found.max_batch == 1
     assert found.steps_per_s == pytest.approx(5.0)
 
 

@@ -41,7 +41,8 @@ def follow(
     course = fault.strike(trial)
     try:
         struck = next(course)
-        assert struck.code == fault.code and re.search(fault.says, struck.said), struck
+        assert struck.code == fault.code, struck
+        assert re.search(fault.says, struck.said), struck
         assert fault.expected != "refused" or "Traceback" not in struck.said, struck.said
         if fault.expected == "recovers":
             seconds = trial.recovered_s()
@@ -51,7 +52,8 @@ def follow(
         lost, miscounted = differences(expected, trial.csv())
         found = Outcome(fault.name, fault.role, fault.phase, fault.scene, fault.expected, lost, miscounted, seconds)
         record("fault", dataclasses.asdict(found))
-        assert trial.csv() == expected and (lost, miscounted) == (0, 0)
+        assert trial.csv() == expected
+        assert (lost, miscounted) == (0, 0)
     finally:
         course.close()
         trial.end()

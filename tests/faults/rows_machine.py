@@ -143,7 +143,8 @@ def clock_jumps_back(trial: Trial) -> Iterator[Ended]:
     command.release()
     ended = command.ended()
     session = json.loads((trial.run / "manifest.json").read_text())["sessions"][0]
-    assert session["ended"] < session["began"] and session["timings"]["wall_s"] >= 0, session
+    assert session["ended"] < session["began"], session
+    assert session["timings"]["wall_s"] >= 0, session
     yield ended
 
 

@@ -110,7 +110,8 @@ class Command:
         deadline = time.monotonic() + WITHIN_S
         while (value := found()) is None:
             has_ended = self.process.poll() is not None and not may_have_ended
-            assert not has_ended and time.monotonic() < deadline, f"the command {complaint}:\n{self.said}"
+            assert not has_ended, f"the command {complaint}:\n{self.said}"
+            assert time.monotonic() < deadline, f"the command {complaint}:\n{self.said}"
             time.sleep(0.01)
         return value
 

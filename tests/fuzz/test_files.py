@@ -183,7 +183,8 @@ def test_a_damaged_pack(pack, edits):
     except ConfigError as e:
         assert str(file) in str(e)
     else:
-        assert found.header.layers["l"]["shape"] == [2, 3] and found.tensors["l.codes"].tolist() == list(range(6))
+        assert found.header.layers["l"]["shape"] == [2, 3]
+        assert found.tensors["l.codes"].tolist() == list(range(6))
 
 
 @FEW
@@ -218,7 +219,8 @@ def test_a_damaged_journal_forgets_and_goes_on(home, edits):
     file = RemoteFile("x", "gs://b/x", "x", 10, "t", "")
     journal = Journal(folder, 4)
     journal.begin(file)
-    assert journal.finished(file) <= set(journal.parts(file)) and journal.finished_bytes(file) <= 10
+    assert journal.finished(file) <= set(journal.parts(file))
+    assert journal.finished_bytes(file) <= 10
     journal.place(file).unlink()
 
 

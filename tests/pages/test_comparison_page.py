@@ -77,7 +77,8 @@ def test_the_numbers_on_the_screen_are_the_stores(tab, pages, folder):
     only_a, only_b = pairs.count((True, False)), pairs.count((False, True))
     tab.open(f"{pages}/one.html", width=1280)
     assert tab.text("#headline .number") == f"{(only_b - only_a) / 5:+.1f} points".replace("-", "−")
-    assert "500 pairs of episodes" in tab.text("#headline") and "by 2 points" in tab.text("#headline")
+    assert "500 pairs of episodes" in tab.text("#headline")
+    assert "by 2 points" in tab.text("#headline")
     counts = tab.evaluate("[...document.querySelectorAll('#fourfold td')].map(cell => +cell.innerText)")
     both, neither = pairs.count((True, True)), pairs.count((False, False))
     expected = [both, only_a, both + only_a, only_b, neither, only_b + neither, both + only_b, only_a + neither, 500]
@@ -125,7 +126,9 @@ def test_discordant_episodes_stand_side_by_side_with_videos_or_the_way_to_them(t
             else:
                 assert source == f"pirig replay {side} {result.spec.task_id}/{result.spec.trial}"
             made, lacking = made + film.exists(), lacking + (not film.exists())
-    assert made and lacking and "pirig replay a " in tab.evaluate("document.querySelector('#discordant').textContent")
+    assert made
+    assert lacking
+    assert "pirig replay a " in tab.evaluate("document.querySelector('#discordant').textContent")
 
 
 def test_what_the_two_were_made_with_is_marked_where_it_differs(tab, pages):
@@ -134,9 +137,11 @@ def test_what_the_two_were_made_with_is_marked_where_it_differs(tab, pages):
         [...table.querySelectorAll('tbody tr')].map(row => [...row.children].map(cell => cell.textContent)))""")
     different, same = ({name: sides for name, *sides in table} for table in rows)
     assert different["≠ configuration policy metadata quantization"] == ["–", "W4A8 <x>"]
-    assert different["≠ session revision"] == ["1" * 40, "2" * 40] and all(name[0] == "≠" for name in different)
+    assert different["≠ session revision"] == ["1" * 40, "2" * 40]
+    assert all(name[0] == "≠" for name in different)
     assert different["≠ session gpus 1 name"] == ["–", "H100"]
-    assert same["configuration versions mujoco"] == ["3.2.3", "3.2.3"] and all(a == b for a, b in same.values())
+    assert same["configuration versions mujoco"] == ["3.2.3", "3.2.3"]
+    assert all(a == b for a, b in same.values())
 
 
 def test_on_paper_outcomes_stay_and_videos_do_not(tab, pages):
@@ -158,4 +163,5 @@ def test_2000_episodes_are_a_small_page(pages, folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     compare.run([*sides, "--results", ".", "--out", "a/b/c/worst.html"])
     text = (tmp_path / "a/b/c/worst.html").read_text()
-    assert text.count("<video") == 4000 and len(text.encode()) < 2e6, len(text.encode())
+    assert text.count("<video") == 4000, len(text.encode())
+    assert len(text.encode()) < 2e6, len(text.encode())

@@ -75,14 +75,18 @@ def test_the_page_follows_a_run(tmp_path):
                 tab.wait_for("[...document.images].every(image => image.complete && image.naturalWidth == 16)")
                 assert tab.evaluate("document.documentElement.scrollWidth") <= width
                 assert [text for text in tab.evaluate(CONTRAST) if text[0] < 4.5] == []
-                assert all(tab.images()) and any("what the policy last saw in task" in name for name in tab.images())
+                assert all(tab.images())
+                assert any("what the policy last saw in task" in name for name in tab.images())
                 size = struct.unpack(">II", tab.screenshot(tmp_path / f"{name}.png")[16:24])
-                assert size[0] == width and size[1] > 700
+                assert size[0] == width
+                assert size[1] > 700
             found = list(store.results())
             scored = [result for result in found if result.status != "error"]
             good = sum(result.status == "success" for result in scored)
-            assert len(scored) == 3 and tab.text(".number") == f"{100 * good / 3:.1f}%"
-            assert "so far" in tab.text("#headline") and "RuntimeError: no <scene> today" in tab.text("#errors")
+            assert len(scored) == 3
+            assert tab.text(".number") == f"{100 * good / 3:.1f}%"
+            assert "so far" in tab.text("#headline")
+            assert "RuntimeError: no <scene> today" in tab.text("#errors")
             assert tab.evaluate("document.querySelector('#lost').hidden")
         finally:
             gate.touch()
@@ -90,7 +94,8 @@ def test_the_page_follows_a_run(tmp_path):
         tab.wait_for("document.querySelector('#now').innerText.includes('11 of 12 episodes scored')")
         results = [result for result in store.results() if result.status != "error"]
         good = sum(result.status == "success" for result in results)
-        assert tab.text(".number") == f"{100 * good / 11:.1f}%" and f"{good} of 11 episodes" in tab.text("#headline")
+        assert tab.text(".number") == f"{100 * good / 11:.1f}%"
+        assert f"{good} of 11 episodes" in tab.text("#headline")
         (tmp_path / "run/report.html").write_text(page(make_report(store, planned=SPECS)))
         watch.ends(tmp_path / "run/report.html")
         tab.wait_for("document.querySelector('#ended a')?.href.startsWith('blob:')")
@@ -100,4 +105,5 @@ def test_the_page_follows_a_run(tmp_path):
         tab.wait_for("!document.querySelector('#lost').hidden")
         tab.evaluate("document.querySelector('#ended a').click()")
         tab.wait_for("location.protocol == 'blob:' && document.querySelector('#provenance')")
-        assert f"{good} of 11 episodes" in tab.text("#headline") and "incomplete" in tab.text("#headline")
+        assert f"{good} of 11 episodes" in tab.text("#headline")
+        assert "incomplete" in tab.text("#headline")

@@ -53,7 +53,8 @@ def test_the_numbers_on_the_screen_are_the_stores(tab, reports):
     tab.open(f"{folder}/whole.html", width=1280)
     results = made["whole"].results
     good = sum(result.status == "success" for result in results)
-    assert tab.text(".number") == f"{good / 5:.1f}%" and f"{good} of 500 episodes succeeded" in tab.text("#headline")
+    assert tab.text(".number") == f"{good / 5:.1f}%"
+    assert f"{good} of 500 episodes succeeded" in tab.text("#headline")
     rates = tab.evaluate("[...document.querySelectorAll('#tasks td.rate')].map(cell => cell.innerText)")
     by_task = [[r.status == "success" for r in results if r.spec.task_id == i] for i in range(10)]
     assert rates == [f"{100 * sum(mine) / len(mine):.1f}" for mine in by_task]

@@ -58,4 +58,5 @@ def test_a_default_prompt_is_given_only_where_there_is_none():
             return {"prompt": obs["prompt"]}
 
     policy = DefaultPrompt(Says(), "wait")
-    assert policy.infer({})["prompt"] == "wait" and policy.infer({"prompt": "go"})["prompt"] == "go"
+    assert policy.infer({})["prompt"] == "wait"
+    assert policy.infer({"prompt": "go"})["prompt"] == "go"

@@ -101,7 +101,8 @@ def test_layouts_and_backends_agree(make, name):
         for backend in BACKENDS
     ]
     assert all(np.abs(actions - found[0]).max() < 1e-4 for actions in found[1:])
-    assert np.array_equal(found[0], found[2]) and np.array_equal(found[1], found[3])  # the layout changes no bit
+    assert np.array_equal(found[0], found[2])
+    assert np.array_equal(found[1], found[3])
 
 
 @pytest.mark.parametrize("name", ["pi05_libero_tiny", "pi0_libero_tiny"])
@@ -136,7 +137,8 @@ def test_warm_up_compiles_every_shape_of_a_run(make):
     policy = make(backend="jax", max_batch=2)
     policy.warm_up()
     compiled = dict(policy._backend._compiled)
-    assert {key[0] for key in compiled} == {1, 2} and {key[2] for key in compiled} == {16, 32, 48, 200}
+    assert {key[0] for key in compiled} == {1, 2}
+    assert {key[2] for key in compiled} == {16, 32, 48, 200}
     policy.infer_batch(observations(2))
     policy.infer(observations(1)[0])
     assert policy._backend._compiled == compiled
@@ -172,7 +174,8 @@ def test_what_the_metadata_says(make, backend):
         "trimming": True,
         "strict": False,
     }
-    assert len(content) == 64 and make("pi0_libero_tiny", backend=backend).metadata["checkpoint"] != content
+    assert len(content) == 64
+    assert make("pi0_libero_tiny", backend=backend).metadata["checkpoint"] != content
     assert policy.infer(observation())["policy_timing"]["infer_ms"] > 0
 
 

@@ -63,14 +63,16 @@ def test_all_layers_are_quantized_and_say_so(places, recipe):
     exact, before = actions(places, recipe=recipe)
     found, after = actions(places, make(places, recipe=recipe), recipe=recipe)
     said = after["quantization"]
-    assert "quantization" not in before and said["layers"] == {"expected": 56, "matched": 56, "replaced": 56}
+    assert "quantization" not in before
+    assert said["layers"] == {"expected": 56, "matched": 56, "replaced": 56}
     assert (said["name"], said["method"], said["weight_bits"], said["activation_bits"]) == (
         "w4a8",
         "duquant",
         {"4": 56},
         8,
     )
-    assert len(said["error"]["by_layer"]) == 56 and 0 < said["error"]["mean"] < 0.02
+    assert len(said["error"]["by_layer"]) == 56
+    assert 0 < said["error"]["mean"] < 0.02
     assert said["bytes"]["after"] < said["bytes"]["before"] / 5
     assert 0.99 < cosine(found, exact) < 1.0
 
@@ -97,13 +99,15 @@ def test_with_eight_bits_nothing_but_rounding_is_left(places, recipe):
 def test_parts_of_the_model_can_be_quantized(places, settings):
     exact, _ = actions(places)
     found, said = actions(places, make(places, weight_bits=8, **settings))
-    assert cosine(found, exact) > 0.999 and 0 < said["quantization"]["layers"]["replaced"] < 56
+    assert cosine(found, exact) > 0.999
+    assert 0 < said["quantization"]["layers"]["replaced"] < 56
 
 
 def test_the_last_layers_are_calibrated_too(places):
     """Actions need only the keys and values of the language model's last layer; its pack is complete all the same."""
     header = packs.read_header(make(places))
-    assert len(header.layers) == 56 and all(0 < layer["error"] < 0.1 for layer in header.layers.values())
+    assert len(header.layers) == 56
+    assert all(0 < layer["error"] < 0.1 for layer in header.layers.values())
 
 
 def test_the_same_observations_give_the_same_bytes(places):
@@ -126,7 +130,8 @@ def test_evaluating_changes_no_pack_and_no_model(places):
     one, two = observation(200), observation(201)
     first = policy.infer(one)["actions"]
     policy.infer(two)
-    assert np.array_equal(policy.infer(one)["actions"], first) and pack.read_bytes() == content
+    assert np.array_equal(policy.infer(one)["actions"], first)
+    assert pack.read_bytes() == content
 
 
 def test_a_batch_gives_the_rows_of_each_alone(places):

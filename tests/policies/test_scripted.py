@@ -55,7 +55,8 @@ class TestScripted(contracts.PolicyLaws):
         path = follow(policy, 7)
         closest = np.argmin(np.linalg.norm(path[:, :2] - CUBE[:2], axis=1))
         assert np.linalg.norm(path[closest, :2] - CUBE[:2]) < 0.02
-        assert (path[:, 3] == -1).all() and (path[:, 2] > CUBE[2]).all()
+        assert (path[:, 3] == -1).all()
+        assert (path[:, 2] > CUBE[2]).all()
 
     def test_then_it_closes_on_it_lifts_it_and_tries_again_when_it_missed(self, policy):
         path = follow(policy, 160)
@@ -73,7 +74,8 @@ class TestScripted(contracts.PolicyLaws):
         for _ in range(20):
             paths[1].append(next(late))
             paths[0].append(next(early))
-        assert np.array_equal(paths[0], alone) and np.array_equal(paths[1], alone[:20])
+        assert np.array_equal(paths[0], alone)
+        assert np.array_equal(paths[1], alone[:20])
 
     def test_a_memory_is_never_changed(self, policy, observation):
         carry = policy.infer(observation)["carry"]

@@ -125,7 +125,8 @@ def test_a_layer_with_sixteen_bits_keeps_its_weight(tmp_path):
     configuration = Configuration(bits_of=(("layers.0.down", 16),))
     own, report = loaded(kept(tmp_path, configuration), configuration)
     assert torch.equal(own["layers"][0].down.weight, small.model()["layers"][0].down.weight)
-    assert own["layers"][0].down.weight.abs().max() > 0 and report["layers"]["replaced"] == 5
+    assert own["layers"][0].down.weight.abs().max() > 0
+    assert report["layers"]["replaced"] == 5
 
 
 def test_rows_do_not_depend_on_the_batch(tmp_path):
@@ -152,7 +153,8 @@ def test_joined_layers_do_what_each_does_and_hold_nothing_twice(tmp_path, settin
         assert torch.equal(joined(x), apart)
         assert torch.equal(torch.cat([block.gate(x), block.up(x)], dim=1), apart)
     assert apply.held([block.gate, block.up, joined]) <= before + 4 * x.shape[1]
-    assert block.gate.joined_with([block.down]) is None and block.gate.joined_with([torch.nn.Linear(4, 4)]) is None
+    assert block.gate.joined_with([block.down]) is None
+    assert block.gate.joined_with([torch.nn.Linear(4, 4)]) is None
 
 
 def test_sums_are_scaled_as_the_contract_says(tmp_path):
@@ -175,7 +177,8 @@ def test_what_is_held_is_counted(tmp_path):
     codes, scales = weights // 2, 4 * 2 * (128 + 128 + 64)
     vectors = 2 * (2 * (64 * (4 + 8)) + 128 * 4)  # of gate and up vec and order each; of down signs alone
     assert codes + scales <= report["bytes"]["after"] <= codes + scales + vectors
-    assert report["kernel"] == KERNEL.name and report["error"]["by_layer"].keys() == report_layers(report)
+    assert report["kernel"] == KERNEL.name
+    assert report["error"]["by_layer"].keys() == report_layers(report)
 
 
 def report_layers(report):
@@ -266,7 +269,8 @@ def test_groups_that_do_not_fit_are_refused():
 
 def test_a_pack_is_deterministic_down_to_its_header(tmp_path):
     header = packs.read_header(kept(tmp_path, Configuration()))
-    assert header.version == 2 and len(header.digest) == 64
+    assert header.version == 2
+    assert len(header.digest) == 64
     with safetensors.safe_open(tmp_path / "small.safetensors", "pt") as opened:
         assert list(opened.metadata()) == ["pirig"]  # two entries would be written in any order
     assert (tmp_path / "small.safetensors").stat().st_mode & 0o777 == 0o644

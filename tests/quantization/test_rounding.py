@@ -59,7 +59,8 @@ def test_duquant_has_a_third_of_the_error_of_rounding_to_nearest():
 
 def test_more_bits_are_better():
     errors = [output_error(gptq=True, bits=bits) for bits in (2, 3, 4, 6, 8)]
-    assert errors == sorted(errors, reverse=True) and errors[-1] < 1e-4 < 0.1 < errors[0]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] < 1e-4 < 0.1 < errors[0]
 
 
 @pytest.mark.parametrize(("figure", "rotated"), [(0.0074, False), (0.00018, True)])
@@ -94,7 +95,8 @@ def test_moments_of_few_rows_count_for_little():
     x = torch.randn(64, 256, generator=torch.Generator().manual_seed(0))
     shrunk = moments(x).shrunk()
     aside = shrunk - torch.diag(shrunk.diagonal())
-    assert aside.abs().max() < 0.1 and torch.linalg.eigvalsh(shrunk).min() > 0.5
+    assert aside.abs().max() < 0.1
+    assert torch.linalg.eigvalsh(shrunk).min() > 0.5
     mixed = torch.randn(20_000, 16, generator=torch.Generator().manual_seed(1)) @ torch.randn(16, 64)
     kept = moments(mixed)
     assert error(kept.shrunk(), kept.second / kept.rows) < 1e-4
@@ -104,14 +106,16 @@ def test_channels_that_nothing_uses_do_no_harm():
     w, x = torch.randn(4, 64), torch.randn(100, 64)
     x[:, 5] = 0.0
     found = round_weights(w, 4, hessian=x.T @ x)
-    assert torch.isfinite(found.dequantized()).all() and found.codes.abs().max() <= 7
+    assert torch.isfinite(found.dequantized()).all()
+    assert found.codes.abs().max() <= 7
 
 
 def test_a_row_of_zeros_stays_one():
     w = torch.zeros(2, 64)
     w[1] = 1.0
     found = round_weights(w, 4)
-    assert torch.equal(found.codes[0], torch.zeros(64, dtype=torch.int8)) and torch.isfinite(found.scale).all()
+    assert torch.equal(found.codes[0], torch.zeros(64, dtype=torch.int8))
+    assert torch.isfinite(found.scale).all()
     assert torch.allclose(found.dequantized()[1], w[1])
 
 

@@ -96,7 +96,8 @@ def test_the_rotation_is_hadamards_matrix_with_the_signs_of_the_seed():
 
 
 def test_a_seed_decides_the_signs():
-    assert torch.equal(signs(3, 128), signs(3, 128)) and not torch.equal(signs(3, 128), signs(4, 128))
+    assert torch.equal(signs(3, 128), signs(3, 128))
+    assert not torch.equal(signs(3, 128), signs(4, 128))
     assert set(signs(0, 128).tolist()) == {-1.0, 1.0}
 
 
@@ -108,7 +109,8 @@ def test_blocks_are_the_largest_power_of_two_that_divides(channels, block):
 def test_nothing_is_done_where_nothing_is_asked():
     w, x = layer(8, 64)
     own = chosen(w, x, method="rtn")
-    assert own.tensors() == {} and torch.equal(own.inputs(x), x)
+    assert own.tensors() == {}
+    assert torch.equal(own.inputs(x), x)
     assert Transform().repeated(8).tensors() == {}
 
 

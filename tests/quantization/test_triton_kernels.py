@@ -133,7 +133,9 @@ def test_the_kernel_passes_the_proof_that_it_must_pass_on_a_gpu():
 def test_a_tile_is_what_triton_can_make(m, n, k):
     tile = ours.tile(m, n, k // 2)
     assert all(size & (size - 1) == 0 for size in (tile.tokens, tile.channels, tile.bytes))
-    assert tile.tokens >= 16 and tile.channels >= 16 and tile.bytes >= 32
+    assert tile.tokens >= 16
+    assert tile.channels >= 16
+    assert tile.bytes >= 32
     assert 1 <= tile.split <= 8
 
 

@@ -27,14 +27,16 @@ def selected(model=FULL, **variables):
 
 def test_the_documented_command_line():
     request = asked(DEBUG="1", SCOPE=EXPERT, WBITS_DEFAULT="4", ABITS="8")
-    assert request.verbose and request.configuration == Configuration(scope=EXPERT)
+    assert request.verbose
+    assert request.configuration == Configuration(scope=EXPERT)
     assert len(select(FULL, request.configuration)) == 126
 
 
 @pytest.mark.parametrize(("model", "count"), [(FULL, 252), (TINY, 56)])
 def test_all_layers_of_both_decoders_are_selected_where_nothing_else_is_said(model, count):
     found = selected(model, WBITS_DEFAULT="4")
-    assert len(found) == count and set(found.values()) == {4}
+    assert len(found) == count
+    assert set(found.values()) == {4}
 
 
 @pytest.mark.parametrize("name", ["DEBUG", "DRYRUN"])
@@ -103,21 +105,24 @@ def test_values_reach_the_configuration():
         ACT_PCT="99.9", CALIB_STEPS="7", PACKROOT="root", PACKDIR="packs", EXCLUDE="k_proj",
         ROW_ROT="0", PRECACHE_WEIGHTS="1", INCLUDE_ACTION_HEAD="0",
     )  # fmt: skip
-    assert found.folder == "packs" and asked(PACKROOT="root").folder == "root"
+    assert found.folder == "packs"
+    assert asked(PACKROOT="root").folder == "root"
     assert found.configuration == Configuration(
         weight_bits=3, bits_of=(("o_proj", 8), ("layers.0.mlp.up_proj", 16)), activation_bits=FLOAT, block=64,
         permute=False, smoothing=0.15, percentile=99.9, samples=7, exclude="k_proj",
     )  # fmt: skip
     bits = select(FULL, found.configuration)
     assert len(bits) == 252 - 36 - 2  # no k_proj, and two layers that stay as they are
-    assert bits[f"{EXPERT}layers.5.self_attn.o_proj"] == 8 and bits[f"{EXPERT}layers.5.self_attn.q_proj"] == 3
+    assert bits[f"{EXPERT}layers.5.self_attn.o_proj"] == 8
+    assert bits[f"{EXPERT}layers.5.self_attn.q_proj"] == 3
 
 
 def test_folds_are_made_only_where_all_that_they_touch_is_quantized():
     everything = select(FULL, Configuration())
     expert = select(FULL, Configuration(scope=EXPERT))
     mixers, products = ([g for g in FULL if g.fold and g.apart is apart] for apart in (True, False))
-    assert len(mixers) == 18 and len(products) == 36
+    assert len(mixers) == 18
+    assert len(products) == 36
     assert all(folds(group, everything, Configuration()) for group in mixers + products)
     assert not any(
         folds(group, expert, Configuration()) for group in mixers
@@ -127,7 +132,8 @@ def test_folds_are_made_only_where_all_that_they_touch_is_quantized():
 
 
 def test_names_of_bits():
-    assert parse("w4a8") == (4, 8) and parse("W4A0") == parse("w4a16") == (4, FLOAT)
+    assert parse("w4a8") == (4, 8)
+    assert parse("W4A0") == parse("w4a16") == (4, FLOAT)
     for wrong in ("int4", "w1a8", "w4a5", "w16a8"):
         with pytest.raises(ConfigError, match="expected"):
             parse(wrong)
@@ -140,7 +146,8 @@ def test_a_packs_name_follows_from_what_decides_its_content():
         (*one[:3], Configuration(seed=1), one[4]), (*one[:4], "seed 1"),
     ]  # fmt: skip
     names = {pack_name(*values) for values in (one, *others)}
-    assert len(names) == 6 and pack_name(*one) == pack_name(*one)
+    assert len(names) == 6
+    assert pack_name(*one) == pack_name(*one)
     rtn = Configuration(method="rtn")
     assert pack_name(*one[:3], rtn, "seed 0") == pack_name(*one[:3], rtn, "seed 1")  # looks at no observation
 

@@ -25,8 +25,10 @@ def test_a_known_difference_is_found(runs):
     assert found.total == Paired(both=11, only_a=6, only_b=2, neither=1)
     assert found.by_task == {("libero_object", 0): Paired(8, 0, 1, 1), ("libero_object", 1): Paired(3, 6, 1, 0)}
     assert {(p.spec.task_id, p.spec.trial) for p in found.discordant} == FAILS_A ^ FAILS_B
-    assert found.steps.difference.median == 10 and found.steps.difference.count == 11
-    assert not found.unpaired and not found.warnings
+    assert found.steps.difference.median == 10
+    assert found.steps.difference.count == 11
+    assert not found.unpaired
+    assert not found.warnings
 
 
 def test_the_order_of_completion_changes_nothing(tmp_path, runs):
@@ -34,16 +36,19 @@ def test_the_order_of_completion_changes_nothing(tmp_path, runs):
     other = write(tmp_path / "turned", turned, steps=110, policy="two", policy_metadata={"name": "two"})
     ways = [compare([runs[0]], [b]) for b in (runs[1], other)]
     one, two = ([(pair.spec, pair.a.status, pair.b.status) for pair in way.pairs] for way in ways)
-    assert one == two and ways[0].total == ways[1].total
+    assert one == two
+    assert ways[0].total == ways[1].total
 
 
 def test_episodes_without_a_partner_are_named(tmp_path):
     a = write(tmp_path / "a", outcomes((), trials=4) | {(0, 3): "error"})
     b = write(tmp_path / "b", outcomes((), trials=5) | {(1, 0): "error"})
     found = compare([a], [b])
-    assert found.total.n == 6 and len(found.unpaired) == 4
+    assert found.total.n == 6
+    assert len(found.unpaired) == 4
     assert [spec.key[14:29] for spec in found.unpaired.only_b] == ["task00/trial004", "task01/trial004"]
-    assert not found.unpaired.only_a and len(found.unpaired.errors) == 2
+    assert not found.unpaired.only_a
+    assert len(found.unpaired.errors) == 2
 
 
 MEANINGLESS = {
@@ -94,9 +99,8 @@ def test_replan_steps_may_differ_where_each_policy_asks_for_its_own():
 
 def test_another_renderer_is_worth_a_word():
     meaningless, remarkable = differences(CONFIGURATION, {**CONFIGURATION, "gl": "egl"})
-    assert not meaningless and remarkable == [
-        "gl: A has 'osmesa', B 'egl'; the images are drawn by another GL back end"
-    ]
+    assert not meaningless
+    assert remarkable == ["gl: A has 'osmesa', B 'egl'; the images are drawn by another GL back end"]
 
 
 def test_incomplete_and_stopped_runs_are_compared_with_a_word(tmp_path, runs):
@@ -131,7 +135,8 @@ def test_several_suites_are_compared_together(tmp_path, runs):
 )
 def test_the_words_say_what_the_numbers_say(table, words):
     found = in_words(table, level=0.05, margin=0.03)
-    assert len(found) == 3 and all(part in line for part, line in zip(words, found, strict=True)), found
+    assert len(found) == 3, found
+    assert all(part in line for part, line in zip(words, found, strict=True)), found
     assert in_words(table, level=0.05, margin=None) == found[:2]
 
 
@@ -140,5 +145,6 @@ def test_json_holds_the_same_numbers(runs):
     row = json.loads(json.dumps(to_json(found, level=0.05, margin=0.1), allow_nan=False))
     assert (row["a"], row["total"]["only_a"], row["total"]["pairs"]) == ({"libero_object": "a"}, 6, 20)
     assert row["total"]["mcnemar_p"] == pytest.approx(2 * (1 + 8 + 28) / 2**8)
-    assert row["tasks"][1]["difference"] == pytest.approx(-0.5) and row["total"]["margin_verdict"] == "undecided"
+    assert row["tasks"][1]["difference"] == pytest.approx(-0.5)
+    assert row["total"]["margin_verdict"] == "undecided"
     assert len(row["in_words"]) == 3

@@ -28,14 +28,16 @@ def write(folder, results, **change):
 
 def test_the_csv_is_the_reference_forks(tmp_path):
     csv_path, _ = write(tmp_path, RESULTS)
-    assert csv_path.name == "libero_goal_results.csv" and csv_path.read_text() == CSV
+    assert csv_path.name == "libero_goal_results.csv"
+    assert csv_path.read_text() == CSV
 
 
 def test_the_json_has_the_forks_keys_first_and_the_same_rows(tmp_path):
     _, path = write(tmp_path, RESULTS)
     found = json.loads(path.read_text())
     first = ["task_suite", "total_episodes", "total_successes", "success_rate", "seed", "headless", "results"]
-    assert path.name == "libero_goal_results.json" and list(found)[:7] == first
+    assert path.name == "libero_goal_results.json"
+    assert list(found)[:7] == first
     assert [found[key] for key in first[:6]] == ["libero_goal", 3, 2, 2 / 3, 7, True]
     assert found["results"][1] == {
         "task_id": 0, "task_name": NAMES[0], "episode_idx": 10, "success": True, "steps": 99, "max_steps": 310,

@@ -80,12 +80,15 @@ def test_tasks_that_differ_make_the_interval_wider():
     effective = 3 * (1.959964 / 12.706205) ** 2
     assert (found.low, found.high) == pytest.approx(wilson(0.75 * effective, effective), abs=1e-6)
     same = clustered([[(37, 50), (38, 50)]])
-    assert same.low > found.low and same.high < found.high
+    assert same.low > found.low
+    assert same.high < found.high
 
 
 def test_a_perfect_run_still_has_an_interval():
     found = clustered([[(50, 50)] * 10] * 4)
-    assert found.value == 1.0 and found.low == pytest.approx(0.99794, abs=1e-5) and found.high == 1.0
+    assert found.value == 1.0
+    assert found.low == pytest.approx(0.99794, abs=1e-5)
+    assert found.high == 1.0
 
 
 @pytest.mark.parametrize(("mean", "spread"), [(0.97, 0.03), (0.9, 0.08), (0.6, 0.2)])
@@ -119,12 +122,14 @@ def test_the_published_row_is_counts_of_500_episodes():
 def test_a_rate_beside_the_published_one(successes, scored, verdict):
     """libero_10, 462 of 500 published. 445: -3.4 points, -7.0 to +0.2; 443: -3.8, -7.4 to -0.1."""
     found = place("libero_10", successes, scored)
-    assert found and found.verdict == verdict
+    assert found
+    assert found.verdict == verdict
     assert found.difference.value == pytest.approx(successes / scored - 0.924)
 
 
 def test_where_nothing_is_published_nothing_is_said():
-    assert place("libero_90", 10, 10) is None and place("libero_10", 0, 0) is None
+    assert place("libero_90", 10, 10) is None
+    assert place("libero_10", 0, 0) is None
 
 
 def rows(*successes, complete=True):
@@ -133,8 +138,12 @@ def rows(*successes, complete=True):
 
 def test_the_average_beside_the_published_one():
     same = place_average(rows(494, 491, 490, 462))
-    assert same and same.verdict == "consistent" and same.difference.value == pytest.approx(0, abs=1e-12)
+    assert same
+    assert same.verdict == "consistent"
+    assert same.difference.value == pytest.approx(0, abs=1e-12)
     less = place_average(rows(484, 481, 480, 445))
-    assert less and less.verdict == "below" and less.difference.value == pytest.approx(-47 / 2000)
+    assert less
+    assert less.verdict == "below"
+    assert less.difference.value == pytest.approx(-47 / 2000)
     assert place_average(rows(494, 491, 490, 462)[:3]) is None
     assert place_average(rows(494, 491, 490, 462, complete=False)) is None

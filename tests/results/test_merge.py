@@ -34,7 +34,8 @@ def test_an_error_of_one_machine_is_no_duplicate_of_a_score(tmp_path, parts):
     failed = write(tmp_path / "failed", {(1, 3): "error"}, complete=False)
     found = merge(tmp_path / "whole", [failed, *parts])
     assert [r.status for r in found.results()].count("error") == 0
-    assert not found.manifest["complete"] and "planned" not in found.manifest
+    assert not found.manifest["complete"]
+    assert "planned" not in found.manifest
 
 
 def test_duplicates_are_refused_by_name(tmp_path, parts):
@@ -49,7 +50,8 @@ def test_mixed_configurations_are_refused_by_field(tmp_path, parts):
     other = write(tmp_path / "other", {(3, 0): "success"}, gl="egl", versions={"mujoco": "3.9.0"})
     with pytest.raises(ConfigError, match="part0 and other are runs of different configurations") as error:
         merge(tmp_path / "whole", [*parts, other])
-    assert "gl: 'osmesa' and 'egl'" in str(error.value) and "versions: {'mujoco': '3.2.3'}" in str(error.value)
+    assert "gl: 'osmesa' and 'egl'" in str(error.value)
+    assert "versions: {'mujoco': '3.2.3'}" in str(error.value)
 
 
 def test_mixed_assets_are_refused(tmp_path, parts):
@@ -79,8 +81,10 @@ def test_runs_are_listed_with_what_is_known(tmp_path):
     found = {row.run: row for row in overviews(tmp_path)}
     one = found["one"]
     assert (one.successes, one.scored, one.errors, one.planned, one.complete) == (18, 19, 1, 20, False)
-    assert (one.suite, one.policy) == ("libero_object", "one") and one.interval[0] < 18 / 19 < one.interval[1]
-    assert found["bare"].planned is None and not found["bare"].complete
+    assert (one.suite, one.policy) == ("libero_object", "one")
+    assert one.interval[0] < 18 / 19 < one.interval[1]
+    assert found["bare"].planned is None
+    assert not found["bare"].complete
     assert find("one", tmp_path).directory == find(str(folder / "one"), tmp_path / "elsewhere").directory
 
 

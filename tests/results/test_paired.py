@@ -47,7 +47,8 @@ def test_turned_round_all_is_turned_round(table):
     back = Paired(table.both, table.only_b, table.only_a, table.neither)
     one, other = table.difference(), back.difference()
     assert (one.low, one.high) == pytest.approx((-other.high, -other.low), abs=1e-9)
-    assert one.low <= one.value <= one.high and table.mcnemar() == back.mcnemar()
+    assert one.low <= one.value <= one.high
+    assert table.mcnemar() == back.mcnemar()
 
 
 @given(pairs)
@@ -84,7 +85,8 @@ def test_pairs_that_agree_leave_as_much_room_as_wilson():
 def test_without_pairs_nothing_is_known():
     empty = Paired(0, 0, 0, 0)
     assert (empty.difference().low, empty.difference().high, empty.mcnemar()) == (-1, 1, 1)
-    assert empty.margin_verdict(0.5) == "undecided" and empty.verdict() == "no difference shown"
+    assert empty.margin_verdict(0.5) == "undecided"
+    assert empty.verdict() == "no difference shown"
 
 
 @pytest.mark.parametrize(
@@ -124,7 +126,8 @@ def test_time_to_success_is_of_successes():
     results = [episode(i, "success", steps) for i, steps in enumerate((100, 110, 120, 150, 200))]
     found = time_to_success([*results, episode(5, "failure", 230), episode(6, "error", 3)])
     assert (found.count, found.lower, found.median, found.upper) == (5, 110, 120, 150)
-    assert time_to_success([]).count == 0 and np.isnan(time_to_success([]).median)
+    assert time_to_success([]).count == 0
+    assert np.isnan(time_to_success([]).median)
 
 
 def test_time_is_compared_on_trials_that_both_succeed_at():
@@ -133,4 +136,5 @@ def test_time_is_compared_on_trials_that_both_succeed_at():
     found = compare_time(zip(slow, fast, strict=True))
     assert (found.difference.count, found.difference.upper < 0, found.p < 0.001) == (12, True, True)
     same = compare_time(zip(slow, slow, strict=True))
-    assert same.difference.median == 0 and np.isnan(same.p)
+    assert same.difference.median == 0
+    assert np.isnan(same.p)

@@ -19,7 +19,8 @@ from pirig.results.power import (
 def test_what_so_many_episodes_show_unpaired(n, points):
     """The field's figures for a drop from 97 % with 80 % power."""
     found = detectable(lambda drop: unpaired_power(n, 0.97, drop), 0.97, 0.8)
-    assert found and 100 * found == pytest.approx(points, abs=0.05)
+    assert found
+    assert 100 * found == pytest.approx(points, abs=0.05)
 
 
 def test_episodes_needed_are_fleisss():
@@ -27,7 +28,8 @@ def test_episodes_needed_are_fleisss():
     with it 0.5 against 0.3 needs 103 a side, and 0.9 against 0.8 needs 219."""
     for a, b, published in ((0.5, 0.3, 103), (0.9, 0.8, 219)):
         n = episodes_needed(lambda n, a=a, b=b: unpaired_power(n, a, a - b), 0.8)
-        assert n and n / 4 * (1 + (1 + 4 / (n * (a - b))) ** 0.5) ** 2 == pytest.approx(published, abs=1)
+        assert n
+        assert n / 4 * (1 + (1 + 4 / (n * (a - b))) ** 0.5) ** 2 == pytest.approx(published, abs=1)
 
 
 @pytest.mark.parametrize(("n", "drop", "discordance"), [(30, 0.2, 0.4), (50, 0.1, 0.1), (40, 0, 0.3)])
@@ -67,12 +69,16 @@ def test_margin_power_is_what_simulated_comparisons_have():
 def test_pairing_helps_where_policies_find_the_same_hard():
     needed = [episodes_needed(lambda n, d=d: paired_power(n, 0.02, d), 0.8) for d in (0.03, 0.06)]
     alone = episodes_needed(lambda n: unpaired_power(n, 0.97, 0.02), 0.8)
-    assert needed[0] and needed[1] and alone and needed[0] < needed[1] < alone
+    assert needed[0]
+    assert needed[1]
+    assert alone
+    assert needed[0] < needed[1] < alone
 
 
 def test_the_number_needed_is_the_first_that_is_enough():
     n = episodes_needed(lambda n: unpaired_power(n, 0.97, 0.02), 0.8)
-    assert n and unpaired_power(n, 0.97, 0.02) >= 0.8 > unpaired_power(n - 1, 0.97, 0.02)
+    assert n
+    assert unpaired_power(n, 0.97, 0.02) >= 0.8 > unpaired_power(n - 1, 0.97, 0.02)
     assert episodes_needed(lambda n: unpaired_power(n, 0.97, 0.0), 0.8) is None
 
 

@@ -101,7 +101,8 @@ def test_layers_are_of_one_kind_where_only_their_number_differs(names, kinds):
     said = quantized()
     said["quantization"]["error"]["by_layer"] = dict.fromkeys(names, 0.01)
     found = quantization.of_run({"policy_metadata": said})
-    assert set(found.by_kind) == kinds and sum(map(len, found.by_kind.values())) == len(names)
+    assert set(found.by_kind) == kinds
+    assert sum(map(len, found.by_kind.values())) == len(names)
 
 
 @pytest.mark.parametrize(

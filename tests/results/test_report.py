@@ -50,7 +50,8 @@ def test_the_headline_is_the_stores(whole):
     successes = count(whole.results, "success")
     low, high = wilson(successes, 500)
     assert page.one("p", class_="number").text == f"{successes / 5:.1f}%"
-    assert f"{successes} of 500 episodes succeeded" in page.text and "complete, 500 episodes" in page.text
+    assert f"{successes} of 500 episodes succeeded" in page.text
+    assert "complete, 500 episodes" in page.text
     assert f"95 % Wilson interval {100 * low:.1f} – {100 * high:.1f}" in page.text
     strip = page.one("svg", class_="chart")
     assert strip.attributes["aria-label"] == (
@@ -82,13 +83,15 @@ def test_the_published_rate_stands_beside_ours(tmp_path, suite, successes, verdi
 def test_a_run_that_stopped_early_says_why_and_has_no_headline_number(tmp_path):
     planned = make_run(tmp_path / "run", recorded=60, manifest={"stopping": {"decided": "B is better, p < 0.05"}})
     page = parse(run.page(make_report(RunStore.read(tmp_path / "run"), planned=planned))).one("section", id="headline")
-    assert page.one("p", class_="number").text == "Stopped early" and "B is better, p < 0.05" in page.text
+    assert page.one("p", class_="number").text == "Stopped early"
+    assert "B is better, p < 0.05" in page.text
     assert "stopped early, as declared: 60 of 500 scored" in page.text
 
 
 def test_a_run_with_episodes_missing_has_no_headline_number(cut):
     page = parse(run.page(cut)).one("section", id="headline")
-    assert page.one("p", class_="number").text == "Incomplete" and not page.find("svg")
+    assert page.one("p", class_="number").text == "Incomplete"
+    assert not page.find("svg")
     assert "incomplete: 409 of 500 scored, 3 errors, 88 missing" in page.text
 
 
@@ -122,8 +125,10 @@ def test_a_dot_stands_where_the_rate_is():
 @pytest.mark.parametrize("lows", [[0.0], [0.93], [0.899], [1.0], [0.55, 0.7], []])
 def test_a_rate_axis_holds_every_interval_and_few_ticks(lows):
     axis = charts.rate_axis(lows)
-    assert axis.low <= min(lows, default=0) and axis.ticks[-1] == 1.0
-    assert 2 <= len(axis.ticks) <= 6 and axis.ticks[0] >= axis.low - 1e-9
+    assert axis.low <= min(lows, default=0)
+    assert axis.ticks[-1] == 1.0
+    assert 2 <= len(axis.ticks) <= 6
+    assert axis.ticks[0] >= axis.low - 1e-9
 
 
 def test_the_histogram_counts_every_success_once(whole):
@@ -140,7 +145,8 @@ def test_the_histogram_counts_every_success_once(whole):
 def test_the_times_add_up_to_an_episodes_wall_time(whole):
     for result in whole.results:
         parts = seconds(result)
-        assert tuple(parts) == TIMES and min(parts.values()) >= 0
+        assert tuple(parts) == TIMES
+        assert min(parts.values()) >= 0
         assert sum(parts.values()) == pytest.approx(result.wall_s)
     mean = mean_seconds(whole.results)
     section = parse(run.page(whole)).one("section", id="time")
@@ -157,7 +163,8 @@ def test_errors_are_shown_with_their_tracebacks_and_never_scored(cut):
     section = parse(run.page(cut)).one("section", id="errors")
     folded = section.find("details")
     assert [node.one("pre").text for node in folded] == [" ".join(r.error.split()) for r in cut.with_status("error")]
-    assert all("server & network <gone>" in node.one("summary").text for node in folded) and len(folded) == 3
+    assert all("server & network <gone>" in node.one("summary").text for node in folded)
+    assert len(folded) == 3
 
 
 def test_what_the_store_says_never_becomes_markup(tmp_path):
@@ -168,7 +175,9 @@ def test_what_the_store_says_never_becomes_markup(tmp_path):
         store.note(planned=2, sessions=[{evil: evil}])
     report = make_report(store, names={0: evil}, videos={EpisodeSpec(evil, 0, 1): f'"{evil}'})
     page = parse(run.page(report))
-    assert not page.find("script") and not page.find("img") and page.text.count(evil) > 10
+    assert not page.find("script")
+    assert not page.find("img")
+    assert page.text.count(evil) > 10
     assert page.one("video").attributes["src"] == f'"{evil}'
 
 
@@ -192,7 +201,10 @@ def test_videos_are_links_that_load_only_when_they_are_played(whole):
 
 def test_a_page_needs_nothing_but_itself(whole):
     text = run.page(whole)
-    assert "http://" not in text and "https://" not in text and "url(" not in text and "@import" not in text
+    assert "http://" not in text
+    assert "https://" not in text
+    assert "url(" not in text
+    assert "@import" not in text
     assert not [node for node in parse(text).find() if node.tag in ("script", "link", "img", "iframe")]
 
 
@@ -217,13 +229,15 @@ def test_the_episodes_table_is_the_store(cut):
 def test_2000_episodes_stay_below_2_megabytes(tmp_path):
     make_run(tmp_path / "run", tasks=40, trials=50, suite="libero_90")
     report = make_report(RunStore.read(tmp_path / "run"))
-    assert len(report.results) == 2000 and len(run.page(report).encode()) < 2_000_000
+    assert len(report.results) == 2000
+    assert len(run.page(report).encode()) < 2_000_000
 
 
 def test_an_empty_run_has_a_page(tmp_path):
     RunStore.open(tmp_path / "run", {"suite": "libero_goal", "policy": "zero"}).close()
     page = parse(run.page(make_report(RunStore.read(tmp_path / "run")))).one("main")
-    assert page.one("p", class_="number").text == "Incomplete" and not re.search(r"\bnan\b", page.text)
+    assert page.one("p", class_="number").text == "Incomplete"
+    assert not re.search(r"\bnan\b", page.text)
 
 
 def test_the_json_keeps_to_its_schema_and_to_the_store(whole, cut):
@@ -236,7 +250,8 @@ def test_the_json_keeps_to_its_schema_and_to_the_store(whole, cut):
             assert count_["success_rate"] == (count_["successes"] / scored if scored else None)
         assert found["total"]["successes"] == count(report.results, "success")
         assert [row["state_hash"] for row in found["episodes"]] == [r.state_hash for r in sorted_results(report)]
-    assert found["complete"] is False and found["published_success_rate"] == 0.98
+    assert found["complete"] is False
+    assert found["published_success_rate"] == 0.98
 
 
 def test_the_schema_check_finds_what_is_wrong(whole):
@@ -249,10 +264,12 @@ def test_the_schema_check_finds_what_is_wrong(whole):
 
 def test_the_csv_has_every_episode(cut):
     rows = list(csv.DictReader(io.StringIO(tables.csv_text(cut))))
-    assert list(rows[0]) == list(tables.COLUMNS) and len(rows) == 412
+    assert list(rows[0]) == list(tables.COLUMNS)
+    assert len(rows) == 412
     for row, result in zip(rows, sorted_results(cut), strict=True):
         assert (row["status"], int(row["steps"]), float(row["wall_s"])) == (result.status, result.steps, result.wall_s)
-        assert row["task_name"] == NAMES[result.spec.task_id] and row["error"] == result.error
+        assert row["task_name"] == NAMES[result.spec.task_id]
+        assert row["error"] == result.error
 
 
 def test_the_order_of_completion_does_not_show(whole):
@@ -260,14 +277,17 @@ def test_the_order_of_completion_does_not_show(whole):
     for write in (tables.json_text, tables.csv_text, tables.markdown):
         assert write(other) == write(whole) or write is tables.json_text
     a, b = tables.as_json(other), tables.as_json(whole)
-    assert a["episodes"] == b["episodes"] and a["tasks"] == b["tasks"] and a["total"] == b["total"]
+    assert a["episodes"] == b["episodes"]
+    assert a["tasks"] == b["tasks"]
+    assert a["total"] == b["total"]
 
 
 def test_the_markdown_table_has_the_same_numbers(whole, cut):
     lines = tables.markdown(whole).splitlines()
     successes, (low, high) = count(whole.results, "success"), whole.total.interval
     total = f"| **libero_goal** | {successes}/500 | {successes / 5:.1f} | {100 * low:.1f} – {100 * high:.1f} | "
-    assert lines[12].startswith(total) and len({line.count("|") for line in lines[:13]}) == 1
+    assert lines[12].startswith(total)
+    assert len({line.count("|") for line in lines[:13]}) == 1
     assert "INCOMPLETE: 3 errors, 88 missing." in tables.markdown(cut)
 
 
@@ -282,10 +302,12 @@ ROWS = [
 def test_the_overview_stands_beside_the_published_row():
     page = parse(overview.page(ROWS, {"run-s": "runs/run-s/report.html"}))
     rows = [[cell.text for cell in row.find("td")][1:] for row in page.one("tbody").find("tr")]
-    assert rows[0] == ["98.8", "97.4 – 99.4", "98.8"] and rows[1] == ["94.0", "91.6 – 95.8", "98.2"]
+    assert rows[0] == ["98.8", "97.4 – 99.4", "98.8"]
+    assert rows[1] == ["94.0", "91.6 – 95.8", "98.2"]
     assert rows[3] == ["–", "–", "92.4"]  # incomplete: no number
     assert [link.attributes["href"] for link in page.find("a")] == ["runs/run-s/report.html"]
-    assert page.one("p", class_="number").text == "No average yet" and "missing or incomplete: libero_10" in page.text
+    assert page.one("p", class_="number").text == "No average yet"
+    assert "missing or incomplete: libero_10" in page.text
     done = [*ROWS[:3], summary.SuiteRow("libero_10", 460, 500, True, "run-10")]
     mean = (494 + 470 + 490 + 460) / 20
     assert parse(overview.page(done, {})).one("p", class_="number").text == f"{mean:.2f}%"
@@ -310,10 +332,12 @@ def test_the_average_has_the_interval_of_tasks_that_are_clusters(tmp_path):
         by_suite.append([(50 - (task + number) % 4, 50) for task in range(10)])
     rows = summary.latest(tmp_path, tuple(summary.PUBLISHED))
     found, expected = summary.average_interval(rows), clustered(by_suite)
-    assert found == expected and found.value == pytest.approx(summary.average(rows))
+    assert found == expected
+    assert found.value == pytest.approx(summary.average(rows))
     text = f"{100 * expected.low:.1f} – {100 * expected.high:.1f}"
     page = parse(overview.page(rows, {})).one("section", id="headline")
-    assert f"95 % interval {text}, for tasks like these" in page.text and text in page.one("svg", role="img").text
+    assert f"95 % interval {text}, for tasks like these" in page.text
+    assert text in page.one("svg", role="img").text
     assert f"| {text} * | 96.85 |" in tables.markdown_overview(rows)
     assert summary.average_interval(rows[:3]) is None
     assert summary.average_interval([dataclasses.replace(row, complete=False) for row in rows]) is None
@@ -321,11 +345,13 @@ def test_the_average_has_the_interval_of_tasks_that_are_clusters(tmp_path):
 
 def test_only_element_makes_markup():
     made = element("p", "<b>", element("i", "&"), title='"<>', hidden=True, lang=None)
-    assert made == '<p title="&quot;&lt;&gt;" hidden>&lt;b&gt;<i>&amp;</i></p>' and isinstance(made, Html)
+    assert made == '<p title="&quot;&lt;&gt;" hidden>&lt;b&gt;<i>&amp;</i></p>'
+    assert isinstance(made, Html)
 
 
 def test_no_number_is_not_a_number(cut):
-    assert cut.by_task[9].scored == 0 and not re.search(r"\bnan\b", run.page(cut), re.I)
+    assert cut.by_task[9].scored == 0
+    assert not re.search(r"\bnan\b", run.page(cut), re.I)
 
 
 def luminance(colour):
@@ -341,7 +367,8 @@ def contrast(one, other):
 
 
 def test_colours_can_be_told_from_their_background_in_both_schemes():
-    assert contrast("#000000", "#ffffff") == pytest.approx(21) and contrast("#767676", "#ffffff") > 4.5
+    assert contrast("#000000", "#ffffff") == pytest.approx(21)
+    assert contrast("#767676", "#ffffff") > 4.5
     blocks = re.findall(r":root \{(.*?)\}", resource("style.css"), re.S)
     assert len(blocks) == 2
     for block in blocks:

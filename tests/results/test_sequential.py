@@ -36,7 +36,8 @@ def simulate(means, discordance, margin, runs=10_000, trials=50):
 def test_without_a_difference_one_is_found_at_most_as_often_as_stated(means, discordance):
     """10,000 runs, looked at after each block."""
     better, worse, _ = simulate(means, discordance, 0.0)
-    assert better <= LEVEL / 2 and worse <= LEVEL / 2
+    assert better <= LEVEL / 2
+    assert worse <= LEVEL / 2
 
 
 @pytest.mark.parametrize("margin", [0.02, 0.05, 0.1])
@@ -44,14 +45,17 @@ def test_without_a_difference_one_is_found_at_most_as_often_as_stated(means, dis
 def test_just_at_the_margin_either_answer_errs_at_most_as_often_as_stated(margin, spread):
     means = spread - margin
     found = simulate(means, np.maximum(np.abs(means), 0.1), margin)
-    assert found[0] <= LEVEL / 2 and found[1] <= LEVEL / 2
+    assert found[0] <= LEVEL / 2
+    assert found[1] <= LEVEL / 2
 
 
 def test_a_difference_that_is_there_ends_the_run_early():
     _, worse, pairs = simulate(EVEN - 0.1, 0.14, 0.0)
-    assert worse > 0.99 and pairs < 200
+    assert worse > 0.99
+    assert pairs < 200
     fine, _, pairs = simulate(EVEN, 0.06, 0.1)
-    assert fine > 0.99 and pairs < 200
+    assert fine > 0.99
+    assert pairs < 200
 
 
 def test_the_interval_holds_the_truth_at_all_times_together():
@@ -101,10 +105,13 @@ def test_a_plain_case_has_the_plain_answer():
     worse = make(True)
     answers = [worse.feed(spec, False) for spec in worse.order]
     first = answers.index("worse")
-    assert first == 8 and set(answers[:first]) == {None} and set(answers[first:]) == {"worse"}
+    assert first == 8
+    assert set(answers[:first]) == {None}
+    assert set(answers[first:]) == {"worse"}
     assert worse.look.losses == worse.look.pairs == 9  # 1.9^9 / 8 = 40.3: the end of the third block
     low, high = worse.interval()
-    assert low == pytest.approx(-0.999) and -0.9 < high < 0
+    assert low == pytest.approx(-0.999)
+    assert -0.9 < high < 0
     assert "worse than a (declared level 0.05, 9 pairs in the declared order, 0 won and 9 lost" in in_words(worse)
     better = make(False)
     assert [better.feed(spec, True) for spec in better.order][-1] == "better"

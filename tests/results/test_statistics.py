@@ -41,9 +41,13 @@ RESULTS = [
 def test_errors_and_missing_episodes_are_no_failures():
     total = tally(RESULTS, PLANNED)
     assert (total.successes, total.failures, total.errors, total.missing) == (2, 1, 1, 2)
-    assert total.rate == pytest.approx(2 / 3) and not total.complete and total.success_steps == 110
+    assert total.rate == pytest.approx(2 / 3)
+    assert not total.complete
+    assert total.success_steps == 110
 
 
 def test_tasks_are_counted_apart():
     by_task = tally_by_task(RESULTS, PLANNED)
-    assert list(by_task) == [0, 1] and by_task[0].complete and by_task[1].scored == 0
+    assert list(by_task) == [0, 1]
+    assert by_task[0].complete
+    assert by_task[1].scored == 0

@@ -46,7 +46,8 @@ def same(a, b):
 @given(stn.arrays(np.float64, st.tuples(st.integers(0, 30), st.just(7)), elements=st.floats(allow_nan=False)))
 def test_actions_are_kept_exactly(actions):
     found = _unpack(_pack(actions))
-    assert found.tobytes() == actions.tobytes() and found.shape == actions.shape
+    assert found.tobytes() == actions.tobytes()
+    assert found.shape == actions.shape
 
 
 def test_what_is_appended_is_read_back(tmp_path):
@@ -54,7 +55,9 @@ def test_what_is_appended_is_read_back(tmp_path):
         store.append(result(0))
         store.append(result(1, "failure"))
     found = list(RunStore.read(tmp_path / "run").results())
-    assert len(found) == 2 and same(found[0], result(0)) and same(found[1], result(1, "failure"))
+    assert len(found) == 2
+    assert same(found[0], result(0))
+    assert same(found[1], result(1, "failure"))
 
 
 def test_an_error_is_replaced_by_a_score_and_never_the_other_way(tmp_path):
@@ -133,7 +136,8 @@ def test_what_a_killed_writer_had_appended_is_there(tmp_path):
     writer.join()
     with RunStore.open(tmp_path / "run", CONFIGURATION) as store:
         found = list(store.results())
-    assert len(found) > 10 and all(same(r, result(i)) for i, r in enumerate(found))
+    assert len(found) > 10
+    assert all(same(r, result(i)) for i, r in enumerate(found))
 
 
 def test_another_configuration_is_refused_naming_what_differs(tmp_path):
@@ -141,8 +145,10 @@ def test_another_configuration_is_refused_naming_what_differs(tmp_path):
     with pytest.raises(ConfigError) as caught:
         RunStore.open(tmp_path / "run", {**CONFIGURATION, "replan_steps": 10, "extra": 1})
     message = str(caught.value)
-    assert "replan_steps: the run has 5, this command 10" in message and "extra: the run has None" in message
-    assert "--fresh" in message and "suite" not in message
+    assert "replan_steps: the run has 5, this command 10" in message
+    assert "extra: the run has None" in message
+    assert "--fresh" in message
+    assert "suite" not in message
 
 
 def test_starting_over_keeps_the_old_run(tmp_path):
@@ -182,5 +188,6 @@ def test_a_strange_manifest_is_refused(tmp_path, text, message):
 
 def test_a_run_is_named_after_its_configuration():
     name = run_id({**CONFIGURATION, "policy": "ws://gpu:8000"})
-    assert name.startswith("fake-ws_gpu_8000-") and "/" not in name
+    assert name.startswith("fake-ws_gpu_8000-")
+    assert "/" not in name
     assert run_id({"a": 1, "b": 2}) == run_id({"b": 2, "a": 1}) != run_id({"a": 1, "b": 3})

@@ -105,4 +105,5 @@ def test_many_threads_get_their_own_answers():
     with concurrent.futures.ThreadPoolExecutor(16) as threads:
         found = list(threads.map(lambda n: value(batcher.submit({"n": n})), range(400)))
     batcher.close()
-    assert found == list(range(400)) and all(len(batch) <= 3 for batch in policy.batches)
+    assert found == list(range(400))
+    assert all(len(batch) <= 3 for batch in policy.batches)

@@ -53,7 +53,8 @@ def test_it_answers_from_another_process():
         policy = HostPolicy(address)
         assert metadata == policy.metadata == Doubling.metadata
         answer = policy.infer(OBS)
-        assert answer["actions"][0, 0] == 3.0 and answer["pid"] != os.getpid()
+        assert answer["actions"][0, 0] == 3.0
+        assert answer["pid"] != os.getpid()
         assert np.array_equal(answer["image"], OBS["image"])
         assert [a["actions"][0, 0] for a in policy.infer_batch([{"n": 1.0}, {"n": 2.0}])] == [2.0, 4.0]
         policy.close()
@@ -100,7 +101,8 @@ def test_a_host_that_dies_is_started_again_and_costs_no_request():
         first = policy.infer({"n": 0.0})["pid"]
         os.kill(first, signal.SIGKILL)
         again = policy.infer({"n": 3.0})
-        assert again["actions"][0, 0] == 6.0 and again["pid"] != first
+        assert again["actions"][0, 0] == 6.0
+        assert again["pid"] != first
         assert other.infer({"n": 4.0})["pid"] == again["pid"]
     with pytest.raises(StartError, match="no policy host at"):
         HostPolicy(address)
@@ -115,13 +117,15 @@ def test_several_hosts_of_one_policy_stand_in_for_each_other(monkeypatch):
         a, b = running.addresses
         first, second = HostPolicy(a, b), HostPolicy(b, a)
         pids = [policy.infer({"n": 0.0})["pid"] for policy in (first, second)]
-        assert pids[0] != pids[1] and first.metadata == running.metadata
+        assert pids[0] != pids[1]
+        assert first.metadata == running.metadata
         os.kill(pids[0], signal.SIGKILL)
         assert first.infer({"n": 2.0})["actions"][0, 0] == 4.0
         deadline = time.monotonic() + 30
         while first.infer({"n": 0.0})["pid"] in pids and time.monotonic() < deadline:
             time.sleep(0.05)
-        assert first.infer({"n": 0.0})["pid"] not in pids and second.infer({"n": 0.0})["pid"] == pids[1]
+        assert first.infer({"n": 0.0})["pid"] not in pids
+        assert second.infer({"n": 0.0})["pid"] == pids[1]
     with pytest.raises(RemotePolicyError, match="whoever started it has ended"):
         first.infer({"n": 0.0})
 
@@ -155,8 +159,10 @@ def test_hosts_tell_how_long_batches_take_and_can_be_told_to_make_smaller_ones()
         with concurrent.futures.ThreadPoolExecutor(8) as threads:
             list(threads.map(lambda policy: policy.infer({"n": 1.0}), policies))
             together, none = running.batches()
-            assert none == {} and sum(size * count for size, (count, _) in together.items()) == 8
-            assert max(together) > 2 and all(total_s >= 0.1 * count for count, total_s in together.values())
+            assert none == {}
+            assert sum(size * count for size, (count, _) in together.items()) == 8
+            assert max(together) > 2
+            assert all(total_s >= 0.1 * count for count, total_s in together.values())
             running.limit_batches(2)
             list(threads.map(lambda policy: policy.infer({"n": 1.0}), policies))
         after = running.batches()[0]
@@ -194,7 +200,8 @@ def test_a_host_that_is_started_again_has_the_threads_that_the_first_one_had(mon
         monkeypatch.setenv("OMP_NUM_THREADS", "1")
         os.kill(first["pid"], signal.SIGKILL)
         again = policy.infer({"n": 0.0})
-        assert again["pid"] != first["pid"] and again["threads"] == first["threads"] == ""
+        assert again["pid"] != first["pid"]
+        assert again["threads"] == first["threads"] == ""
 
 
 class Poisonable(Doubling):

@@ -118,7 +118,8 @@ def test_a_request_that_was_given_up_takes_no_room(held):
     with pytest.raises(BusyError):
         batcher.submit({"x": 3}).result()
     held.release.set()
-    assert running.result()[0]["actions"][0, 0] == 1 and last.result()[0]["actions"][0, 0] == 2
+    assert running.result()[0]["actions"][0, 0] == 1
+    assert last.result()[0]["actions"][0, 0] == 2
     batcher.close()
 
 

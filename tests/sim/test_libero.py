@@ -106,4 +106,5 @@ class TestLiberoEnvironment(contracts.EnvironmentLaws):
 
     def test_it_names_the_renderer(self, env, specs):
         env.reset(specs[0])
-        assert env.describe()["gl_renderer"] and env.describe()["versions"]["mujoco"] == "3.2.3"
+        assert env.describe()["gl_renderer"]
+        assert env.describe()["versions"]["mujoco"] == "3.2.3"

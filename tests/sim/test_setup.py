@@ -31,7 +31,8 @@ def test_importing_libero_asks_nothing_and_writes_nothing_into_the_home(tmp_path
         text=True,
     )
     assert found.returncode == 0, found.stderr
-    assert list(home.rglob("*")) == [] and (found.stdout, found.stderr) == ("[]\n", "")
+    assert list(home.rglob("*")) == []
+    assert (found.stdout, found.stderr) == ("[]\n", "")
     assert len(list(cache.rglob("config.yaml"))) == 1
 
 
@@ -48,7 +49,8 @@ def mirror(folder: pathlib.Path) -> list[pathlib.Path]:
 
 def test_missing_and_damaged_assets_are_named(tmp_path):
     files = mirror(tmp_path)
-    assert len(files) == 166 and len(assets.verify(assets.locate(str(tmp_path)))) == 64
+    assert len(files) == 166
+    assert len(assets.verify(assets.locate(str(tmp_path)))) == 64
     files[3].unlink()
     content = bytearray(files[7].read_bytes())
     content[-1] ^= 1
@@ -57,7 +59,8 @@ def test_missing_and_damaged_assets_are_named(tmp_path):
     with pytest.raises(ConfigError) as caught:
         assets.verify(tmp_path)
     message = str(caught.value)
-    assert "2 of LIBERO's 166 asset files" in message and "PIRIG_LIBERO_ASSETS" in message
+    assert "2 of LIBERO's 166 asset files" in message
+    assert "PIRIG_LIBERO_ASSETS" in message
     assert f"{files[3].relative_to(tmp_path)}: missing" in message
     assert f"{files[7].relative_to(tmp_path)}: sha256" in message
 
@@ -89,7 +92,8 @@ def test_a_gpu_means_egl_and_none_means_software(monkeypatch):
     monkeypatch.setattr(gl, "_has_nvidia_gpu", lambda: True)
     assert gl.choose() == gl.Choice("egl", "NVIDIA GPU")
     monkeypatch.setattr(gl, "_has_nvidia_gpu", lambda: False)
-    assert gl.choose().backend == "osmesa" and gl.choose("egl").reason == "MUJOCO_GL"
+    assert gl.choose().backend == "osmesa"
+    assert gl.choose("egl").reason == "MUJOCO_GL"
 
 
 def test_the_suites_are_liberos():
@@ -98,7 +102,9 @@ def test_the_suites_are_liberos():
     assert suites.task("libero_10", 3).language == "put the black bowl in the bottom drawer of the cabinet and close it"
     for suite in suites.MAX_STEPS:
         states = suites.initial_states(suites.tasks(suite)[-1])
-        assert states.shape[0] == 50 and states.dtype == "float64" and not states.flags.writeable
+        assert states.shape[0] == 50
+        assert states.dtype == "float64"
+        assert not states.flags.writeable
 
 
 def both_back_ends() -> str:

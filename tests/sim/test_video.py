@@ -10,7 +10,8 @@ def test_a_video_has_every_frame_at_ten_a_second(tmp_path):
     with imageio.get_reader(tmp_path / "a.mp4") as reader:
         found = [np.mean(frame) for frame in reader]
         assert reader.get_meta_data()["fps"] == 10
-    assert len(found) == 20 and np.allclose(found, [10 * i for i in range(20)], atol=8)
+    assert len(found) == 20
+    assert np.allclose(found, [10 * i for i in range(20)], atol=8)
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
 
 

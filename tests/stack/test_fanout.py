@@ -83,10 +83,13 @@ def test_what_dies_is_started_again_a_few_times():
     dead = seen(server_0=137, server_1="healthy", libero_spatial="running", libero_object="running")
     for _ in range(RESTARTS):
         step = next_step(TWO, dead, history)
-        assert step.start == ("server-0",) and not step.codes
+        assert step.start == ("server-0",)
+        assert not step.codes
         history = history.after(dead, step.start)
     step = next_step(TWO, dead, history)
-    assert not step.start and "server-0" in step.reasons and not step.is_last(TWO)
+    assert not step.start
+    assert "server-0" in step.reasons
+    assert not step.is_last(TWO)
 
 
 @pytest.mark.parametrize("code", [3, 4, 137, 143])
@@ -94,20 +97,23 @@ def test_an_evaluation_that_can_go_on_goes_on(code):
     found = seen(server_0="healthy", server_1="healthy", libero_spatial=code, libero_object="running")
     assert next_step(TWO, found, History({"libero_spatial": 1})).start == ("libero_spatial",)
     given_up = next_step(TWO, found, History({"libero_spatial": RESTARTS + 1}))
-    assert given_up.codes == {"libero_spatial": code} and "its last words" in given_up.reasons["libero_spatial"]
+    assert given_up.codes == {"libero_spatial": code}
+    assert "its last words" in given_up.reasons["libero_spatial"]
 
 
 def test_wrong_flags_are_not_tried_again():
     found = seen(server_0="healthy", server_1="healthy", libero_spatial=2, libero_object=0)
     step = next_step(TWO, found, History({"libero_spatial": 1, "libero_object": 1}))
-    assert step.codes == {"libero_spatial": 2, "libero_object": 0} and step.is_last(TWO)
+    assert step.codes == {"libero_spatial": 2, "libero_object": 0}
+    assert step.is_last(TWO)
     assert step.reasons == {"libero_spatial": "its last words"}
 
 
 def test_a_server_that_never_was_healthy_ends_its_suites_and_no_others():
     found = seen(server_0=2, server_1="healthy", libero_spatial="created", libero_object="running")
     step = next_step(TWO, found, History({"server-0": 1, "server-1": 1, "libero_object": 1}))
-    assert step.start == () and step.codes == {"libero_spatial": 4}
+    assert step.start == ()
+    assert step.codes == {"libero_spatial": 4}
     assert step.reasons["server-0"].endswith("exit code 2: its last words")
 
 

@@ -17,7 +17,9 @@ GPUS = parse(SMI)
 
 def test_what_the_driver_says_is_read():
     assert [gpu.pci for gpu in GPUS] == ["0000:18:00.0", "0000:2a:00.0", "000f:3a:00.0"]
-    assert GPUS[1].index == 1 and GPUS[1].memory_mib == 81559 and GPUS[1].uuid.startswith("GPU-2222")
+    assert GPUS[1].index == 1
+    assert GPUS[1].memory_mib == 81559
+    assert GPUS[1].uuid.startswith("GPU-2222")
     assert parse("Failed to initialize NVML") == []
 
 
@@ -81,9 +83,11 @@ def test_workers_and_hosts_are_dealt_evenly_and_each_renders_where_its_host_comp
     assert [sum(place.host == host for place in places) for host in range(3)] == [5, 5, 5]
     assert {(place.host, place.egl) for place in places} == {(0, 1), (1, 2), (2, 0)}
     cores = [place.core for place in places]
-    assert len(set(cores)) == 15 and all(place.core in near[2] for place in places if place.host == 2)
+    assert len(set(cores)) == 15
+    assert all(place.core in near[2] for place in places if place.host == 2)
     crowded = worker_places(17, hosts, GPUS, range(16), near=near, egl={})
-    assert {place.core for place in crowded} == {None} and {place.egl for place in crowded} == {None}
+    assert {place.core for place in crowded} == {None}
+    assert {place.egl for place in crowded} == {None}
 
 
 def test_hosts_without_a_gpu_are_alike():
@@ -93,4 +97,5 @@ def test_hosts_without_a_gpu_are_alike():
 
 def test_without_a_policy_here_workers_render_on_all_gpus():
     places = worker_places(4, [], GPUS[:2], range(4), near={}, egl={0: 0, 1: 1})
-    assert [place.egl for place in places] == [0, 1, 0, 1] and [place.core for place in places] == [0, 1, 2, 3]
+    assert [place.egl for place in places] == [0, 1, 0, 1]
+    assert [place.core for place in places] == [0, 1, 2, 3]

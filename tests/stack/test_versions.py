@@ -21,7 +21,8 @@ def test_the_table_is_what_the_lock_files_say():
 
 def test_this_environment_is_as_locked():
     found = versions.check()
-    assert found.status == "ok" and "mujoco 3.2.3" in found.found, found
+    assert found.status == "ok", found
+    assert "mujoco 3.2.3" in found.found, found
 
 
 @pytest.mark.parametrize(

@@ -27,8 +27,11 @@ class PolicyLaws:
 
     def test_actions_are_a_chunk_of_finite_float64(self, policy, observation):
         actions = policy.infer(observation)["actions"]
-        assert actions.dtype == np.float64 and actions.ndim == 2 and actions.shape[1] == 7
-        assert len(actions) >= 1 and np.isfinite(actions).all()
+        assert actions.dtype == np.float64
+        assert actions.ndim == 2
+        assert actions.shape[1] == 7
+        assert len(actions) >= 1
+        assert np.isfinite(actions).all()
 
     def test_a_batch_is_answered_row_by_row(self, policy, observation):
         others = [{**copy.deepcopy(observation), "noise_key": key} for key in ("first", "second", "third")]

@@ -97,7 +97,8 @@ def test_relative_actions():
 def test_a_default_prompt():
     given, expected = case("inject_default_prompt")
     assert default_prompt(expected["prompt"])(given)["prompt"] == expected["prompt"]
-    assert default_prompt("other")(expected)["prompt"] == expected["prompt"] and default_prompt(None)(given) == given
+    assert default_prompt("other")(expected)["prompt"] == expected["prompt"]
+    assert default_prompt(None)(given) == given
 
 
 @pytest.mark.parametrize("length", [48, 200])
@@ -125,7 +126,9 @@ def test_the_prompt_transform(discrete_state):
 
 def test_a_long_prompt_is_cut_with_a_warning(caplog):
     tokens, mask = PromptTokenizer(TOKENIZER, 8).encode("put the bowl " * 20)
-    assert len(tokens) == 8 and mask.all() and "is cut to 8" in caplog.text
+    assert len(tokens) == 8
+    assert mask.all()
+    assert "is cut to 8" in caplog.text
 
 
 @pytest.mark.parametrize(("recipe", "length", "quantile"), [("pi05_libero", 200, True), ("pi0_libero", 48, False)])

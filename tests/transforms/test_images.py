@@ -28,4 +28,5 @@ def test_turning_twice_is_the_identity():
     image = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
     turned = upright(image)
     assert np.array_equal(upright(turned), image)
-    assert np.array_equal(turned[0, 0], image[-1, -1]) and turned.flags.c_contiguous
+    assert np.array_equal(turned[0, 0], image[-1, -1])
+    assert turned.flags.c_contiguous

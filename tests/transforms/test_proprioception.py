@@ -31,5 +31,6 @@ def test_no_rotation_is_zero_even_when_rounding_passes_one(w):
 def test_the_state_is_position_rotation_fingers_and_changes_no_input():
     quaternion = np.array([0.0, 0.0, 0.0, 1.0 + 1e-12])
     state = state_vector(np.array([1.0, 2.0, 3.0]), quaternion, np.array([0.04, -0.04]))
-    assert state.dtype == np.float64 and state.tolist() == [1, 2, 3, 0, 0, 0, 0.04, -0.04]
+    assert state.dtype == np.float64
+    assert state.tolist() == [1, 2, 3, 0, 0, 0, 0.04, -0.04]
     assert quaternion[3] == 1.0 + 1e-12

@@ -96,11 +96,13 @@ def files(folder):
 
 def test_results_and_videos_come_home(here, there, ssh):
     code, said = fetch(here, there, ssh)
-    assert code == 0 and "1 runs" in said, said
+    assert code == 0, said
+    assert "1 runs" in said, said
     for name in ("results/libero/runs/run-1/episodes.jsonl", "data/libero/videos/run-1/a.mp4"):
         assert (here / name).read_text() == (there / name).read_text()
         assert (here / name).stat().st_mtime == pytest.approx((there / name).stat().st_mtime, abs=1)
-    assert not (here / "results/.replaced").exists() and not (here / "results/.reproduce.pid").exists()
+    assert not (here / "results/.replaced").exists()
+    assert not (here / "results/.reproduce.pid").exists()
 
 
 def test_nothing_here_is_deleted_and_nothing_newer_is_replaced(here, there, ssh):
@@ -114,7 +116,8 @@ def test_nothing_here_is_deleted_and_nothing_newer_is_replaced(here, there, ssh)
     assert "kept results/libero/runs/run-1/episodes.jsonl: it is newer here" in said
     assert (here / "results/libero/libero_goal_results.csv").read_text() == "task_id\n"
     (replaced,) = (here / "results/.replaced").rglob("libero_goal_results.csv")
-    assert replaced.read_text() == "older\n" and "1 older files were replaced" in said
+    assert replaced.read_text() == "older\n"
+    assert "1 older files were replaced" in said
 
 
 def test_an_interrupted_transfer_goes_on(here, there, ssh, tmp_path):
@@ -125,15 +128,19 @@ def test_an_interrupted_transfer_goes_on(here, there, ssh, tmp_path):
         f'exec timeout -s INT 3 {shutil.which("rsync")} --bwlimit=300 "$@"\n')  # fmt: skip
     slow.chmod(0o755)
     code, said = fetch(here, there, ssh, PATH=f"{slow.parent}:{os.environ['PATH']}")
-    assert code == 1 and "interrupted; the same command goes on" in said, said
+    assert code == 1, said
+    assert "interrupted; the same command goes on" in said, said
     assert not (here / video).exists()
     part = here / pathlib.Path(video).parent / ".rsync-partial/a.mp4"
     assert 0 < part.stat().st_size < 2_000_000
     code, said = fetch(here, there, ssh)
-    assert code == 0 and (here / video).read_text() == (there / video).read_text(), said
+    assert code == 0, said
+    assert (here / video).read_text() == (there / video).read_text(), said
     assert not part.exists()
 
 
 def test_a_wrong_folder_is_named(here, there, ssh):
     code, said = fetch(here, there.with_name("elsewhere"), ssh)
-    assert code == 1 and "no folder" in said and "elsewhere" in said
+    assert code == 1
+    assert "no folder" in said
+    assert "elsewhere" in said

@@ -45,14 +45,17 @@ def reproduce(checkout, *words, **variables):
 def test_nothing_begins_on_a_machine_that_will_not_do(checkout):
     """Here: with an engine that cannot be used."""
     code, said = reproduce(checkout, MODE="split", DOCKER_HOST="tcp://127.0.0.1:9")
-    assert code == 1 and "preflight: FAILED" in said and "reproduce: images" not in said, said
+    assert code == 1, said
+    assert "preflight: FAILED" in said, said
+    assert "reproduce: images" not in said, said
     assert reproduce(checkout, "--stop") == (1, "reproduce: error: nothing is running here\n")
 
 
 @pytest.mark.slow
 def test_it_is_detached_stopped_and_goes_on_to_the_end(checkout):
     code, said = reproduce(checkout, "--detach")
-    assert code == 0 and "goes on without this terminal" in said, said
+    assert code == 0, said
+    assert "goes on without this terminal" in said, said
     log, episodes = checkout / "results/reproduce.log", ""
     for _ in range(240):
         time.sleep(0.5)
@@ -61,12 +64,16 @@ def test_it_is_detached_stopped_and_goes_on_to_the_end(checkout):
             break
     assert episodes, log.read_text()
     code, said = reproduce(checkout)
-    assert code == 1 and "another one is at it, process " in said, said
+    assert code == 1, said
+    assert "another one is at it, process " in said, said
     code, said = reproduce(checkout, "--stop", MODE="split")  # it knows how it was started
-    assert code == 0 and "stopped; the same command goes on" in said, said
-    assert "INCOMPLETE" in log.read_text() and "reproduce: report" not in log.read_text()
+    assert code == 0, said
+    assert "stopped; the same command goes on" in said, said
+    assert "INCOMPLETE" in log.read_text()
+    assert "reproduce: report" not in log.read_text()
     code, said = reproduce(checkout)
     assert code == 0, said
     assert "are there already; going on with the rest" in said, said
-    assert "libero_object: complete, " in said and " of 8 episodes succeeded" in said, said
+    assert "libero_object: complete, " in said, said
+    assert " of 8 episodes succeeded" in said, said
     assert said.index("average of four") > said.index("reproduce: report") > said.index(" of 8 episodes succeeded")

@@ -54,7 +54,9 @@ def test_a_golden_observation_reads_as_it_should():
     observation = codec.unpack(OBSERVATION)
     assert codec.pack(observation) == OBSERVATION
     image = observation["observation/image"]
-    assert image.dtype == np.uint8 and not image.flags.writeable and image.ravel()[:4].tolist() == [0, 1, 2, 3]
+    assert image.dtype == np.uint8
+    assert not image.flags.writeable
+    assert image.ravel()[:4].tolist() == [0, 1, 2, 3]
 
 
 def test_views_travel_in_c_order():
@@ -115,7 +117,8 @@ def package_frame(array):
 )
 def test_frames_of_the_msgpack_numpy_package_are_read(array):
     found = codec.unpack(package_frame(array))["x"]
-    assert np.array_equal(found, array) and found.dtype == array.dtype
+    assert np.array_equal(found, array)
+    assert found.dtype == array.dtype
 
 
 def test_pickled_objects_are_never_loaded():

@@ -23,7 +23,8 @@ def test_an_answer_is_the_references_frame(path):
     frame = bytes.fromhex(session["raw_list_instead_of_dict"][1][1])
     output = protocol.read(frame)
     timing = output.pop("server_timing")
-    assert output["actions"].shape == (2, 7) and set(timing) == {"infer_ms"}
+    assert output["actions"].shape == (2, 7)
+    assert set(timing) == {"infer_ms"}
     assert protocol.answer(output, infer_ms=timing["infer_ms"], prev_total_ms=None) == frame
 
 

@@ -163,7 +163,8 @@ def sample(inputs: Inputs, w: Pi0, tables: Tables | None, config: ModelConfig) -
 
 def fill_cache(x: Tensor, inputs: Inputs, w: Pi0, config: ModelConfig, *, trim: bool) -> Cache:
     """From `embed_prefix`."""
-    assert w.llm.fixed_norms is not None and w.llm.frequencies is not None
+    assert w.llm.fixed_norms is not None
+    assert w.llm.frequencies is not None
     attention, ffw, _ = w.llm.fixed_norms
     turn = gemma.rotation(inputs.positions, w.llm.frequencies)
     return gemma.prefix(x, inputs.mask, turn, w.llm, attention, ffw, config.llm, trim=trim)[1]

@@ -11,7 +11,8 @@ from pirig.quantization.select import Fold, Group
 
 def groups(config: ModelConfig) -> list[Group]:
     """In the order in which the model computes them."""
-    assert config.llm.depth == config.expert.depth and config.llm.heads == config.expert.heads
+    assert config.llm.depth == config.expert.depth
+    assert config.llm.heads == config.expert.heads
     return [group for i in range(config.llm.depth) for group in _layer(f"layers.{i}.", config.llm.heads)]
 
 

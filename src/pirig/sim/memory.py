@@ -16,7 +16,8 @@ _DONTNEED = 4  # MADV_DONTNEED of Linux
 def forget_description() -> None:
     """Of the model compiled last, which MuJoCo keeps for mj_saveLastXML."""
     found = importlib.util.find_spec("mujoco")
-    assert found is not None and found.origin is not None
+    assert found is not None
+    assert found.origin is not None
     library = next(pathlib.Path(found.origin).parent.glob("libmujoco.so*"))
     ctypes.CDLL(str(library)).mj_freeLastXML()  # not among the Python functions; the library is loaded already
 

@@ -104,7 +104,8 @@ def _task_map() -> dict[str, list[str]]:
     """LIBERO's own table, a file of plain data, loaded apart from its package."""
     path = package_folder() / "benchmark" / "libero_suite_task_map.py"
     found = importlib.util.spec_from_file_location("_libero_suite_task_map", path)
-    assert found is not None and found.loader is not None
+    assert found is not None
+    assert found.loader is not None
     module = importlib.util.module_from_spec(found)
     found.loader.exec_module(module)
     return module.libero_task_map

@@ -85,13 +85,15 @@ def _z_score_out(x: np.ndarray, stats: NormStats) -> np.ndarray:
 
 
 def _quantile_in(x: np.ndarray, stats: NormStats) -> np.ndarray:
-    assert stats.q01 is not None and stats.q99 is not None
+    assert stats.q01 is not None
+    assert stats.q99 is not None
     low, high = stats.q01[: x.shape[-1]], stats.q99[: x.shape[-1]]
     return (x - low) / (high - low + _EPSILON) * 2.0 - 1.0
 
 
 def _quantile_out(x: np.ndarray, stats: NormStats) -> np.ndarray:
-    assert stats.q01 is not None and stats.q99 is not None
+    assert stats.q01 is not None
+    assert stats.q99 is not None
     low, high = stats.q01, stats.q99
     size = low.shape[-1]
     known = (x[..., :size] + 1.0) / 2.0 * (high - low + _EPSILON) + low

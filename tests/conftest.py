@@ -1,7 +1,7 @@
 """Simulators run in processes of their own: two render contexts in one process mix up their images.
 
-Several tests run at a time, each with processes of its own: threads for all cores in each of them would wait for each
-other more than they work, seventy times as long where it was measured.
+Several tests run at a time, each with processes of its own, so each process computes in one thread: with two threads on
+two busy cores, threads wait for each other in a loop, and a tiny model takes ten times the CPU seconds.
 """
 
 import concurrent.futures
@@ -12,12 +12,27 @@ import signal
 import hypothesis
 import pytest
 
+from support import scheduling, shared_runs
+
 pytest_plugins = ["faults.table"]
-os.environ.setdefault("OMP_NUM_THREADS", "2")  # before NumPy and PyTorch read it
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy and PyTorch read it
 for number, usual in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
     if signal.getsignal(number) is signal.SIG_IGN:  # nohup, or a shell's background: what tests start would inherit it
         signal.signal(number, usual)
 hypothesis.settings.register_profile("long", max_examples=2000)  # make fuzz
+
+
+def pytest_configure(config):
+    config.option.loadscopereorder = False  # pytest-xdist would start with the files that have the most tests
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: scheduling.place(item.nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    return scheduling.ByFile(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 @pytest.fixture
@@ -26,3 +41,18 @@ def processes():
     spawn = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(3, mp_context=spawn, max_tasks_per_child=1) as pool:
         yield pool
+
+
+@pytest.fixture(scope="session")
+def shared(request, tmp_path_factory):
+    """A folder of this session, the same for all processes that test."""
+    base = tmp_path_factory.getbasetemp()  # of this process, where pytest-xdist has several
+    folder = (base.parent if hasattr(request.config, "workerinput") else base) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def finished_run(shared):
+    """`finished_run(kind, folder)`: a copy of a run of `support.shared_runs` in `folder`."""
+    return lambda kind, folder: shared_runs.copy(kind, shared, folder)

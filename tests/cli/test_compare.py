@@ -2,19 +2,12 @@
 
 import json
 import os
-import subprocess
-import sys
 
 import pytest
 
+from support.command import call
 from support.page_text import parse
 from support.run_folders import outcomes, write
-
-PIRIG = [sys.executable, "-m", "pirig.cli.main"]
-
-
-def pirig(folder, *words):
-    return subprocess.run([*PIRIG, *words], cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL)
 
 
 @pytest.fixture
@@ -29,9 +22,9 @@ def folder(tmp_path):
 
 
 def test_two_runs_are_compared_by_name(folder):
-    found = pirig(folder, "compare", "a", "b", "--margin", "40")
-    text = " ".join(found.stdout.split())
-    assert (found.returncode, found.stderr) == (0, "page: results/libero/comparisons/a--b.html\n")
+    found = call(folder, "compare", "a", "b", "--margin", "40")
+    text = " ".join(found.out.split())
+    assert (found.code, found.err) == (0, "page: results/libero/comparisons/a--b.html\n")
     assert "4 discordant episodes" in text
     assert "pick up the alphabet soup" in text
     assert "libero_object_task01_trial003_failure.mp4" in text
@@ -44,31 +37,31 @@ def test_two_runs_are_compared_by_name(folder):
 
 def test_the_page_is_where_it_is_asked_for(folder):
     default = folder / "results/libero/comparisons"
-    assert pirig(folder, "compare", "a", "b", "--no-page").stderr == ""
+    assert call(folder, "compare", "a", "b", "--no-page").err == ""
     assert not default.exists()
-    assert pirig(folder, "compare", "a", "b", "--out", "some/page.html").stderr == "page: some/page.html\n"
+    assert call(folder, "compare", "a", "b", "--out", "some/page.html").err == "page: some/page.html\n"
     page = parse((folder / "some/page.html").read_text())
     assert "no difference shown" in page.one("section", id="headline").text
     assert not default.exists()
     (video,) = page.find("video")
     assert os.path.samefile(folder / "some" / video.attributes["src"], next(folder.glob("data/libero/videos/b/*")))
-    refused = pirig(folder, "compare", "a", "b", "--out", "/dev/null/page.html")
-    assert refused.returncode == 2
-    assert "choose a file with --out" in refused.stderr
+    refused = call(folder, "compare", "a", "b", "--out", "/dev/null/page.html")
+    assert refused.code == 2
+    assert "choose a file with --out" in refused.err
 
 
 def test_a_page_says_how_to_make_videos_from_where_its_runs_are(folder):
     b = folder / "results/libero/runs/b"
-    pirig(folder, "compare", "a", "b", "--results", str(folder / "results/libero"), "--videos", "films")
+    call(folder, "compare", "a", "b", "--results", str(folder / "results/libero"), "--videos", "films")
     text = (folder / "results/libero/comparisons/a--b.html").read_text()
     assert f"pirig replay --output films/a --results {folder}/results/libero a 0/1" in text
-    pirig(folder, "compare", "a", str(b), "--out", "page.html")
+    call(folder, "compare", "a", str(b), "--out", "page.html")
     assert f"pirig replay {b} 0/1" in (folder / "page.html").read_text()
 
 
 def test_json_names_the_videos_side_by_side(folder):
-    found = pirig(folder, "compare", str(folder / "results/libero/runs/a"), "b", "--json")
-    row = json.loads(found.stdout)
+    found = call(folder, "compare", str(folder / "results/libero/runs/a"), "b", "--json")
+    row = json.loads(found.out)
     episode = next(e for e in row["discordant"] if (e["task_id"], e["trial"]) == (1, 3))
     assert episode["b"]["video"] == "data/libero/videos/b/libero_object_task01_trial003_failure.mp4"
     assert episode["a"] == {"status": "success", "steps": 100, "video": None}
@@ -86,19 +79,19 @@ BAD = {
 
 @pytest.mark.parametrize(("words", "message"), BAD.values(), ids=BAD)
 def test_bad_input_is_a_clear_error(folder, words, message):
-    found = pirig(folder, "compare", *words.split())
-    assert (found.returncode, "Traceback" in found.stderr) == (2, False), found.stderr
-    assert message in " ".join(found.stderr.split())
+    found = call(folder, "compare", *words.split())
+    assert (found.code, "Traceback" in found.err) == (2, False), found.err
+    assert message in " ".join(found.err.split())
 
 
 def test_power_says_what_so_many_episodes_show(folder):
-    row = json.loads(pirig(folder, "power", "--episodes", "200", "500", "--difference", "2", "--json").stdout)
+    row = json.loads(call(folder, "power", "--episodes", "200", "500", "--difference", "2", "--json").out)
     assert [round(100 * entry["unpaired"], 1) for entry in row["detectable"]] == [6.8, 3.8]
     assert row["needed"][0]["unpaired"] == 1506
     assert row["discordance"] is None
-    like = json.loads(pirig(folder, "power", "--like", "a", "b", "--json").stdout)
+    like = json.loads(call(folder, "power", "--like", "a", "b", "--json").out)
     assert (like["baseline"], like["discordance"]) == (0.95, 0.2)
-    text = pirig(folder, "power").stdout
+    text = call(folder, "power").out
     assert "A succeeds at 97 %" in text
     assert "1506" in text
 
@@ -111,23 +104,23 @@ def test_power_refuses_what_cannot_be(folder):
         "--like a a": "A and B agree in all episodes",
         "--like a": "--like takes two runs",
     }.items():
-        found = pirig(folder, "power", *words.split())
-        assert found.returncode == 2, found.stderr
-        assert message in found.stderr, found.stderr
+        found = call(folder, "power", *words.split())
+        assert found.code == 2, found.err
+        assert message in found.err, found.err
 
 
 def test_runs_lists_and_merge_joins(folder):
     runs = folder / "results/libero/runs"
     write(runs / "c", {(2, 0): "success"})
-    listed = json.loads(pirig(folder, "runs", "--json").stdout)
+    listed = json.loads(call(folder, "runs", "--json").out)
     assert {row["run"]: (row["successes"], row["scored"], row["planned"]) for row in listed} == {
         "a": (19, 20, 20),
         "b": (17, 20, 20),
         "c": (1, 1, 1),
     }
-    joined = pirig(folder, "merge", "whole", "a", "c")
-    assert joined.returncode == 0, joined.stderr
-    assert "whole: 21 episodes of libero_object, 20 succeeded" in joined.stdout, joined.stderr
+    joined = call(folder, "merge", "whole", "a", "c")
+    assert joined.code == 0, joined.err
+    assert "whole: 21 episodes of libero_object, 20 succeeded" in joined.out, joined.err
     rows = (folder / "results/libero/libero_object_results.csv").read_text().splitlines()
     assert len(rows) == 22
     assert rows[-1].startswith("2,pick up the salad dressing")
@@ -137,11 +130,11 @@ def test_runs_lists_and_merge_joins(folder):
     assert "20 of 21 episodes succeeded" in page.one("section", id="headline").text
     overview = parse((folder / "results/libero/report.html").read_text())
     assert overview.find("a", href="runs/whole/report.html")
-    text = pirig(folder, "runs").stdout
+    text = call(folder, "runs").out
     assert "21/21" in text
     assert "complete" in text
     for words, message in {"b2 a b": "policy: 'one' and 'two'", "x/y a c": "is no name of a run"}.items():
-        refused = pirig(folder, "merge", *words.split())
-        assert refused.returncode == 2
-        assert message in refused.stderr
-        assert "Traceback" not in refused.stderr
+        refused = call(folder, "merge", *words.split())
+        assert refused.code == 2
+        assert message in refused.err
+        assert "Traceback" not in refused.err

@@ -1,22 +1,18 @@
 """`pirig eval --dry-run`: says what the real run does, refuses what it refuses, and leaves no trace."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 
 from pirig.cli import estimate
 from pirig.cli.estimate import Means, Work
 from support import tiny
+from support.command import call
+from support.shared_runs import EPISODES
 
-EVAL = [sys.executable, "-m", "pirig.cli.main", "eval"]
 SCRIPTED = ["--policy", "scripted", "--suite", "libero_object", "--num-trials-per-task", "2"]
 
 
 def run(folder, *words, **variables):
-    env = {**os.environ, "OPENPI_DATA_HOME": str(folder / "home"), "PIRIG_CACHE": str(folder / "cache"), **variables}
-    return subprocess.run([*EVAL, *words], cwd=folder, env=env, capture_output=True, text=True, check=False)
+    return call(folder, "eval", *words, **{"PIRIG_CACHE": str(folder / "cache"), "PIRIG_OFFLINE": "", **variables})
 
 
 def rows(said):
@@ -30,9 +26,9 @@ def rows(said):
 
 def test_a_dry_run_leaves_nothing_behind(tmp_path):
     done = run(tmp_path, *SCRIPTED, "--dry-run")
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.err
     assert list(tmp_path.iterdir()) == []
-    said = rows(done.stdout)
+    said = rows(done.out)
     assert said["episodes"] == ["libero_object: 20 episodes, 10 tasks x 2 trials, at most 290 steps each"]
     assert said["left"][0].startswith("20 episodes, 3,020 to 5,800 steps")
     assert "is new" in said["run"][0]
@@ -40,32 +36,30 @@ def test_a_dry_run_leaves_nothing_behind(tmp_path):
     assert "nothing to download" in said["policy"][0]
 
 
-def test_it_names_the_run_and_what_is_left_of_it(tmp_path):
-    short = ["--policy", "zero", "--suite", "libero_object", "--task-ids", "0", "--video", "none", "--workers", "0"]
-    real = run(tmp_path, *short, "--num-trials-per-task", "1")
-    assert real.returncode == 0, real.stderr
-    (name,) = (path.name for path in (tmp_path / "results/libero/runs").iterdir())
-    done = run(tmp_path, *short, "--num-trials-per-task", "3", "--dry-run")
-    assert rows(done.stdout)["run"] == [f"{name}: goes on with it; 1 of 3 episodes are scored, 2 remain"]
-    fresh = run(tmp_path, *short, "--num-trials-per-task", "3", "--dry-run", "--fresh")
-    assert "starts over" in rows(fresh.stdout)["run"][0]
-    other = run(tmp_path, *short, "--num-trials-per-task", "3", "--dry-run", "--run", name, "--seed", "8")
-    assert other.returncode == 2
-    assert "seed: the run has 7, this command 8" in other.stderr
+def test_it_names_the_run_and_what_is_left_of_it(finished_run, tmp_path):
+    finished = finished_run("scripted", tmp_path)
+    words = [*EPISODES["scripted"][:-3], "--num-trials-per-task", "3", "--dry-run"]
+    more = run(tmp_path, *words)
+    assert rows(more.out)["run"] == [f"{finished.name}: goes on with it; 4 of 6 episodes are scored, 2 remain"]
+    fresh = run(tmp_path, *words, "--fresh")
+    assert "starts over" in rows(fresh.out)["run"][0]
+    other = run(tmp_path, *words, "--run", finished.name, "--seed", "8")
+    assert other.code == 2
+    assert "seed: the run has 7, this command 8" in other.err
 
 
 def test_a_published_checkpoint_is_named_with_its_size_and_not_fetched(tmp_path):
     done = run(tmp_path, "--policy", "pi05_libero", "--suite", "all", "--quantize", "w4a8", "--dry-run")
-    assert done.returncode == 0, done.stderr
-    said = rows(done.stdout)
+    assert done.code == 0, done.err
+    said = rows(done.out)
     assert said["checkpoint"][0].startswith("TO DOWNLOAD: gs://openpi-assets/checkpoints/pi05_libero, 11.6 GB, into ")
     assert "TO DOWNLOAD" in said["tokenizer"][0]
     assert said["pack"][0].startswith("w4a8: ")
     assert len(said["episodes"]) == len(said["run"]) == 4
     assert list(tmp_path.iterdir()) == []
     offline = run(tmp_path, "--policy", "pi05_libero", "--dry-run", PIRIG_OFFLINE="1")
-    assert offline.returncode == 4
-    assert "is not in the cache" in offline.stderr
+    assert offline.code == 4
+    assert "is not in the cache" in offline.err
 
 
 def test_a_checkpoint_that_is_here_is_looked_into(tmp_path):
@@ -73,21 +67,21 @@ def test_a_checkpoint_that_is_here_is_looked_into(tmp_path):
     before = sorted(folder.rglob("*"))
     words = ["--policy", "pi05_libero_tiny", "--policy-dir", "ckpt", "--dry-run"]
     done = run(folder, *words)
-    assert done.returncode == 0, done.stderr
-    said = rows(done.stdout)
+    assert done.code == 0, done.err
+    said = rows(done.out)
     assert said["checkpoint"] == ["is in ckpt"]
     assert said["tokenizer"][0].startswith("is at ")
     assert sorted(folder.rglob("*")) == before
     wrong = run(folder, "--policy", "pi05_libero", "--policy-dir", "ckpt", "--dry-run")
-    assert wrong.returncode == 2
-    assert "not the model that was asked for" in wrong.stderr
+    assert wrong.code == 2
+    assert "not the model that was asked for" in wrong.err
 
 
 def test_a_server_is_not_asked(tmp_path):
     done = run(tmp_path, "--policy", "ws://127.0.0.1:9", "--dry-run")
-    assert done.returncode == 0, done.stderr
-    assert "not asked now" in done.stdout
-    assert "comes on top" in rows(done.stdout)["without"][0]
+    assert done.code == 0, done.err
+    assert "not asked now" in done.out
+    assert "comes on top" in rows(done.out)["without"][0]
 
 
 WORK = Work({("libero_object", 290): 20}, 10, 5, 10, videos=False)

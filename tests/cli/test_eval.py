@@ -1,44 +1,20 @@
-"""`pirig eval` as a user runs it: in a process of its own, on the real simulator where there is something to run."""
+"""`pirig eval` as a user runs it, on the real simulator where there is something to run."""
 
 import contextlib
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 import urllib.request
 
 import pytest
 
 from pirig.results.store import RunStore
+from support import command
 from support.page_text import parse
+from support.shared_runs import EPISODES as SHARED
 
-PIRIG = [sys.executable, "-m", "pirig.cli.main"]
-EPISODES = [
-    "--suite",
-    "libero_object",
-    "--policy",
-    "scripted",
-    "--task-ids",
-    "0",
-    "2",
-    "--trials",
-    "0",
-    "1",
-    "--workers",
-    "2",
-    "--video",
-    "none",
-]
-
-
-def pirig(folder, *words, **variables):
-    env = {**os.environ, "PIRIG_OFFLINE": "1", "OPENPI_DATA_HOME": str(folder / "home"), **variables}
-    return subprocess.run(
-        [*PIRIG, *words], cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL, env=env
-    )
-
+EPISODES = (*SHARED["scripted"], "--workers", "2", "--video", "none")
 
 BAD = {
     "suite": ("--suite libero_gaol", 2, "unknown suite 'libero_gaol'; there are: libero_spatial"),
@@ -62,39 +38,30 @@ BAD = {
 @pytest.mark.parametrize(("flags", "code", "message"), BAD.values(), ids=BAD)
 def test_bad_input_is_a_clear_error(tmp_path, flags, code, message):
     (tmp_path / "file").write_text("")
-    found = pirig(tmp_path, "eval", *flags.split())
-    assert (found.returncode, "Traceback" in found.stderr) == (code, False), found.stderr
-    assert message in " ".join(found.stderr.split())
+    ended = command.call(tmp_path, "eval", *flags.split())
+    assert ended.code == code, ended.err
+    assert message in ended.text
+    assert "Traceback" not in ended.err
+
+
+def test_the_process_ends_with_the_exit_code_of_its_error(tmp_path):
+    ended = command.run(tmp_path, "eval", "--suite", "libero_gaol")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith("error: unknown suite 'libero_gaol'; there are: libero_spatial")
 
 
 def test_a_chunk_shorter_than_replan_steps_stops_the_run_before_the_first_episode(tmp_path):
-    flags = "--suite libero_object --policy zero --task-ids 0 --trials 0 --replan-steps 11 --video none"
-    found = pirig(tmp_path, "eval", *flags.split())
-    assert found.returncode == 4
-    assert "Traceback" not in found.stderr
-    assert "replan_steps is 11, but the policy's chunk has 10 actions; use --replan-steps 10 or less" in found.stderr
+    flags = "--suite libero_object --policy zero --task-ids 0 --trials 0 --replan-steps 11 --video none --workers 1"
+    ended = command.call(tmp_path, "eval", *flags.split())
+    assert ended.code == 4
+    assert "replan_steps is 11, but the policy's chunk has 10 actions; use --replan-steps 10 or less" in ended.err
+    assert not list(tmp_path.glob("results/libero/runs/*/episodes.jsonl"))
 
 
 def test_an_unknown_command_names_those_there_are(tmp_path):
-    found = pirig(tmp_path, "evaluate")
-    assert found.returncode == 2
-    assert "no command 'evaluate'; there are: eval, serve" in found.stderr
-
-
-def start(folder, *more):
-    return subprocess.Popen(
-        [*PIRIG, "eval", *EPISODES, *more], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-
-
-def wait_for_results(folder, count):
-    deadline = time.monotonic() + 240
-    while time.monotonic() < deadline:
-        lines = [path.read_bytes().count(b"\n") for path in folder.glob("results/libero/runs/*/episodes.jsonl")]
-        if lines and lines[0] >= count:
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"no {count} results in time")
+    ended = command.call(tmp_path, "evaluate")
+    assert ended.code == 2
+    assert "no command 'evaluate'; there are: eval, serve" in ended.err
 
 
 def exports(folder):
@@ -102,80 +69,129 @@ def exports(folder):
     return csv, json.loads((folder / "results/libero/libero_object_results.json").read_text())
 
 
-def test_a_run_that_is_stopped_and_killed_ends_like_one_that_is_left_alone(tmp_path):
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    whole.mkdir()
-    cut.mkdir()
-    alone = pirig(whole, "eval", *EPISODES)
-    assert alone.returncode == 0, alone.stderr
-    assert "4 of 4 episodes succeeded" in alone.stdout, alone.stderr
+@pytest.fixture(scope="module")
+def whole(finished_run, tmp_path_factory):
+    """A run that nothing interrupted: two tasks, two trials each."""
+    return finished_run("scripted", tmp_path_factory.mktemp("whole"))
 
-    stopped = start(cut)
-    wait_for_results(cut, 1)
-    stopped.send_signal(signal.SIGTERM)
-    output = stopped.communicate(timeout=60)[0]
-    assert stopped.returncode == 143, output
-    assert "INCOMPLETE" in output, output
-    assert "Traceback" not in output, output
 
-    killed = start(cut)
-    wait_for_results(cut, 2)
-    time.sleep(1)  # into the next episodes
-    os.kill(killed.pid, signal.SIGKILL)
-    killed.communicate(timeout=60)
+def test_a_finished_run_ends_with_its_success_rate(whole):
+    assert "4 of 4 episodes succeeded" in whole.ended.out
 
-    resumed = pirig(cut, "eval", *EPISODES)
-    assert resumed.returncode == 0, resumed.stderr
-    assert "of 4 episodes are there already" in resumed.stderr, resumed.stderr
-    assert exports(cut) == exports(whole)
-    csv, summary = exports(whole)
+
+def test_a_finished_run_is_exported(whole):
+    csv, summary = exports(whole.folder)
     assert csv.splitlines()[1] == b"0,pick up the alphabet soup and place it in the basket,0,True,154,290"
     assert (summary["complete"], summary["headless"], summary["seed"]) == (True, True, 7)
 
-    again = pirig(whole, "eval", *EPISODES, "--simulator", "reference")  # the same run: bits do not depend on it
-    assert again.returncode == 0
-    assert "4 of 4 episodes are there already" in again.stderr
 
-    run = next((whole / "results/libero/runs").iterdir())
-    page = parse((run / "report.html").read_text())
+def test_each_episode_is_recorded_with_its_actions_and_final_state(whole):
+    results = list(RunStore.read(whole.directory).results())
+    assert [len(result.actions) for result in results] == [result.steps - 10 for result in results]
+    assert all(result.state_hash for result in results)
+
+
+def test_a_finished_run_has_a_page_with_what_it_was_made_with(whole):
+    page = parse((whole.directory / "report.html").read_text())
     assert "4 of 4 episodes succeeded" in page.text
     assert "llvmpipe" in page.one("section", id="provenance").text
-    assert parse((whole / "results/libero/report.html").read_text()).find("a", href=f"runs/{run.name}/report.html")
-    found = list(RunStore.read(run).results())
-    assert all(len(result.actions) == result.steps - 10 and result.state_hash for result in found)
-
-    by_reference = ("--policy", f"replay:{run.name}", "--run", "again", "--simulator", "reference")
-    replayed = pirig(whole, "eval", *EPISODES, *by_reference)
-    assert replayed.returncode == 0, replayed.stderr
-    copies = {r.spec: r.outcome() for r in RunStore.read(run.with_name("again")).results()}
-    assert copies == {result.spec: result.outcome() for result in found}
-
-    other = pirig(whole, "eval", *EPISODES, "--run", "again", "--seed", "8")
-    assert other.returncode == 2
-    assert "seed: the run has 7, this command 8" in other.stderr
+    overview = parse((whole.folder / "results/libero/report.html").read_text())
+    assert overview.find("a", href=f"runs/{whole.name}/report.html")
 
 
-def test_the_live_page_of_a_run_tells_what_it_is_at_and_changes_nothing(tmp_path):
-    running = start(tmp_path, "--live", "0")
-    address = next(line.split()[-1] for line in running.stdout if "live page: " in line)
-    told = set()
+@pytest.fixture
+def copied(finished_run, tmp_path):
+    """The same in a folder that a test may change."""
+    return finished_run("scripted", tmp_path)
+
+
+def test_the_choice_of_simulator_makes_no_other_run(copied):
+    """Bits do not depend on it."""
+    again = command.call(copied.folder, "eval", *EPISODES, "--simulator", "reference")
+    assert again.code == 0, again.err
+    assert "4 of 4 episodes are there already" in again.err
+
+
+def test_recorded_actions_lead_to_the_recorded_states_in_the_reference_simulator(copied):
+    words = ("--policy", f"replay:{copied.name}", "--run", "again", "--simulator", "reference", "--trials", "0")
+    replayed = command.call(copied.folder, "eval", *EPISODES, *words)
+    assert replayed.code == 0, replayed.err
+    recorded = command.outcomes(copied.folder, copied.name)
+    copies = command.outcomes(copied.folder, "again")
+    assert len(copies) == 2
+    assert copies == {spec: recorded[spec] for spec in copies}
+
+
+def test_a_run_of_another_seed_is_refused_by_name(copied):
+    other = command.call(copied.folder, "eval", *EPISODES, "--run", copied.name, "--seed", "8")
+    assert other.code == 2
+    assert "seed: the run has 7, this command 8" in other.err
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory):
+    """Folder of a run that was stopped, killed and finished; how it stopped; its store when killed; how it finished."""
+    folder = tmp_path_factory.mktemp("interrupted")
+    running = command.start(folder, "eval", *EPISODES)
+    command.wait_for_results(folder, 1, running)
+    stopped = command.stop(running)
+    running = command.start(folder, "eval", *EPISODES)
+    store = command.wait_for_results(folder, 2, running)
+    os.kill(running.pid, signal.SIGKILL)
+    running.communicate(timeout=60)
+    kept = store.read_bytes()
+    return folder, stopped, kept, command.run(folder, "eval", *EPISODES)
+
+
+def test_a_stopped_run_says_that_it_is_incomplete(interrupted):
+    _, stopped, _, _ = interrupted
+    assert stopped.code == 143, stopped.err
+    assert "INCOMPLETE" in stopped.out
+    assert "Traceback" not in stopped.err
+
+
+def test_a_resumed_run_goes_on_behind_what_is_there(interrupted):
+    folder, _, kept, resumed = interrupted
+    assert resumed.code == 0, resumed.err
+    done = kept.count(b"\n")
+    assert f"{done} of 4 episodes are there already" in resumed.err
+    (store,) = folder.glob("results/libero/runs/*/episodes.jsonl")
+    assert store.read_bytes().startswith(kept[: kept.rindex(b"\n") + 1])
+    assert store.read_bytes().count(b"\n") == 4, "no episode ran twice"
+
+
+def test_an_interrupted_run_ends_like_one_that_is_left_alone(interrupted, whole):
+    folder, *_ = interrupted
+    assert exports(folder) == exports(whole.folder)
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory):
+    """Folder of a run with a live page, what the page said of the workers meanwhile, and how the run ended."""
+    folder = tmp_path_factory.mktemp("watched")
+    running = command.start(folder, "eval", *EPISODES, "--trials", "0", "--live", "0")
+    address = next(line.split()[-1] for line in running.stderr if "live page: " in line)
+    shown = set()
     with contextlib.suppress(OSError):  # it ends
         while True:
             with urllib.request.urlopen(f"{address}state", timeout=60) as answer:
                 state = json.load(answer)
             if now := state["fragments"].get("now"):
-                told |= {figure.one("b").text for figure in parse(now).find("figure")}
-            time.sleep(0.2)
-    output = running.communicate(timeout=60)[0]
-    assert running.returncode == 0, output
-    assert "4 of 4 episodes succeeded" in output, output
-    assert (
-        {"task 0 trial 0", "task 2 trial 0"}
-        <= told
-        <= {f"task {i} trial {j}" for i in (0, 2) for j in (0, 1)} | {"waits"}
-    )
-    alone = pirig(tmp_path, "eval", *EPISODES, "--run", "alone")
-    assert alone.returncode == 0, alone.stderr
-    runs = [{r.spec: r.outcome() for r in RunStore.read(f).results()} for f in tmp_path.glob("results/libero/runs/*")]
-    assert len(runs) == 2
-    assert runs[0] == runs[1]
+                shown |= {figure.one("b").text for figure in parse(now).find("figure")}
+            time.sleep(0.1)
+    out, err = running.communicate(timeout=60)
+    return folder, shown, command.Ended(running.returncode, out, err)
+
+
+def test_the_live_page_of_a_run_shows_each_episode_while_it_runs(watched):
+    _, shown, ended = watched
+    assert ended.code == 0, ended.err
+    assert {"task 0 trial 0", "task 2 trial 0"} <= shown <= {"task 0 trial 0", "task 2 trial 0", "waits"}
+
+
+def test_the_live_page_changes_no_outcome(watched, whole):
+    folder, *_ = watched
+    (directory,) = (folder / "results/libero/runs").iterdir()
+    found, expected = command.outcomes(folder, directory.name), command.outcomes(whole.folder, whole.name)
+    assert found == {spec: expected[spec] for spec in found}
+    assert len(found) == 2

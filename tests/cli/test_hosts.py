@@ -4,19 +4,16 @@ import json
 import os
 import pathlib
 import signal
-import subprocess
-import sys
-import time
+from unittest import mock
 
 import pytest
 
-from pirig.results.store import RunStore
-from support import tiny
+from support import command, tiny
 
-PIRIG = [sys.executable, "-m", "pirig.cli.main"]
 NAME = "pi05_libero_tiny"
 EPISODES = ["--suite", "libero_spatial", "--policy", NAME, "--policy-dir", "ckpt", "--task-ids", "0", "3",
-            "--num-trials-per-task", "2", "--backend", "torch", "--workers", "2", "--video", "none"]  # fmt: skip
+            "--trials", "0", "--replan-steps", "10", "--backend", "torch", "--workers", "2",
+            "--video", "none"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -25,15 +22,20 @@ def folder(tmp_path_factory):
 
 
 def start(folder, name, *words):
-    env = {**os.environ, "OPENPI_DATA_HOME": str(folder / "home"), "PIRIG_OFFLINE": "1"}
-    env.pop("OMP_NUM_THREADS", None)  # hosts choose, and must choose alike
-    command = [*PIRIG, "eval", *EPISODES, "--run", name, *words]
-    return subprocess.Popen(command, cwd=folder, env=env, stderr=subprocess.PIPE, text=True)
+    with mock.patch.dict(os.environ):
+        os.environ.pop("OMP_NUM_THREADS", None)  # hosts choose, and must choose alike
+        return command.start(folder, "eval", *EPISODES, "--run", name, *words)
 
 
-def outcome(folder, name):
-    store = RunStore.read(folder / "results/libero/runs" / name)
-    return {r.spec: r.outcome() for r in store.results()}, json.loads((store.directory / "manifest.json").read_text())
+def finished(process):
+    _, err = process.communicate(timeout=command.WITHIN_S)
+    assert process.returncode == 0, err
+    return err
+
+
+def session(folder, name):
+    manifest = json.loads((folder / "results/libero/runs" / name / "manifest.json").read_text())
+    return manifest["sessions"][0]
 
 
 def hosts_of(pid):
@@ -51,32 +53,33 @@ def hosts_of(pid):
     return found
 
 
-def test_two_hosts_share_the_work_and_one_that_is_killed_costs_nothing(folder):
-    one = start(folder, "one")
-    assert one.wait(300) == 0, one.stderr.read()
-    expected, manifest = outcome(folder, "one")
-    assert len(expected) == 4
-    assert len(manifest["sessions"][0]["policy_hosts"]) == 1
+@pytest.fixture(scope="module")
+def one(folder):
+    """Outcomes with one policy host."""
+    finished(start(folder, "one"))
+    assert len(session(folder, "one")["policy_hosts"]) == 1
+    return command.outcomes(folder, "one")
 
-    two = start(folder, "two", "--policy-hosts", "2")
-    assert two.wait(300) == 0, two.stderr.read()
-    found, manifest = outcome(folder, "two")
-    assert found == expected
-    shares = [sum(size["batches"] for size in host.values()) for host in manifest["sessions"][0]["policy_hosts"]]
+
+def test_two_hosts_share_the_work(folder, one):
+    finished(start(folder, "two", "--policy-hosts", "2"))
+    assert command.outcomes(folder, "two") == one
+    assert len(one) == 2
+    hosts = session(folder, "two")["policy_hosts"]
+    shares = [sum(size["batches"] for size in host.values()) for host in hosts]
     assert len(shares) == 2
-    assert min(shares) >= 0.3 * max(shares)
+    assert min(shares) >= 0.3 * max(shares), "an episode, or 22 batches, each"
 
-    killed = start(folder, "killed", "--policy-hosts", "2")
-    deadline = time.monotonic() + 240
-    lines = folder / "results/libero/runs/killed/episodes.jsonl"
-    while not lines.exists() and killed.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
-    victims = hosts_of(killed.pid)
+
+def test_a_host_that_is_killed_costs_no_episode_and_changes_none(folder, one):
+    running = start(folder, "killed", "--policy-hosts", "2", "--trials", "0", "1")
+    lines = command.wait_for_results(folder, 1, running, "killed")
+    victims = hosts_of(running.pid)
     assert len(victims) == 2
     os.kill(victims[0], signal.SIGKILL)
-    log = killed.communicate(timeout=300)[1]
-    assert killed.returncode == 0, log
-    assert "died with signal SIGKILL; starting it again" in log, log
-    found, _ = outcome(folder, "killed")
-    assert found == expected
-    assert lines.read_bytes().count(b"\n") == 4  # no result was lost, and none was an error
+    log = finished(running)
+    assert "died with signal SIGKILL; starting it again" in log
+    found = command.outcomes(folder, "killed")
+    assert {spec: found[spec] for spec in one} == one
+    assert len(found) == 4
+    assert lines.read_bytes().count(b"\n") == 4, "no result was lost, and none was an error"

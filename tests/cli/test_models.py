@@ -1,24 +1,23 @@
 """Tiny checkpoints, end to end: served, evaluated, made and inspected as a user does it."""
 
 import json
-import os
 import pathlib
-import signal
-import socket
-import subprocess
+import re
 import sys
 
 import numpy as np
 import pytest
 
-from pirig.results.store import RunStore
 from pirig.serving.client import RemotePolicy
-from support import tiny
+from support import command, tiny
 
 ROOT = pathlib.Path(__file__).parents[2]
-PIRIG = [sys.executable, "-m", "pirig.cli.main"]
+MAIN = [sys.executable, str(ROOT / "examples/libero/main.py")]
+SERVE = [sys.executable, str(ROOT / "scripts/serve_policy.py")]
 NAME = "pi05_libero_tiny"
-EPISODES = ["--task-suite-name", "libero_spatial", "--task-ids", "0", "3", "--trials", "0", "--video", "none"]
+EPISODES = ["--task-suite-name", "libero_spatial", "--trials", "0", "--replan-steps", "10", "--video", "none"]
+TWO_TASKS = ["--task-ids", "0", "3"]
+HEADLESS = ["--args.headless", "--args.policy-config", NAME, "--args.policy-dir", "ckpt"]
 
 
 @pytest.fixture(scope="module")
@@ -27,24 +26,12 @@ def folder(tmp_path_factory):
     return tiny.workspace(tmp_path_factory.mktemp("models"), NAME)
 
 
-def environment(folder, **more):
-    return {**os.environ, "OPENPI_DATA_HOME": str(folder / "home"), "PIRIG_OFFLINE": "1", **more}
-
-
-def run(folder, *words, **variables):
-    return subprocess.run(words, cwd=folder, env=environment(folder, **variables), capture_output=True, text=True)
-
-
-def results(folder, name):
-    """What must be equal, by episode."""
-    return {r.spec: r.outcome() for r in RunStore.read(folder / "results/libero/runs" / name).results()}
-
-
 def evaluate(folder, name, *words):
-    found = run(folder, sys.executable, ROOT / "examples/libero/main.py", *EPISODES, "--args.run", name, *words)
-    assert found.returncode == 0, found.stderr
-    outcomes = results(folder, name)
-    assert len(outcomes) == 2
+    """With the reference's entry point."""
+    process = command.start(folder, *EPISODES, "--args.run", name, *words, program=MAIN)
+    _, err = process.communicate(timeout=command.WITHIN_S)
+    assert process.returncode == 0, err
+    outcomes = command.outcomes(folder, name)
     assert all(status == "failure" for status, *_ in outcomes.values())
     return outcomes
 
@@ -53,42 +40,49 @@ class Server:
     """`scripts/serve_policy.py` with the checkpoint, while the block runs."""
 
     def __init__(self, folder, *words):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        serve = [sys.executable, ROOT / "scripts/serve_policy.py", "--port", str(self.port), *words]
-        source = ["policy:checkpoint", "--policy.config", NAME, "--policy.dir", "ckpt"]
-        self.log = open(folder / f"server{self.port}.log", "w+")  # noqa: SIM115
-        self.process = subprocess.Popen([*serve, *source], cwd=folder, env=environment(folder), stderr=self.log)
+        checkpoint = ["policy:checkpoint", "--policy.config", NAME, "--policy.dir", "ckpt"]
+        self.process = command.start(folder, "--port", "0", *words, *checkpoint, program=SERVE)
+        line = next(line for line in self.process.stderr if "serving policy" in line)
+        self.port = int(re.search(r"ws://\S+:(\d+)", line)[1])
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait(60)
-        self.log.close()
-        assert self.process.returncode == 0
+        assert command.stop(self.process).code == 0
+
+
+@pytest.fixture(scope="module")
+def headless(folder):
+    """By backend: the outcomes of two LIBERO tasks with two workers, the policy in a host behind a pipe."""
+    return {
+        backend: evaluate(folder, f"headless-{backend}", *HEADLESS, *TWO_TASKS, "--backend", backend, "--workers", "2")
+        for backend in ("jax", "torch")
+    }
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
-def test_headless_and_over_a_websocket_the_same_bits(folder, backend):
-    """Two LIBERO tasks; the policy in a host behind a pipe, and behind a socket."""
-    headless = ["--args.headless", "--args.policy-config", NAME, "--args.policy-dir", "ckpt", "--backend", backend]
-    alone = evaluate(folder, f"headless-{backend}", *headless, "--workers", "2")
-    with Server(folder, "--backend", backend) as server:
-        served = evaluate(folder, f"served-{backend}", "--args.port", str(server.port), "--workers", "1")
-    assert served == alone
+def test_the_manifest_says_what_was_evaluated(folder, headless, backend):
+    assert len(headless[backend]) == 2
     manifest = json.loads((folder / f"results/libero/runs/headless-{backend}/manifest.json").read_text())
-    said = manifest["configuration"]["policy_metadata"]
-    assert (said["backend"], said["dtype"], said["recipe"]) == (backend, "bfloat16", NAME)
-    assert said["checkpoint"]
-    if backend == "torch":
-        everything_here = [*headless, "--workers", "0", "--args.task-ids", "3"]
-        found = run(folder, *PIRIG, "eval", *EPISODES, *everything_here, "--run", "here")
-        assert found.returncode == 0, found.stderr
-        ((spec, outcome),) = results(folder, "here").items()
-        assert outcome == alone[spec]
+    metadata = manifest["configuration"]["policy_metadata"]
+    assert (metadata["backend"], metadata["dtype"], metadata["recipe"]) == (backend, "bfloat16", NAME)
+    assert metadata["checkpoint"]
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_headless_and_over_a_websocket_the_same_bits(folder, headless, backend):
+    with Server(folder, "--backend", backend) as server:
+        port = str(server.port)
+        served = evaluate(folder, f"served-{backend}", "--args.port", port, "--task-ids", "3", "--workers", "1")
+    assert len(served) == 1
+    assert served == {spec: headless[backend][spec] for spec in served}
+
+
+def test_everything_in_one_process_gives_the_same_bits(folder, headless):
+    here = evaluate(folder, "here", *HEADLESS, "--backend", "torch", "--workers", "0", "--args.task-ids", "3")
+    assert len(here) == 1
+    assert here == {spec: headless["torch"][spec] for spec in here}
 
 
 def test_a_server_answers_when_it_is_ready_and_batches_its_clients(folder):
@@ -109,37 +103,38 @@ def test_a_server_answers_when_it_is_ready_and_batches_its_clients(folder):
 
 @pytest.mark.parametrize("layout", ["orbax", "safetensors"])
 def test_a_random_checkpoint_is_made_and_inspected(folder, layout):
-    made = run(folder, *PIRIG, "checkpoint", "random", "pi0_libero_tiny", f"random-{layout}", "--layout", layout)
-    assert made.returncode == 0, made.stderr
-    assert made.stdout.split() == [f"random-{layout}"]
-    found = run(folder, *PIRIG, "checkpoint", "inspect", f"random-{layout}")
-    lines = dict(line.split(maxsplit=1) for line in found.stdout.replace("norm stats", "norm_stats").splitlines())
+    words = ("checkpoint", "random", "pi0_libero_tiny", f"random-{layout}", "--layout", layout)
+    made = command.call(folder, *words)
+    assert made.code == 0, made.err
+    assert made.out.split() == [f"random-{layout}"]
+    inspected = command.call(folder, "checkpoint", "inspect", f"random-{layout}").out
+    lines = dict(line.split(maxsplit=1) for line in inspected.replace("norm stats", "norm_stats").splitlines())
     assert lines["layout"] == f"{layout}, {50 if layout == 'orbax' else 124} arrays"
     assert lines["parameters"] == "475,776 (475,776 bfloat16)"
     assert lines["recipes"] == "pi0_libero_tiny"
     assert lines["norm_stats"] == "physical-intelligence/libero"
-    again = run(folder, *PIRIG, "checkpoint", "random", "pi0_libero_tiny", f"random-{layout}", "--layout", layout)
-    assert again.returncode == 2
-    assert f"random-{layout} exists" in again.stderr
+    again = command.call(folder, *words)
+    assert again.code == 2
+    assert f"random-{layout} exists" in again.err
 
 
 def test_quantization_that_matches_nothing_is_refused(folder):
     words = ["eval", "--policy", NAME, "--policy-dir", "ckpt"]
-    found = run(folder, *PIRIG, *words, OPENPI_DUQUANT_SCOPE="model.layers.")
-    assert found.returncode == 2
-    assert "no layer matches SCOPE='model.layers.', of 56" in found.stderr
+    ended = command.call(folder, *words, OPENPI_DUQUANT_SCOPE="model.layers.")
+    assert ended.code == 2
+    assert "no layer matches SCOPE='model.layers.', of 56" in ended.err
 
 
 def test_a_missing_tokenizer_is_named_with_its_place(folder):
     words = ["eval", "--policy", NAME, "--policy-dir", "ckpt"]
-    found = run(folder, *PIRIG, *words, OPENPI_DATA_HOME=str(folder / "empty"))
-    assert found.returncode == 4
-    assert "Traceback" not in found.stderr
-    assert f"there is no tokenizer at {folder}/empty/big_vision/paligemma_tokenizer.model" in found.stderr
+    ended = command.call(folder, *words, OPENPI_DATA_HOME=str(folder / "empty"))
+    assert ended.code == 4
+    assert "Traceback" not in ended.err
+    assert f"there is no tokenizer at {folder}/empty/big_vision/paligemma_tokenizer.model" in ended.text
 
 
 def test_a_checkpoint_of_another_model_is_refused_before_the_simulator_starts(folder):
-    found = run(folder, *PIRIG, "eval", "--policy", "pi0_libero_tiny", "--policy-dir", "ckpt")
-    assert found.returncode == 2
-    assert "Traceback" not in found.stderr
-    assert "it looks like a checkpoint of π0.5: choose another recipe" in found.stderr
+    ended = command.call(folder, "eval", "--policy", "pi0_libero_tiny", "--policy-dir", "ckpt")
+    assert ended.code == 2
+    assert "Traceback" not in ended.err
+    assert "it looks like a checkpoint of π0.5: choose another recipe" in ended.err

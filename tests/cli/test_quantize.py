@@ -1,22 +1,18 @@
-"""Quantization as a user asks for it: by flag, by variable, served, headless; and what does not happen in silence."""
+"""Quantization as a user asks for it: by variables, by flags, in a process and behind a server."""
 
-import os
-import signal
-import socket
-import subprocess
-import sys
+import re
 
 import pytest
 
 from pirig.quantization import packs
 from pirig.results.store import RunStore
-from support import tiny
+from support import command, tiny
 
-PIRIG = [sys.executable, "-m", "pirig.cli.main"]
 NAME = "pi05_libero_tiny"
 MODEL = ["--policy", NAME, "--policy-dir", "ckpt"]
-EPISODES = ["--task-suite-name", "libero_spatial", "--task-ids", "0", "--trials", "0", "1", "--video", "none"]
-W4A8 = {"OPENPI_DUQUANT_WBITS_DEFAULT": "4", "OPENPI_DUQUANT_ABITS": "8", "OPENPI_DUQUANT_CALIB_STEPS": "4"}
+EPISODES = ["--task-suite-name", "libero_spatial", "--task-ids", "0", "--trials", "0", "1", "--replan-steps", "10",
+            "--video", "none", "--workers", "1"]  # fmt: skip
+W4A8 = {"OPENPI_DUQUANT_WBITS_DEFAULT": "4", "OPENPI_DUQUANT_ABITS": "8", "OPENPI_DUQUANT_CALIB_STEPS": "2"}
 
 
 @pytest.fixture(scope="module")
@@ -24,28 +20,26 @@ def folder(tmp_path_factory):
     return tiny.workspace(tmp_path_factory.mktemp("quantize"), NAME)
 
 
-def environment(folder, variables):
-    places = {"OPENPI_DATA_HOME": "home", "PIRIG_CACHE": "cache", "OPENPI_DUQUANT_PACKDIR": "packs"}
-    own = {name: str(folder / place) for name, place in places.items()}
-    return os.environ | own | {"PIRIG_OFFLINE": "1"} | variables
-
-
 def run(folder, *words, **variables):
-    own = environment(folder, variables)
-    return subprocess.run([*PIRIG, *words], cwd=folder, env=own, capture_output=True, text=True)
+    return command.call(folder, *words, OPENPI_DUQUANT_PACKDIR="packs", **variables)
 
 
 def evaluate(folder, name, *words, **variables):
-    found = run(folder, "eval", *EPISODES, "--run", name, *words, **variables)
-    assert found.returncode == 0, found.stderr
-    store = RunStore.read(folder / "results/libero/runs" / name)
-    return {r.spec: r.outcome() for r in store.results()}, store.manifest, found.stderr
+    ended = run(folder, "eval", *EPISODES, "--run", name, *words, **variables)
+    assert ended.code == 0, ended.err
+    return command.outcomes(folder, name), RunStore.read(folder / "results/libero/runs" / name).manifest, ended.err
 
 
 @pytest.fixture(scope="module")
 def headless(folder):
     """Quantized because variables say so; there was no pack before."""
     return evaluate(folder, "headless", *MODEL, OPENPI_DUQUANT_DEBUG="1", **W4A8)
+
+
+@pytest.fixture(scope="module")
+def exact(folder):
+    """Not quantized, though a variable watches quantization."""
+    return evaluate(folder, "float", *MODEL, "--backend", "torch", OPENPI_DUQUANT_DEBUG="1")
 
 
 def test_the_pack_is_made_before_the_first_episode_and_kept(folder, headless):
@@ -55,12 +49,12 @@ def test_the_pack_is_made_before_the_first_episode_and_kept(folder, headless):
     assert log.count("quantized, relative output error") == 56  # which DEBUG asks for
     (file,) = (folder / "packs").glob("*.safetensors")
     header = packs.read_header(file)
-    assert header.calibration["samples"] == 4
+    assert header.calibration["samples"] == 2
     assert len(header.calibration["sha256"]) == 64
     again = run(folder, "quantize", NAME, "--policy-dir", "ckpt", **W4A8)
-    assert again.returncode == 0
-    assert again.stdout.strip() == str(file)
-    assert "is there; --fresh makes it again" in again.stderr
+    assert again.code == 0
+    assert again.out.strip() == str(file.relative_to(folder))
+    assert "is there; --fresh makes it again" in again.err
 
 
 def test_the_manifest_has_the_proof(folder, headless):
@@ -79,47 +73,41 @@ def test_the_manifest_has_the_proof(folder, headless):
 def test_headless_and_over_a_websocket_the_same_bits(folder, headless):
     """By variables in one, by the pack's file in the other."""
     (file,) = (folder / "packs").glob("*.safetensors")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    words = ["serve", "--port", port, "--quantize", str(file), "policy:checkpoint", "--policy.config", NAME]
-    with open(folder / "server.log", "w") as log:
-        server = subprocess.Popen(
-            [*PIRIG, *words, "--policy.dir", "ckpt"], cwd=folder, env=environment(folder, {}), stderr=log
-        )
-        try:
-            outcomes, manifest, _ = evaluate(folder, "served", "--port", port)
-            asked = run(folder, "eval", *EPISODES, "--run", "asked", "--port", port, "--quantize", "w4a8")
-        finally:
-            server.send_signal(signal.SIGTERM)
-            server.wait(60)
+    checkpoint = ["policy:checkpoint", "--policy.config", NAME, "--policy.dir", "ckpt"]
+    server = command.start(folder, "serve", "--port", "0", "--quantize", str(file), *checkpoint)
+    try:
+        line = next(line for line in server.stderr if "serving policy" in line)
+        address = ["--policy", re.search(r"ws://\S+", line)[0]]
+        outcomes, manifest, _ = evaluate(folder, "served", *address)
+        asked = run(folder, "eval", *EPISODES, "--run", "served", *address, "--quantize", "w4a8")
+    finally:
+        command.stop(server)
     assert outcomes == headless[0]
     assert manifest["configuration"]["policy_metadata"] == headless[1]["configuration"]["policy_metadata"]
-    assert asked.returncode == 0, asked.stderr  # of a server that is quantized it may be asked
+    assert asked.code == 0, "a server that is quantized may be asked for quantization"
 
 
-def test_float_against_quantized_gives_a_verdict(folder, headless):
-    exact, _, _ = evaluate(folder, "float", *MODEL, "--backend", "torch")
-    assert exact.keys() == headless[0].keys()
-    assert exact != headless[0]
+def test_float_against_quantized_gives_a_verdict(folder, headless, exact):
+    assert exact[0].keys() == headless[0].keys()
+    assert exact[0] != headless[0]
     found = run(folder, "compare", "float", "headless", "--margin", "50")
-    assert found.returncode == 0, found.stderr
-    assert "2 pairs" in found.stdout
-    assert "McNemar" in found.stdout
-    assert "the policies differ by quantization, of the same checkpoint. A: not quantized. B: w4a8" in found.stdout
+    assert found.code == 0, found.err
+    assert "2 pairs" in found.out
+    assert "McNemar" in found.out
+    assert "the policies differ by quantization, of the same checkpoint. A: not quantized. B: w4a8" in found.out
 
 
 def test_a_dry_run_names_the_layers_and_stops(folder):
     found = run(folder, "eval", *EPISODES, *MODEL, "--run", "dry", OPENPI_DUQUANT_DRYRUN="1", **W4A8)
-    lines = found.stdout.splitlines()
-    assert found.returncode == 0
+    lines = found.out.splitlines()
+    assert found.code == 0
     assert len(lines) == 57
     assert lines[-1] == "56 of 56 layers; method duquant"
     assert lines[0].endswith("layers.0.self_attn.q_proj  w4a8")
     assert not (folder / "results/libero/runs/dry").exists()
     dry = run(folder, "quantize", NAME, "--bits", "w3a4", "--include", "q_proj", "--dry-run")
-    assert dry.returncode == 0
-    assert dry.stdout.splitlines()[-1] == "8 of 56 layers; method duquant"
+    assert dry.code == 0
+    assert dry.out.splitlines()[-1] == "8 of 56 layers; method duquant"
 
 
 @pytest.mark.parametrize(
@@ -136,17 +124,15 @@ def test_a_dry_run_names_the_layers_and_stops(folder):
 )
 def test_what_cannot_be_done_is_an_error_before_anything_starts(folder, words, variables, message):
     found = run(folder, "eval", *EPISODES, "--run", "refused", *words, **variables)
-    assert found.returncode == 2
-    assert message in found.stderr
-    assert "Traceback" not in found.stderr
+    assert found.code == 2
+    assert message in found.err
+    assert "Traceback" not in found.err
     assert not (folder / "results/libero/runs/refused").exists()
 
 
-def test_watching_alone_quantizes_nothing(folder):
-    found = run(folder, "eval", *EPISODES, *MODEL, "--run", "watched", "--trials", "0", OPENPI_DUQUANT_DEBUG="1")
-    assert found.returncode == 0
-    assert "none asks for quantization: the model stays as it is" in found.stderr
-    manifest = RunStore.read(folder / "results/libero/runs/watched").manifest
+def test_watching_alone_quantizes_nothing(exact):
+    _, manifest, log = exact
+    assert "none asks for quantization: the model stays as it is" in log
     assert "quantization" not in manifest["configuration"]["policy_metadata"]
 
 
@@ -156,5 +142,5 @@ def test_a_damaged_pack_stops_the_run(folder, headless):
     content[-5] ^= 1
     (folder / "damaged.safetensors").write_bytes(content)
     found = run(folder, "eval", *EPISODES, *MODEL, "--run", "damaged", "--quantize", "damaged.safetensors")
-    assert found.returncode in (2, 4)
-    assert "damaged.safetensors is damaged" in found.stderr
+    assert found.code in (2, 4)
+    assert "damaged.safetensors is damaged" in found.err

@@ -1,107 +1,123 @@
-"""`pirig eval --executor ray` on a simulated cluster of three nodes, as a user runs it."""
+"""`pirig eval --executor ray` on a simulated cluster, as a user runs it."""
 
 import contextlib
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 
 import pytest
 
-from pirig.results.store import RunStore
-from support import tiny
+from support import command, tiny
+from support.shared_runs import EPISODES
 
 pytest.importorskip("ray", reason="make setup-ray")
 
-PIRIG = [sys.executable, "-m", "pirig.cli.main"]
 NAME = "pi05_libero_tiny"
 
 
-@pytest.fixture
-def cluster(tmp_path, monkeypatch):
-    """Its nodes have a tokenizer and may not fetch another."""
-    monkeypatch.setenv("OPENPI_DATA_HOME", str(tmp_path / "home"))
+@contextlib.contextmanager
+def cluster_of(nodes):
+    """A head without a core, and nodes of one core each."""
     from ray.cluster_utils import Cluster
 
     head = {"num_cpus": 0, "object_store_memory": 200 * 2**20, "include_dashboard": False}
     made = Cluster(initialize_head=True, head_node_args=head)
-    made.workers = [made.add_node(num_cpus=1, object_store_memory=80 * 2**20) for _ in range(3)]
-    yield made
-    with contextlib.suppress(Exception):
-        made.shutdown()
+    made.workers = [made.add_node(num_cpus=1, object_store_memory=80 * 2**20) for _ in range(nodes)]
+    try:
+        yield made
+    finally:
+        with contextlib.suppress(Exception):
+            made.shutdown()
 
 
-def start(folder, *words):
-    env = {**os.environ, "OPENPI_DATA_HOME": str(folder / "home"), "PIRIG_OFFLINE": "1"}
-    return subprocess.Popen([*PIRIG, "eval", *words], cwd=folder, env=env, stderr=subprocess.PIPE, text=True)
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tiny.workspace(tmp_path_factory.mktemp("ray"), NAME)
+
+
+@pytest.fixture(scope="module")
+def cluster(folder):
+    """Its nodes have a tokenizer and may not fetch another."""
+    with pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as stack:
+        patch.setenv("OPENPI_DATA_HOME", str(folder / "home"))
+        yield stack.enter_context(cluster_of(2))
+
+
+def on(cluster):
+    return ["--executor", "ray", "--ray-address", cluster.address]
 
 
 def finished(process):
-    log = process.communicate(timeout=900)[1]
-    assert process.returncode == 0, log
-    return log
-
-
-def results(folder, run):
-    return {r.spec: r.outcome() for r in RunStore.read(folder / "results/libero/runs" / run).results()}
-
-
-def wait_for_results(folder, run, count, process):
-    lines = folder / "results/libero/runs" / run / "episodes.jsonl"
-    deadline = time.monotonic() + 400
-    while process.poll() is None and time.monotonic() < deadline:
-        if lines.exists() and lines.read_bytes().count(b"\n") >= count:
-            return
-        time.sleep(0.1)
+    _, err = process.communicate(timeout=900)
+    assert process.returncode == 0, err
+    return err
 
 
 @pytest.mark.slow
-def test_forty_episodes_on_three_nodes_of_which_one_is_lost_are_those_of_one_process(cluster, tmp_path):
+def test_forty_episodes_on_three_nodes_of_which_one_is_lost_are_those_of_one_process(tmp_path):
     episodes = ["--suite", "libero_object", "--policy", "scripted", "--num-trials-per-task", "4", "--video", "none"]
-    running = start(tmp_path, *episodes, "--run", "ray", "--executor", "ray", "--ray-address", cluster.address)
-    wait_for_results(tmp_path, "ray", 8, running)
-    cluster.remove_node(cluster.workers[1], allow_graceful=False)
-    log = finished(running)
-    assert "is lost" in log, log
-    finished(start(tmp_path, *episodes, "--run", "one", "--workers", "0"))
-    assert len(results(tmp_path, "ray")) == 40
-    assert results(tmp_path, "ray") == results(tmp_path, "one")
+    with cluster_of(3) as cluster:
+        running = command.start(tmp_path, "eval", *episodes, "--run", "ray", *on(cluster))
+        command.wait_for_results(tmp_path, 8, running)
+        cluster.remove_node(cluster.workers[1], allow_graceful=False)
+        assert "is lost" in finished(running)
+    finished(command.start(tmp_path, "eval", *episodes, "--run", "one", "--workers", "0"))
+    found = command.outcomes(tmp_path, "ray")
+    assert len(found) == 40
+    assert found == command.outcomes(tmp_path, "one")
     lines = (tmp_path / "results/libero/runs/ray/episodes.jsonl").read_bytes().splitlines()
     assert not [line for line in lines if json.loads(line)["status"] == "error"], "a lost node is nobody's error"
 
 
-def test_a_run_that_is_stopped_on_a_cluster_goes_on_here(cluster, tmp_path):
-    episodes = ["--suite", "libero_object", "--policy", "scripted", "--task-ids", "0", "2", "--video", "none",
-                "--num-trials-per-task", "2"]  # fmt: skip
-    running = start(tmp_path, *episodes, "--run", "ray", "--executor", "ray", "--ray-address", cluster.address)
-    wait_for_results(tmp_path, "ray", 1, running)
-    running.send_signal(signal.SIGTERM)
-    log = running.communicate(timeout=120)[1]
-    assert running.returncode == 143, log
-    assert "SIGTERM: stopped" in log, log
-    assert "Traceback" not in log, log
-    log = finished(start(tmp_path, *episodes, "--run", "ray", "--workers", "1"))
-    assert "of 4 episodes are there already" in log, log
-    finished(start(tmp_path, *episodes, "--run", "one", "--workers", "1"))
-    assert len(results(tmp_path, "ray")) == 4
-    assert results(tmp_path, "ray") == results(tmp_path, "one")
+@pytest.fixture(scope="module")
+def stopped(cluster, tmp_path_factory):
+    """Folder of a run that was stopped on the cluster, and how it ended."""
+    folder = tmp_path_factory.mktemp("stopped")
+    words = [*EPISODES["scripted"], "--video", "none", "--run", "ray", *on(cluster)]
+    running = command.start(folder, "eval", *words)
+    command.wait_for_results(folder, 1, running)
+    return folder, command.stop(running)
 
 
-def test_a_model_on_a_cluster_gives_what_it_gives_here_and_videos_come_home(cluster, tmp_path):
-    tiny.workspace(tmp_path, NAME)
+def test_a_signal_stops_a_run_on_a_cluster(stopped):
+    _, ended = stopped
+    assert ended.code == 143, ended.err
+    assert "SIGTERM: stopped" in ended.err
+    assert "Traceback" not in ended.err
+
+
+def test_a_run_that_was_stopped_on_a_cluster_goes_on_here(stopped, finished_run, tmp_path):
+    folder, _ = stopped
+    words = [*EPISODES["scripted"], "--video", "none", "--run", "ray", "--workers", "1"]
+    ended = command.call(folder, "eval", *words)
+    assert ended.code == 0, ended.err
+    assert "of 4 episodes are there already" in ended.err
+    here = finished_run("scripted", tmp_path)
+    assert command.outcomes(folder, "ray") == command.outcomes(tmp_path, here.name)
+
+
+@pytest.fixture(scope="module")
+def model(cluster, folder):
+    """Working directory in which a model was evaluated on the cluster, with videos."""
     episodes = ["--suite", "libero_spatial", "--policy", NAME, "--policy-dir", "ckpt", "--task-ids", "0", "3",
-                "--num-trials-per-task", "1", "--backend", "torch"]  # fmt: skip
-    there = ["--run", "ray", "--executor", "ray", "--ray-address", cluster.address, "--workers", "2"]
-    finished(start(tmp_path, *episodes, *there))
-    finished(start(tmp_path, *episodes, "--run", "one", "--workers", "1", "--video", "none"))
-    assert len(results(tmp_path, "ray")) == 2
-    assert results(tmp_path, "ray") == results(tmp_path, "one")
-    videos = sorted((tmp_path / "data/libero/videos/ray").glob("*.mp4"))
+                "--trials", "0", "--backend", "torch", "--replan-steps", "10"]  # fmt: skip
+    finished(command.start(folder, "eval", *episodes, "--run", "ray", *on(cluster), "--workers", "2"))
+    finished(command.start(folder, "eval", *episodes, "--run", "one", "--workers", "1", "--video", "none"))
+    return folder
+
+
+def test_a_model_on_a_cluster_gives_what_it_gives_here(model):
+    found = command.outcomes(model, "ray")
+    assert len(found) == 2
+    assert found == command.outcomes(model, "one")
+
+
+def test_videos_come_home_from_a_cluster(model):
+    videos = sorted((model / "data/libero/videos/ray").glob("*.mp4"))
     assert len(videos) == 2
     assert all(video.stat().st_size > 10_000 for video in videos)
-    session = json.loads((tmp_path / "results/libero/runs/ray/manifest.json").read_text())["sessions"][0]
+
+
+def test_the_manifest_names_the_node_of_each_worker(model):
+    session = json.loads((model / "results/libero/runs/ray/manifest.json").read_text())["sessions"][0]
     assert len(session["started_workers"]) == 2
     assert all(worker["node"] for worker in session["started_workers"])
 
@@ -115,8 +131,7 @@ def test_a_model_on_a_cluster_gives_what_it_gives_here_and_videos_come_home(clus
     ],
 )
 def test_what_a_cluster_cannot_do_is_refused(tmp_path, words, message):
-    process = start(tmp_path, "--policy", "zero", "--executor", "ray", *words)
-    log = process.communicate(timeout=120)[1]
-    assert process.returncode in (2, 4), log
-    assert message in " ".join(log.split()), log
-    assert "Traceback" not in log, log
+    ended = command.run(tmp_path, "eval", "--policy", "zero", "--executor", "ray", *words)
+    assert ended.code in (2, 4)
+    assert message in ended.text
+    assert "Traceback" not in ended.err

@@ -2,37 +2,35 @@
 
 import dataclasses
 import json
-import subprocess
-import sys
 
 import imageio.v2 as imageio
 import numpy as np
 import pytest
 
 from pirig.results.store import RunStore
-
-PIRIG = [sys.executable, "-m", "pirig.cli.main"]
+from support import command
+from support.shared_runs import EPISODES
 
 
 def run(folder, *words):
-    found = subprocess.run([*PIRIG, *words], cwd=folder, capture_output=True, text=True)
-    assert "Traceback" not in found.stderr, found.stderr
-    return found
+    """`pirig replay` simulates in the process that was called, which must not be that of other tests."""
+    ended = (command.run if words[0] == "replay" else command.call)(folder, *words)
+    assert "Traceback" not in ended.err, ended.err
+    return ended
 
 
 def evaluate(folder, name, *words):
     found = run(folder, "eval", *words, "--run", name, "--video", "none")
-    assert found.returncode == 0, found.stderr
+    assert found.code == 0, found.err
     return RunStore.read(folder / "results/libero/runs" / name)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    made = tmp_path_factory.mktemp("recorded")
-    evaluate(
-        made, "scripted", "--suite", "libero_object", "--policy", "scripted", "--task-ids", "0", "--trials", "0", "1"
-    )
-    return made
+def folder(finished_run, tmp_path_factory):
+    """A working directory with a finished run named `scripted`: two tasks, two trials each."""
+    finished = finished_run("scripted", tmp_path_factory.mktemp("recorded"))
+    finished.directory.rename(finished.directory.with_name("scripted"))
+    return finished.folder
 
 
 def tamper(folder, name, **changes):
@@ -52,7 +50,7 @@ def test_the_manifest_says_what_a_run_was_made_with_and_where_its_time_went(fold
     assert session["packages"]["mujoco"] == "3.2.3"
     assert len(session["revision"]) >= 7
     assert session["machine"]["cores"]
-    assert session["flags"]["task_ids"] == [0]
+    assert session["flags"]["task_ids"] == [0, 2]
     assert session["flags"]["video"] == "none"
     assert "eval" in session["command"]
     assert {worker["simulator"] for worker in session["started_workers"]} == {"fast"}
@@ -62,14 +60,13 @@ def test_the_manifest_says_what_a_run_was_made_with_and_where_its_time_went(fold
     assert abs(spent - times["wall_s"] * session["workers"]) < 0.01
     assert times["simulation_s"] > 0
     assert times["idle_s"] > 0
-    assert session["episodes"] == 2
+    assert session["episodes"] == 4
     assert session["setup_s"] > 0
 
 
 def test_another_command_is_another_session_of_the_same_protocol(folder):
     before = RunStore.read(folder / "results/libero/runs/scripted").manifest
-    words = ["--suite", "libero_object", "--policy", "scripted", "--task-ids", "0", "--trials", "0", "1"]
-    after = evaluate(folder, "scripted", *words).manifest
+    after = evaluate(folder, "scripted", *EPISODES["scripted"]).manifest
     assert after["sessions"][:1] == before["sessions"]
     assert after["sessions"][1]["episodes"] == 0
     assert after["protocol"] == before["protocol"]
@@ -77,11 +74,12 @@ def test_another_command_is_another_session_of_the_same_protocol(folder):
 
 def test_a_replay_makes_the_video_at_any_size_and_of_any_camera(folder):
     found = run(folder, "replay", "scripted", "0/1", "--output", "seen")
-    assert found.returncode == 0, found.stderr
-    assert "1 episodes replayed: 1 as recorded, 0 not" in found.stdout, found.stderr
+    assert found.code == 0, found.err
+    assert "1 episodes replayed: 1 as recorded, 0 not" in found.out, found.err
     found = run(folder, "replay", "scripted", "0/1", "--size", "96", "--camera", "frontview", "--output", "seen")
-    assert found.returncode == 0, found.stderr
-    (result,) = (r for r in RunStore.read(folder / "results/libero/runs/scripted").results() if r.spec.trial == 1)
+    assert found.code == 0, found.err
+    results = RunStore.read(folder / "results/libero/runs/scripted").results()
+    (result,) = (result for result in results if (result.spec.task_id, result.spec.trial) == (0, 1))
     sizes = {}
     for path in (folder / "seen").iterdir():
         pictures = list(imageio.get_reader(path).iter_data())
@@ -103,8 +101,8 @@ def test_a_replay_makes_the_video_at_any_size_and_of_any_camera(folder):
 )
 def test_what_cannot_be_replayed_is_named_with_what_there_is(folder, words, message):
     found = run(folder, "replay", *words)
-    assert found.returncode == 2, found.stderr
-    assert message in found.stderr, found.stderr
+    assert found.code == 2, found.err
+    assert message in found.err, found.err
 
 
 def test_a_tampered_record_is_found_by_replay_and_verify(folder):
@@ -113,11 +111,11 @@ def test_a_tampered_record_is_found_by_replay_and_verify(folder):
     actions[20, 1] += 1e-9
     tamper(folder, "changed-action", actions=actions)
     found = run(folder, "replay", "changed-action", "all", "--no-video")
-    assert found.returncode == 1, found.stderr
-    assert "the state after step 31 of " in found.stderr, found.stderr
-    found = run(folder, "verify", "changed-action", "--workers", "0")
-    assert found.returncode == 1, found.stdout
-    assert "DIFFERS at step 31, action: axis 1 of action 20 is " in found.stdout, found.stdout
+    assert found.code == 1, found.err
+    assert "the state after step 31 of " in found.err, found.err
+    found = run(folder, "verify", "changed-action", "--workers", "1")
+    assert found.code == 1, found.out
+    assert "DIFFERS at step 31, action: axis 1 of action 20 is " in found.out, found.out
 
 
 def test_a_record_of_another_seed_is_found_with_its_first_step(tmp_path):
@@ -127,17 +125,17 @@ def test_a_record_of_another_seed_is_found_with_its_first_step(tmp_path):
     (was,) = RunStore.read(tmp_path / "results/libero/runs/scripted").results()
     tamper(tmp_path, "changed-seed", spec=dataclasses.replace(was.spec, seed=7))
     found = run(tmp_path, "verify", "changed-seed", "--workers", "1")
-    assert found.returncode == 1
-    assert "libero_goal/task08/trial000/seed7: DIFFERS at step 1, state" in found.stdout
+    assert found.code == 1
+    assert "libero_goal/task08/trial000/seed7: DIFFERS at step 1, state" in found.out
 
 
 def test_other_workers_another_order_and_another_mode_are_identical(folder):
     found = run(folder, "verify", "scripted", "--workers", "2", "--sample-seed", "5")
-    assert found.returncode == 0, found.stdout
-    assert "2 episodes run again: 2 identical, 0 not" in found.stdout, found.stdout
+    assert found.code == 0, found.out
+    assert "4 episodes run again: 4 identical, 0 not" in found.out, found.out
     found = run(folder, "verify", "scripted", "--policy", "random")
-    assert found.returncode == 2
-    assert "this is not the policy of the run" in found.stderr
+    assert found.code == 2
+    assert "this is not the policy of the run" in found.err
 
 
 @pytest.mark.slow
@@ -147,5 +145,5 @@ def test_twenty_episodes_over_all_four_suites_replay_to_their_recorded_states(tm
         words = ["--suite", suite, "--policy", policy, "--task-ids", "0", "2", "4", "6", "8", "--trials", "3"]
         evaluate(tmp_path, suite, *words)
         found = run(tmp_path, "replay", suite, "all", "--no-video")
-        assert found.returncode == 0, found.stderr
-        assert "5 episodes replayed: 5 as recorded, 0 not" in found.stdout, found.stderr
+        assert found.code == 0, found.err
+        assert "5 episodes replayed: 5 as recorded, 0 not" in found.out, found.err

@@ -5,13 +5,13 @@ import json
 
 import pytest
 
-from cli.test_eval import pirig
 from pirig.cli import stopping
 from pirig.cli.eval_args import EvalArgs
 from pirig.evaluation.executors import SerialExecutor
 from pirig.evaluation.plan import plan
 from pirig.evaluation.run import run
 from pirig.results.store import RunStore
+from support.command import call
 from support.run_folders import CONFIGURATION, episode, write
 
 SPECS = plan("libero_object", range(3), range(10), seed=7)
@@ -87,17 +87,17 @@ STOP = ("--against", "good", "--stop-when", "decided")
 def folder(tmp_path_factory):
     """With a finished run of the scripted policy: 2 tasks x 8 trials, nearly all of them successes."""
     made = tmp_path_factory.mktemp("stopping")
-    found = pirig(made, *TASKS, "--policy", "scripted", "--num-trials-per-task", "8", "--run", "good")
-    assert found.returncode == 0, found.stderr
+    found = call(made, *TASKS, "--policy", "scripted", "--num-trials-per-task", "8", "--run", "good")
+    assert found.code == 0, found.err
     return made
 
 
 def test_a_run_that_is_clearly_worse_ends_early_and_says_so(folder):
     words = (*TASKS, "--policy", "zero", "--replan-steps", "5", "--num-trials-per-task", "8", "--run", "bad", *STOP)
-    found = pirig(folder, *words)
-    assert found.returncode == 0, found.stderr
-    assert "libero_object: STOPPED EARLY" in found.stdout
-    assert "as declared: worse than good" in found.stdout
+    found = call(folder, *words)
+    assert found.code == 0, found.err
+    assert "libero_object: STOPPED EARLY" in found.out
+    assert "as declared: worse than good" in found.out
     store = RunStore.read(folder / "results/libero/runs/bad")
     noted = store.manifest["stopping"]
     assert (noted["against"], noted["margin"], noted["level"], noted["order_seed"]) == ("good", 0.0, 0.05, 7)
@@ -111,19 +111,19 @@ def test_a_run_that_is_clearly_worse_ends_early_and_says_so(folder):
     assert (export["complete"], export["total_episodes"]) == (False, scored)
     assert "worse" in export["stopped_early"]
 
-    again = pirig(folder, *words)  # it is decided, so nothing runs
-    assert again.returncode == 0
-    assert "STOPPED EARLY" in again.stdout
+    again = call(folder, *words)  # it is decided, so nothing runs
+    assert again.code == 0
+    assert "STOPPED EARLY" in again.out
     assert len(store.finished()) == scored
 
-    other = pirig(folder, *words, "--margin", "5")
-    assert other.returncode == 2
-    assert "was declared to stop otherwise" in other.stderr
-    assert "margin: 0.0, now 0.05" in other.stderr
+    other = call(folder, *words, "--margin", "5")
+    assert other.code == 2
+    assert "was declared to stop otherwise" in other.err
+    assert "margin: 0.0, now 0.05" in other.err
 
-    compared = pirig(folder, "compare", "good", "bad")
-    assert compared.returncode == 0
-    assert "bad stopped early: worse than good" in " ".join(compared.stdout.split())
+    compared = call(folder, "compare", "good", "bad")
+    assert compared.code == 0
+    assert "bad stopped early: worse than good" in " ".join(compared.out.split())
 
 
 BAD = {
@@ -139,15 +139,15 @@ BAD = {
 @pytest.mark.parametrize(("words", "message"), BAD.values(), ids=BAD)
 def test_what_cannot_be_declared_is_a_clear_error(folder, words, message):
     base = (*TASKS, "--policy", "zero", "--replan-steps", "5", "--num-trials-per-task", "8", "--run", "refused")
-    found = pirig(folder, *base, *words)
-    assert (found.returncode, "Traceback" in found.stderr) == (2, False), found.stderr
-    assert message in " ".join(found.stderr.split())
+    found = call(folder, *base, *words)
+    assert (found.code, "Traceback" in found.err) == (2, False), found.err
+    assert message in " ".join(found.err.split())
     assert not (folder / "results/libero/runs/refused").exists()
 
 
 def test_a_declaration_after_the_first_episode_is_refused(folder):
     words = (*TASKS, "--policy", "zero", "--replan-steps", "5", "--num-trials-per-task", "1", "--run", "late")
-    assert pirig(folder, *words).returncode == 0
-    found = pirig(folder, *words, *STOP)
-    assert found.returncode == 2
-    assert "2 episodes of run late are there already" in found.stderr
+    assert call(folder, *words).code == 0
+    found = call(folder, *words, *STOP)
+    assert found.code == 2
+    assert "2 episodes of run late are there already" in found.err

@@ -1,30 +1,15 @@
 """`pirig eval --suite all`: one queue, and each suite's files as if it had been run alone."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 
 import pytest
 
 from pirig.results.store import RunStore
 from pirig.sim.suites import STANDARD_SUITES
+from support import command
 
-PIRIG = [sys.executable, "-m", "pirig.cli.main"]
-EPISODES = ["--policy", "scripted", "--task-ids", "0", "--num-trials-per-task", "2", "--video", "none"]
-
-
-def start(folder, *words):
-    return subprocess.Popen(
-        [*PIRIG, "eval", *EPISODES, *words], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-
-
-def finish(process):
-    out, log = process.communicate(timeout=400)
-    return process.returncode, out, log
+EPISODES = ["--policy", "scripted", "--task-ids", "0", "--trials", "0", "--video", "none", "--workers", "1"]
 
 
 def exported(folder):
@@ -32,66 +17,79 @@ def exported(folder):
 
 
 def recorded(folder):
-    stores = [RunStore.read(path.parent) for path in folder.glob("results/libero/runs/*/manifest.json")]
-    return {store.directory.name: {r.spec: r.outcome() for r in store.results()} for store in stores}
+    return {path.name: command.outcomes(folder, path.name) for path in folder.glob("results/libero/runs/*")}
 
 
-def test_all_suites_in_one_queue_write_what_each_writes_alone(tmp_path):
-    """Stopped in the middle and gone on with, too."""
-    together, apart = tmp_path / "together", tmp_path / "apart"
-    together.mkdir()
-    apart.mkdir()
-    running = start(together, "--suite", "all", "--workers", "2")
-    lines = []
-    while not lines and running.poll() is None:
-        time.sleep(0.05)
-        lines = [path for path in together.glob("results/libero/runs/*/episodes.jsonl") if b"\n" in path.read_bytes()]
-    running.send_signal(signal.SIGTERM)
-    code, out, log = finish(running)
-    assert code == 143, log
-    assert out.count("INCOMPLETE") >= 3, log
-    assert "Traceback" not in log, log
-    assert len(lines) == 1
-    assert "libero_10" in str(lines[0])
+@pytest.fixture(scope="module")
+def together(tmp_path_factory):
+    """Folder of a run of all suites, stopped after its first episode and gone on with; both commands."""
+    folder = tmp_path_factory.mktemp("together")
+    running = command.start(folder, "eval", *EPISODES, "--suite", "all")
+    first = command.wait_for_results(folder, 1, running).parent.name
+    stopped = command.stop(running)
+    return folder, first, stopped, command.call(folder, "eval", *EPISODES, "--suite", "all", "--workers", "2")
 
-    code, out, log = finish(start(together, "--suite", "all", "--workers", "3"))
-    assert code == 0, log
-    verdicts = [line.partition(":")[0] for line in out.splitlines() if ": complete, " in line]
+
+def test_the_longest_episodes_come_first(together):
+    _, first, _, _ = together
+    assert first.startswith("libero_10-")
+
+
+def test_a_stopped_queue_says_which_suites_are_incomplete(together):
+    _, _, stopped, _ = together
+    assert stopped.code == 143, stopped.err
+    assert stopped.out.count("INCOMPLETE") >= 3
+    assert "Traceback" not in stopped.err
+
+
+def test_the_verdicts_come_in_the_order_of_the_suites(together):
+    _, _, _, ended = together
+    assert ended.code == 0, ended.err
+    verdicts = [line.partition(":")[0] for line in ended.out.splitlines() if ": complete, " in line]
     assert verdicts == list(STANDARD_SUITES)
 
+
+def test_each_suite_is_a_complete_run_with_a_page(together):
+    folder, *_ = together
     for suite in STANDARD_SUITES:
-        code, out, log = finish(start(apart, "--suite", suite, "--workers", "1"))
-        assert code == 0, log
-    assert len(exported(together)) == 8
-    assert exported(together) == exported(apart)
-    assert len(recorded(together)) == 4
-    assert recorded(together) == recorded(apart)
-    for suite in STANDARD_SUITES:
-        summary = json.loads((together / f"results/libero/{suite}_results.json").read_text())
-        manifest = json.loads((together / "results/libero/runs" / summary["run"] / "manifest.json").read_text())
-        assert manifest["complete"]
-        assert manifest["planned"] == 2
-        assert sum(session["episodes"] for session in manifest["sessions"]) == 2
-        assert (together / "results/libero/runs" / summary["run"] / "report.html").exists()
+        summary = json.loads((folder / f"results/libero/{suite}_results.json").read_text())
+        directory = folder / "results/libero/runs" / summary["run"]
+        manifest = RunStore.read(directory).manifest
+        assert manifest["complete"], suite
+        assert manifest["planned"] == 1, suite
+        assert sum(session["episodes"] for session in manifest["sessions"]) == 1, suite
+        assert (directory / "report.html").exists(), suite
 
 
-@pytest.mark.parametrize("words", [["--run", "night"], []])
-def test_each_suite_has_a_folder_of_its_own(tmp_path, words):
-    """Which is there before the first episode, so that a mixture is refused before anything runs."""
-    (tmp_path / "results/libero/runs/night-libero_goal").mkdir(parents=True)
+def test_all_suites_in_one_queue_write_what_each_writes_alone(together, tmp_path):
+    folder, *_ = together
+    for suite in STANDARD_SUITES[:2]:
+        alone = command.call(tmp_path, "eval", *EPISODES, "--suite", suite)
+        assert alone.code == 0, alone.err
+    exports, runs = exported(tmp_path), recorded(tmp_path)
+    assert len(exported(folder)) == 8
+    assert exports == {name: data for name, data in exported(folder).items() if name in exports}
+    assert len(exports) == 4
+    assert len(recorded(folder)) == 4
+    assert runs == {name: outcomes for name, outcomes in recorded(folder).items() if name in runs}
+    assert len(runs) == 2
+
+
+def test_a_mixture_of_configurations_is_refused_before_anything_runs(tmp_path):
     with RunStore.open(tmp_path / "results/libero/runs/night-libero_goal", {"suite": "another"}):
         pass
-    if words:
-        code, _, log = finish(start(tmp_path, "--suite", "all", *words))
-        assert code == 2
-        assert "run night-libero_goal was made with another configuration" in log
-        assert not list(tmp_path.glob("results/libero/runs/*/episodes.jsonl"))
-        return
-    running = start(tmp_path, "--suite", "all", "--workers", "1")
+    ended = command.call(tmp_path, "eval", *EPISODES, "--suite", "all", "--run", "night")
+    assert ended.code == 2
+    assert "run night-libero_goal was made with another configuration" in ended.err
+    assert not list(tmp_path.glob("results/libero/runs/*/episodes.jsonl"))
+
+
+def test_each_suite_has_its_folder_before_the_first_episode(tmp_path):
+    running = command.start(tmp_path, "eval", *EPISODES, "--suite", "all")
     names = set()
     while len(names) < 4 and running.poll() is None:
-        time.sleep(0.05)
+        time.sleep(0.02)
         names = {path.name for path in tmp_path.glob("results/libero/runs/*-scripted-*")}
-    os.kill(running.pid, signal.SIGTERM)
-    finish(running)
+    command.stop(running)
     assert {name.partition("-")[0] for name in names} == set(STANDARD_SUITES)
+    assert not list(tmp_path.glob("results/libero/runs/*/episodes.jsonl"))

@@ -14,20 +14,19 @@ TOKENIZER = pathlib.Path(__file__).parents[1] / "data/tokenizer/standin_sentence
 
 
 @pytest.fixture(scope="session")
-def clean(request, tmp_path_factory):
+def clean(shared):
     """The folder of a scene's clean run, made once for all the processes that test."""
-    base = tmp_path_factory.getbasetemp()  # of this process, where pytest-xdist has several
-    shared = (base.parent if hasattr(request.config, "workerinput") else base) / "clean"
-    shared.mkdir(exist_ok=True)
+    runs = shared / "clean"
+    runs.mkdir(exist_ok=True)
 
     def of(name: str) -> Trial:
-        folder, scene = shared / name, SCENES[name]
-        with (shared / f"{name}.lock").open("w") as lock:
+        folder, scene = runs / name, SCENES[name]
+        with (runs / f"{name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             trial = Trial(folder, scene)
             if not trial.csv():
                 if name == "containers":
-                    rows_containers.checkout(folder, shared / "site")
+                    rows_containers.checkout(folder, runs / "site")
                 else:
                     folder.mkdir()
                 if NAME in scene.policy:

@@ -33,9 +33,9 @@ TOLERANCES = (  # absolute; prefix of the name, float32, bfloat16
 DTYPES = {"f32": "float32", "bf16": "bfloat16"}
 
 
-def files(size):
+def files(size, batch="b*"):
     """Those of `mixed` dtype (weights in float32, products in bfloat16) are of a mode that we do not have."""
-    return sorted(f for dtype in DTYPES for f in backends.FOLDER.glob(f"*_{size}_{dtype}_*_jax.npz"))
+    return sorted(f for dtype in DTYPES for f in backends.FOLDER.glob(f"*_{size}_{dtype}_{batch}_jax.npz"))
 
 
 def compare(name, found, expected, dtype, valid):
@@ -64,8 +64,16 @@ def check(path, kind):
 
 
 @pytest.mark.parametrize("kind", backends.BACKENDS)
-@pytest.mark.parametrize("path", files("tiny"), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", files("tiny", "b3"), ids=lambda path: path.stem)
 def test_every_value_of_the_tiny_models(path, kind):
+    check(path, backends.BACKENDS[kind])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", backends.BACKENDS)
+@pytest.mark.parametrize("path", files("tiny", "b1"), ids=lambda path: path.stem)
+def test_every_value_of_a_single_observation(path, kind):
+    """Other shapes, so JAX compiles all functions again."""
     check(path, backends.BACKENDS[kind])
 
 

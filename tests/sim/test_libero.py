@@ -19,7 +19,6 @@ SPECS = [
     EpisodeSpec("libero_goal", 3, 0, 7),
     EpisodeSpec("libero_goal", 3, 1, 7),
     EpisodeSpec("libero_spatial", 0, 2, 7),
-    EpisodeSpec("libero_object", 1, 0, 7),
 ]
 SHORT = Rules(max_steps=15, settle_action=suites.SETTLE_ACTION)
 
@@ -43,8 +42,7 @@ def outcomes(specs, tmp_path, *, workers=1, policy="random", rules=SHORT):
 def test_order_company_and_number_of_workers_change_nothing(tmp_path):
     expected = outcomes(SPECS, tmp_path)
     assert len({state for _, _, state, _ in expected.values()}) == len(SPECS)
-    assert outcomes(SPECS[::-1], tmp_path, workers=2) == expected
-    assert outcomes(SPECS, tmp_path, workers=4) == expected
+    assert outcomes(SPECS[::-1], tmp_path, workers=3) == expected
     alone = SPECS[1]
     assert outcomes([alone], tmp_path) == {alone: expected[alone]}
 

@@ -1,6 +1,8 @@
-"""Both backends behind one door, for tests that hold for either: every part that golden values name."""
+"""Both backends behind one interface, for tests that hold for either: every part that golden values name."""
 
 import dataclasses
+import functools
+import types
 
 import numpy as np
 
@@ -35,17 +37,39 @@ def batch(name, size):
     )
 
 
+@functools.cache
+def _jax_modules():
+    """gemma_jax, pi0_jax and siglip_jax with their functions compiled, once for all tests of a process.
+
+    The product compiles them too. One by one, JAX would compile each operation of each shape by itself.
+    """
+    import jax
+
+    from pirig.models import gemma_jax, pi0_jax, siglip_jax
+
+    def compiled(module, **static):  # name of a function = places of its arguments that are no arrays
+        names = {"prefix": "trim"}
+        jitted = {
+            name: jax.jit(getattr(module, name), static_argnums=places, static_argnames=names.get(name))
+            for name, places in static.items()
+        }
+        return types.SimpleNamespace(**{**vars(module), **jitted})
+
+    gemma = compiled(gemma_jax, normalize=(), prefix=6, suffix=7)
+    pi0 = compiled(pi0_jax, embed_prefix=2, velocity=7, sample=3, embed_suffix=(), suffix_sight=1, time_condition=())
+    return gemma, pi0, compiled(siglip_jax, embed=2, block=2, self_attention=2, layer_norm=())
+
+
 class Jax:
     def __init__(self, name, dtype):
         import jax.numpy as jnp
 
-        from pirig.models import gemma_jax, pi0_jax, siglip_jax
-
-        self.np, self.gemma, self.pi0, self.siglip = jnp, gemma_jax, pi0_jax, siglip_jax
+        self.np = jnp
+        self.gemma, self.pi0, self.siglip = _jax_modules()
         self.config = config(name)
         arrays = {path: jnp.asarray(x, dtype) for path, x in tiny.tree(self.config).items()}
-        self.weights = pi0_jax.weights({path: np.asarray(x) for path, x in arrays.items()}, self.config, jnp.asarray)
-        self.tables = pi0_jax.tabulate(self.weights, self.config)
+        self.weights = self.pi0.weights({path: np.asarray(x) for path, x in arrays.items()}, self.config, jnp.asarray)
+        self.tables = self.pi0.tabulate(self.weights, self.config)
 
     def array(self, x):
         return self.np.asarray(x)

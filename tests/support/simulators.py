@@ -44,12 +44,14 @@ def plain_episode(spec: EpisodeSpec, actions: np.ndarray) -> Trace:
     return trace
 
 
-def our_episode(spec: EpisodeSpec, actions: np.ndarray, look_every: int, simulator: Simulator = "fast") -> Trace:
-    """Looks at every `look_every`-th step only; the lists of what is seen hold those steps alone."""
+def our_episodes(
+    spec: EpisodeSpec, actions: np.ndarray, look_every: list[int], simulator: Simulator = "fast"
+) -> list[Trace]:
+    """The same episode once for each n of `look_every`, with images of every n-th step only, in one environment."""
     env = LiberoEnvironment(settings(), simulator=simulator)
-    trace = _our_trace(env, spec, actions, look_every)
+    traces = [_our_trace(env, spec, actions, n) for n in look_every]
     env.close()
-    return trace
+    return traces
 
 
 def rendering_s(spec: EpisodeSpec, looks: list[bool], simulator: Simulator) -> tuple[list[float], float]:

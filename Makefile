@@ -21,6 +21,7 @@ RAY := $(VENV)/.ray-$(lastword $(subst -, ,$(STAMP)))
 SKYPILOT := .venv-skypilot/.installed-$(shell cksum <locks/skypilot.txt | tr -d ' ')
 TRITON := .venv-triton/.installed-$(shell cksum <locks/triton.txt | tr -d ' ')
 AUDIT := .venv-audit/.installed-$(shell cksum <locks/audit.txt | tr -d ' ')
+TRACKERS := .venv-trackers/.installed-$(shell cksum <locks/hosted-trackers.txt | tr -d ' ')
 DOCS := .venv-docs/.installed-$(shell cksum <locks/docs.txt | tr -d ' ')
 NEEDED := $(if $(filter pi0%,$(POLICY)),$(MODELS),$(STAMP))
 PINS := src/pirig/stack/pins.txt
@@ -28,7 +29,7 @@ PINNED := libero checkpoints jax torch stack trackers
 PYTEST := $(VENV)/bin/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-models setup-ray eval eval-local eval-split eval-headless eval-all eval-stack headless report doctor build down test-docker test-vm bench serve serve-split serve-local test test-slow test-full test-faults test-triton fuzz lint lint-scripts lint-sky audit secrets sbom sbom-images wheel-check docs docs-serve format lock pin-base clean
+.PHONY: .venv-skypilot .venv-triton .venv-audit .venv-docs .venv-trackers help setup setup-models setup-ray eval eval-local eval-split eval-headless eval-all eval-stack headless report doctor build down test-docker test-vm bench serve serve-split serve-local test test-slow test-full test-faults test-triton test-trackers test-quick fuzz lint lint-scripts lint-sky audit secrets sbom sbom-images wheel-check docs docs-serve format lock pin-base clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -124,6 +125,25 @@ fuzz: $(MODELS) ## a million spoiled frames into the codec, ten thousand into a 
 	$(VENV)/bin/python tests/fuzz/long_run.py $(ARGS)
 	$(PYTEST) tests/fuzz -q --hypothesis-profile=long
 
+test-trackers: $(TRACKERS) ## trackio and, offline, Weights & Biases keep what a run's store has
+	.venv-trackers/bin/python -m pytest tests/cli/test_hosted_trackers.py $(ARGS)
+
+# The environment's own packages come first; pirig, pytest and what else it lacks are those of .venv.
+$(TRACKERS): $(STAMP)
+	@echo "installing Weights & Biases and trackio into .venv-trackers (125 MB to download)"
+	@$(PYTHON) -m venv --clear .venv-trackers
+	@.venv-trackers/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes -r locks/hosted-trackers.txt
+	@$(VENV)/bin/python -c 'import site; print(*site.getsitepackages(), sep="\n")' >"$$(.venv-trackers/bin/python -c 'import site; print(site.getsitepackages()[0])')/pirig.pth"
+	@echo "$(CURDIR)/src" >>"$$(.venv-trackers/bin/python -c 'import site; print(site.getsitepackages()[0])')/pirig.pth"
+	@touch $@
+
+# Names for all of them: make .venv-docs
+.venv-skypilot: $(SKYPILOT)
+.venv-triton: $(TRITON)
+.venv-audit: $(AUDIT)
+.venv-docs: $(DOCS)
+.venv-trackers: $(TRACKERS)
+
 $(TRITON): $(STAMP)
 	@echo "installing Triton into .venv-triton (200 MB to download, 690 MB on disk)"
 	@rm -rf .venv-triton
@@ -191,7 +211,7 @@ lock: ## make the lock files again from locks/*.in (needs uv: UV=path)
 	@for name in build libero trackers dev openpi-client server stack checkpoints jax torch triton ray; do \
 	    $(UV) pip compile --no-deps --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	        --no-header --no-annotate locks/$$name.in -o locks/$$name.txt || exit 1; done
-	for name in skypilot audit docs; do \
+	for name in skypilot audit docs hosted-trackers; do \
 	    $(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	        --no-annotate locks/$$name.in -o locks/$$name.txt || exit 1; done
 	$(UV) pip compile --no-deps --python-platform x86_64-manylinux_2_28 --python-version 3.12 --generate-hashes \
@@ -207,4 +227,4 @@ pin-base: ## write the digest of the base image, as its registry has it, into .e
 	scripts/pin_base.sh
 
 clean: ## remove the environments; results and videos stay
-	rm -rf $(VENV) .venv-openpi-client .venv-skypilot .venv-triton .venv-audit .venv-docs site .pytest_cache .ruff_cache src/*.egg-info
+	rm -rf $(VENV) .venv-openpi-client .venv-skypilot .venv-triton .venv-audit .venv-docs .venv-trackers site .pytest_cache .ruff_cache src/*.egg-info

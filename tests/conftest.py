@@ -5,6 +5,7 @@ two busy cores, threads wait for each other in a loop, and a tiny model takes te
 """
 
 import concurrent.futures
+import importlib.util
 import multiprocessing
 import os
 import signal
@@ -15,6 +16,11 @@ import pytest
 from support import scheduling, shared_runs
 
 pytest_plugins = ["faults.table"]
+_NEED_PACKAGES = {  # files that are no part of `make test`: a target of their own installs what they need
+    "quantization/test_triton_kernels.py": "triton",  # make test-triton
+    "cli/test_hosted_trackers.py": "trackio",  # make test-trackers
+}
+collect_ignore = [file for file, package in _NEED_PACKAGES.items() if not importlib.util.find_spec(package)]
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy and PyTorch read it
 for number, usual in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
     if signal.getsignal(number) is signal.SIG_IGN:  # nohup, or a shell's background: what tests start would inherit it

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Gives this machine a running Docker engine (23 or newer) with buildx and compose (2.24.4 or newer). Does nothing where
 # there is one. Otherwise Debian only, as root: the packages come from trixie, and nothing else does.
+#   scripts/ci/engine.sh         starts it
+#   scripts/ci/engine.sh stop    ends the one that answers, which must be one that this script started
 set -euo pipefail
 packages=(docker.io docker-cli docker-buildx docker-compose)
 data=${DOCKER_DATA_ROOT:-/var/lib/docker} log=${DOCKERD_LOG:-/var/log/dockerd.log}
@@ -68,6 +70,17 @@ start() {
     fail "dockerd did not start"
 }
 
+stop() { # the engine that this script started, and what builds leave behind in it: it filled disks
+    answers || return 0
+    docker image prune --force >/dev/null 2>&1 || true
+    docker builder prune --force --keep-storage 12GB >/dev/null 2>&1 || true
+    kill "$(cat /var/run/docker.pid)"
+}
+
+if [ "${1:-}" = stop ]; then
+    stop
+    exit
+fi
 is_equipped || install
 is_equipped || fail "the tools are still missing or too old: compose $(compose_version)"
 answers || start

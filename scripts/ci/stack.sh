@@ -2,6 +2,7 @@
 # Builds the images on a CPU and runs the stack for real, as an unprivileged user, from a copy of this checkout. As root
 # it makes the engine and the base image that it needs.
 #   scripts/ci/stack.sh            everything but
+#   scripts/ci/stack.sh build      only builds the images, and leaves the engine running
 #   scripts/ci/stack.sh ray        the cluster of examples/ray
 #   KEEP=1 scripts/ci/stack.sh     leaves the copy in place, and says where
 set -euo pipefail
@@ -34,12 +35,9 @@ clean_up() {
     [ -z "$screen" ] || kill "$screen" 2>/dev/null || true
     (cd "$copy" && docker compose --profile '*' down --volumes --remove-orphans >/dev/null 2>&1) || true
     if [ "${KEEP:-}" ]; then echo "-- the copy is in $copy"; else rm -rf "$work"; fi
-    [ "$answered" ] && return # by somebody else's engine; this one, and what piles up in it, is ours
-    docker image prune --force >/dev/null 2>&1 || true
-    docker builder prune --force --keep-storage 12GB >/dev/null 2>&1 || true
-    kill "$(cat /var/run/docker.pid)"
+    [ "$answered" ] || [ "${1:-}" = build ] || scripts/ci/engine.sh stop
 }
-trap clean_up EXIT
+trap 'clean_up "${1:-}"' EXIT
 
 scripts/ci/site.sh "$SITE_CONTEXT"
 chmod 755 "$work"
@@ -75,6 +73,7 @@ fi
 
 step "build" user make build >"$work/build.log" 2>&1 || { tail -n 60 "$work/build.log"; exit 1; }
 tail -n 1 "$work/build.log"
+[ "${1:-}" != build ] || exit 0
 step "what the images are" "$python" scripts/ci/check_images.py
 step "what compose makes of the files" user "$python" scripts/ci/check_compose.py
 

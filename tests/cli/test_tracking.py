@@ -1,9 +1,5 @@
-"""Trackers: what the store has is what a reader of theirs finds. trackio and wandb only where they are installed."""
+"""Trackers: what the store has is what a reader of theirs finds. wandb and trackio: test_hosted_trackers.py."""
 
-import contextlib
-import json
-import os
-import sqlite3
 import subprocess
 import sys
 
@@ -15,27 +11,15 @@ from pirig.errors import MissingExtra
 from pirig.results.curves import Curves
 from pirig.results.report import seconds
 from pirig.results.store import RunStore
+from support.command import call
 from support.recorded_runs import make_run
+from support.tracking import rates, track
 
 
 @pytest.fixture
 def store(tmp_path):
     make_run(tmp_path / "run", tasks=2, trials=10, errors=2, seed=4)
     return RunStore.read(tmp_path / "run")
-
-
-def track(name, store, *, after=0):
-    """All results but the first `after`, which are known already."""
-    results = list(store.results())
-    with tracking.tracking(name, store, results[:after]) as hears:
-        for result in results[after:]:
-            hears(result)
-
-
-def rates(results):
-    """(scored so far, success rate) after each scored episode."""
-    scored = [result.status == "success" for result in results if result.status != "error"]
-    return [(n, sum(scored[:n]) / n) for n in range(1, len(scored) + 1)]
 
 
 def test_tensorboard_shows_what_the_store_has(store):
@@ -101,45 +85,16 @@ def test_a_tracker_that_fails_costs_no_episode(store, monkeypatch, caplog):
 
 
 @pytest.mark.parametrize("name", ["trackio", "wandb"])
-def test_one_that_is_not_installed_is_named_before_anything_starts(name):
-    with contextlib.suppress(ImportError):
-        __import__(name)
-        pytest.skip(f"{name} is installed")
+def test_one_that_is_not_installed_is_named_before_anything_starts(name, monkeypatch):
+    monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(MissingExtra, match=f"{name} is not installed; get it with: .venv/bin/pip install {name}"):
         tracking.check(name)
 
 
-def test_wandb_keeps_the_curves_without_a_network(store, monkeypatch):
-    pytest.importorskip("wandb")
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    track("wandb", store)
-    (kept,) = store.directory.glob("wandb/offline-run-*/*.wandb")
-    data = kept.read_bytes()
-    assert data.count(b"success_rate/all") >= 18
-    assert json.dumps(rates(store.results())[-1][1]).encode() in data
-
-
-def test_trackio_keeps_the_curves_on_this_machine(store, tmp_path):
-    pytest.importorskip("trackio")  # reads TRACKIO_DIR when it is imported
-    code = (
-        f"import sys; sys.path += {sys.path}; import cli.test_tracking as t; t.track('trackio', t.RunStore.read('run'))"
-    )
-    env = {**os.environ, "TRACKIO_DIR": str(tmp_path / "kept")}
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    with contextlib.closing(sqlite3.connect(tmp_path / "kept/pirig.db")) as base:
-        rows = base.execute("select step, metrics from metrics where run_name = 'run' order by id").fetchall()
-    kept = [(step, json.loads(values)) for step, values in rows]
-    assert [(s, v["success_rate/all"]) for s, v in kept if "success_rate/all" in v] == rates(store.results())
-
-
 def test_a_run_of_the_real_simulator_is_tracked(tmp_path):
     words = "--suite libero_object --policy zero --task-ids 0 --trials 0 --video none --workers 1 --track tensorboard"
-    done = subprocess.run(
-        [sys.executable, "-m", "pirig.cli.main", "eval", "--run", "one", *words.split()],
-        cwd=tmp_path, capture_output=True, text=True, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    ended = call(tmp_path, "eval", "--run", "one", *words.split())
+    assert ended.code == 0, ended.err
     folder = tmp_path / "results/libero/runs/one"
     (event,) = EventAccumulator(str(folder / "tensorboard")).Reload().Scalars("seconds/simulation")
     (result,) = RunStore.read(folder).results()

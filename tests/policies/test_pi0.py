@@ -120,8 +120,7 @@ def test_a_batch_is_its_rows(make, backend):
     assert not any(np.allclose(together[0], other) for other in together[1:])
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("name", ["pi05_libero_tiny", "pi0_libero_tiny"])
+@pytest.mark.parametrize(("name", "dtype"), [("pi05_libero_tiny", "float32"), ("pi0_libero_tiny", "bfloat16")])
 def test_strict_bits_do_not_depend_on_company(make, name, backend, dtype):
     """Alone, in a batch, in another place of another batch, and beside longer prompts."""
     policy = make(name, backend=backend, dtype=dtype, max_batch=3, strict=True)

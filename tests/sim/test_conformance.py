@@ -18,11 +18,11 @@ def equal(found, expected):
 
 @pytest.mark.parametrize(("suite", "task_id"), TASKS)
 def test_states_and_images_are_bit_identical(processes, suite, task_id):
-    spec, actions = EpisodeSpec(suite, task_id, 4, 7), simulators.random_actions(30)
+    spec, actions = EpisodeSpec(suite, task_id, 4, 7), simulators.random_actions(15)
     plain = processes.submit(simulators.plain_episode, spec, actions)
     always, lazily = processes.submit(simulators.our_episodes, spec, actions, [1, 5]).result()
     expected = plain.result()
-    assert len(expected.states) == 41
+    assert len(expected.states) == 26
     assert not np.array_equal(expected.images[10], expected.images[-1])
     assert equal(always.states, expected.states)
     assert equal(lazily.states, expected.states)
@@ -109,11 +109,11 @@ def test_fixtures_stand_where_the_reference_has_them_in_every_task(processes):
     assert not wrong
 
 
-KNOWN = [(suite, task, trial) for suite in suites.STANDARD_SUITES[:3] for task, trial in ((1, 0), (4, 1), (6, 3))]
+KNOWN = [("libero_spatial", 1, 0), ("libero_spatial", 4, 1), ("libero_object", 1, 0), ("libero_goal", 6, 3)]
 
 
 def test_known_answers_are_the_same_in_a_plain_loop(processes):
-    """Successes and step counts, failures included."""
+    """Successes and step counts, and the failure of task 4 of libero_spatial."""
     specs = {suite: [EpisodeSpec(s, task, trial, 7) for s, task, trial in KNOWN if s == suite] for suite, *_ in KNOWN}
     rules = {suite: suites.rules(suite, replan_steps=1) for suite in specs}
     ours = {suite: processes.submit(simulators.our_baseline, specs[suite], rules[suite]) for suite in specs}
@@ -122,6 +122,7 @@ def test_known_answers_are_the_same_in_a_plain_loop(processes):
     }
     for suite in specs:
         assert ours[suite].result() == [one.result() for one in plain[suite]]
+    assert [success for success, _ in ours["libero_spatial"].result()] == [True, False]
 
 
 @pytest.mark.full

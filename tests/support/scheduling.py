@@ -7,6 +7,23 @@ from xdist.scheduler import LoadScopeScheduling
 
 LONGEST_FIRST = (  # of `make test`, by CPU seconds; all others follow in the order of their names
     "tests/faults/test_processes.py",
+    "tests/sim/test_conformance.py",
+    "tests/cli/test_models.py",
+    "tests/evaluation/test_ray.py",
+    "tests/policies/test_pi0.py",
+    "tests/cli/test_ray.py",
+    "tests/cli/test_eval.py",
+    "tests/cli/test_recorded.py",
+    "tests/sim/test_fast.py",
+    "tests/models/test_golden.py",
+    "tests/cli/test_quantize.py",
+    "tests/pages/",
+    "tests/faults/test_servers.py",
+    "tests/faults/test_machine.py",
+    "tests/cli/test_hosts.py",
+    "tests/cli/test_suites.py",
+    "tests/sim/test_libero.py",
+    "tests/cli/test_stopping.py",
 )
 _PAGES = "tests/pages/"
 

@@ -1,0 +1,17 @@
+"""Tracks a recorded run, and what a tracker must then show of it."""
+
+from pirig.cli import tracking
+
+
+def track(name, store, *, after=0):
+    """All results but the first `after`, which are known already."""
+    results = list(store.results())
+    with tracking.tracking(name, store, results[:after]) as hears:
+        for result in results[after:]:
+            hears(result)
+
+
+def rates(results):
+    """(scored so far, success rate) after each scored episode."""
+    scored = [result.status == "success" for result in results if result.status != "error"]
+    return [(n, sum(scored[:n]) / n) for n in range(1, len(scored) + 1)]

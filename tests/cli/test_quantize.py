@@ -20,8 +20,8 @@ def folder(tmp_path_factory):
     return tiny.workspace(tmp_path_factory.mktemp("quantize"), NAME)
 
 
-def run(folder, *words, **variables):
-    return command.call(folder, *words, OPENPI_DUQUANT_PACKDIR="packs", **variables)
+def run(folder, *words, give=command.call, **variables):
+    return give(folder, *words, OPENPI_DUQUANT_PACKDIR="packs", **variables)
 
 
 def evaluate(folder, name, *words, **variables):
@@ -32,14 +32,14 @@ def evaluate(folder, name, *words, **variables):
 
 @pytest.fixture(scope="module")
 def headless(folder):
-    """Quantized because variables say so; there was no pack before."""
-    return evaluate(folder, "headless", *MODEL, OPENPI_DUQUANT_DEBUG="1", **W4A8)
+    """Quantized because variables say so; there was no pack before. The log has the lines of all its processes."""
+    return evaluate(folder, "headless", *MODEL, give=command.run, OPENPI_DUQUANT_DEBUG="1", **W4A8)
 
 
 @pytest.fixture(scope="module")
 def exact(folder):
     """Not quantized, though a variable watches quantization."""
-    return evaluate(folder, "float", *MODEL, "--backend", "torch", OPENPI_DUQUANT_DEBUG="1")
+    return evaluate(folder, "float", *MODEL, "--backend", "torch", give=command.run, OPENPI_DUQUANT_DEBUG="1")
 
 
 def test_the_pack_is_made_before_the_first_episode_and_kept(folder, headless):

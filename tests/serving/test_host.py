@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import textwrap
 import time
 
 import numpy as np
@@ -254,27 +253,34 @@ def test_a_host_that_comes_back_as_another_policy_is_gone():
             policy.infer({"n": 0.0})
 
 
-def test_it_ends_with_whoever_started_it(tmp_path):
-    """Even where that process is killed."""
+STARTER = """
+import importlib.util, multiprocessing, pathlib, sys, time
+spec = importlib.util.spec_from_file_location("policies", sys.argv[1])
+policies = importlib.util.module_from_spec(spec)
+sys.modules["policies"] = policies
+spec.loader.exec_module(policies)
+if __name__ == "__main__":
+    {body}
+    time.sleep(60)
+"""
+HOSTS = """with policies.host(policies.doubling) as (address, metadata):
+        print(policies.HostPolicy(address).infer({"n": 0.0})["pid"], flush=True)
+        time.sleep(60)"""
+WAITS = """child = multiprocessing.get_context("spawn").Process(target=policies.HostPolicy, args=(sys.argv[2],))
+    child.start()
+    print(child.pid, flush=True)"""
+
+
+@pytest.mark.parametrize("body", [HOSTS, WAITS], ids=["policy host", "worker that waits for a policy host"])
+def test_a_process_ends_with_the_coordinator_that_was_killed(tmp_path, body):
     script = tmp_path / "starter.py"
-    script.write_text(
-        textwrap.dedent(
-            f"""
-            import sys, time
-            sys.path.insert(0, {os.path.dirname(__file__)!r})
-            from test_host import HostPolicy, doubling, host
-            if __name__ == "__main__":
-                with host(doubling) as (address, metadata):
-                    print(HostPolicy(address).infer({{"n": 0.0}})["pid"], flush=True)
-                    time.sleep(60)
-            """
-        )
-    )
-    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as starter:
+    script.write_text(STARTER.replace("{body}", body))
+    words = [sys.executable, script, __file__, tmp_path / "socket"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as starter:
         pid = int(starter.stdout.readline())
-        os.kill(pid, 0)
+        assert _lives(pid)
         starter.kill()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 10
     while _lives(pid) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not _lives(pid)

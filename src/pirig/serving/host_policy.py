@@ -4,6 +4,7 @@ Where its own host dies, it waits for the next one there, or is a guest of anoth
 """
 
 import math
+import multiprocessing
 import pathlib
 import time
 from collections.abc import Sequence
@@ -79,6 +80,8 @@ class HostPolicy:
                 raise RemotePolicyError(f"the policy host is gone: {'; '.join(dict.fromkeys(reasons))}")
             if time.monotonic() > deadline_s:
                 raise RemotePolicyError(self._silence())
+            if (parent := multiprocessing.parent_process()) and not parent.is_alive():
+                raise RemotePolicyError("the policy host is gone: the coordinator, which would restart it, has ended")
             time.sleep(_RETRY_EVERY_S)
 
     def _silence(self) -> str:

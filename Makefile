@@ -105,8 +105,11 @@ serve-split: ## the same in a container
 serve-local: $(NEEDED) ## the same without
 	$(VENV)/bin/pirig serve $(QUANTIZED) $(ARGS) $(if $(filter pi0%,$(POLICY)),policy:checkpoint --policy.config $(POLICY) --policy.dir "$(CKPT)",policy:baseline --policy.name $(POLICY))
 
-test: $(MODELS) ## all tests but the slow and full ones, and the fast half of the fault matrix
-	$(PYTEST) -m "not slow and not full and not faults" -n 2 --dist loadfile $(ARGS)
+test: $(MODELS) ## a test of every law, in 15 minutes on two cores: all but what waits for minutes, or repeats a law at full size
+	$(PYTEST) -m "not slow and not full and not faults" $(ARGS)
+
+test-quick: $(MODELS) ## the files of `make test` that take seconds: in 3 minutes, before a commit
+	$(PYTEST) -m "not long and not slow and not full and not faults" $(ARGS)
 
 test-slow: $(MODELS) ## the tests that wait for minutes
 	$(PYTEST) -m slow $(ARGS)
@@ -115,7 +118,7 @@ test-full: $(MODELS) ## the known answers of 150 episodes, against a plain LIBER
 	$(PYTEST) -m full -s $(ARGS)
 
 test-faults: $(MODELS) $(RAY) ## the fault matrix: signals, hangs, disks, servers, on LIBERO and Ray too, in containers where there are
-	$(PYTEST) tests/faults --ignore tests/faults/test_containers.py -n 2 --faults-out faults.json $(ARGS)
+	$(PYTEST) tests/faults --ignore tests/faults/test_containers.py --faults-out faults.json $(ARGS)
 	$(PYTEST) tests/faults/test_containers.py --faults-out faults-containers.json $(ARGS)
 
 test-triton: $(MODELS) $(TRITON) ## the CUDA kernels without a GPU, in Triton's interpreter

@@ -34,6 +34,9 @@ def pytest_configure(config):
 
 def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: scheduling.place(item.nodeid))
+    for item in items:
+        if scheduling.is_long(item.nodeid):
+            item.add_marker(pytest.mark.long)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -7,10 +7,9 @@ import pytest
 from pirig.cli import compare
 from pirig.evaluation.worker import video_name
 from pirig.results.store import RunStore
-from support.browser import CHROMIUM, assert_readable, browser
+from support.browser import assert_readable
 from support.recorded_runs import make_run
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium; as root: apt-get install chromium")
 SIZES = {"desk": 1280, "phone": 390, "small phone": 320}
 SUITES = ("libero_spatial", "libero_object", "libero_goal", "libero_10")
 METADATA = {"name": "pi05_libero", "backend": "torch", "checkpoint": "77aa0b2e7a41d8c3", "quantization": "W4A8 <x>"}
@@ -19,12 +18,6 @@ METADATA = {"name": "pi05_libero", "backend": "torch", "checkpoint": "77aa0b2e7a
 def session(revision, **more):
     worker = {"gl_renderer": "llvmpipe", "warm_up_s": 3.2}
     return {"sessions": [{"began": "at noon", "revision": revision, "started_workers": [worker], **more}]}
-
-
-@pytest.fixture(scope="module")
-def tab():
-    with browser() as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,6 @@ import struct
 import threading
 import time
 
-import pytest
-
 from pirig.cli.live import Followed, watching
 from pirig.evaluation.episode import run_episode
 from pirig.evaluation.executors import ProcessExecutor
@@ -20,9 +18,8 @@ from pirig.results.report import make_report
 from pirig.results.store import RunStore
 from pirig.sim.fake import FakeEnvironment
 from pirig.types import Rules
-from support.browser import CHROMIUM, CONTRAST, browser
+from support.browser import CONTRAST
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium; as root: apt-get install chromium")
 SUITE = "libero_goal"
 RULES = Rules(max_steps=60, settle_action=(0,) * 7)
 SPECS = plan(SUITE, range(3), range(4), seed=7)
@@ -54,10 +51,9 @@ class Gated:
         return result
 
 
-def test_the_page_follows_a_run(tmp_path):
+def test_the_page_follows_a_run(tab, tmp_path):
     gate, configuration = tmp_path / "gate", {"suite": SUITE, "policy": "random"}
     with (
-        browser() as tab,
         contextlib.ExitStack() as watched,
         RunStore.open(tmp_path / "run", configuration) as store,
     ):

@@ -6,10 +6,9 @@ from pirig.results import summary
 from pirig.results.page import overview, run
 from pirig.results.report import make_report
 from pirig.results.store import RunStore
-from support.browser import CHROMIUM, assert_readable, browser
+from support.browser import assert_readable
 from support.recorded_runs import make_run, quantized
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium; as root: apt-get install chromium")
 SIZES = {"desk": 1280, "phone": 390, "small phone": 320}
 NAMES = {i: "put the white mug on the plate and put the chocolate pudding to the right of the plate" for i in range(10)}
 MANIFEST = {"sessions": [{"command": ["eval", "x" * 300], "machine": {"cores": 4}}], "assets": "0f" * 64}
@@ -18,12 +17,6 @@ ROWS = [
     summary.SuiteRow("libero_spatial", 494, 500, True, "libero_spatial-pi05_libero-0123abcd"),
     summary.SuiteRow("libero_10", 230, 250, False, "libero_10-pi05_libero-4567abcd"),
 ]
-
-
-@pytest.fixture(scope="module")
-def tab():
-    with browser() as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")

@@ -40,37 +40,71 @@ def ask(watch):
         yield answer
 
 
-def test_what_happens_is_told_once(tmp_path, watch, ask):
-    planned = make_run(tmp_path / "run", tasks=2, trials=5, recorded=4)
-    results = list(RunStore.read(tmp_path / "run").results())
-    make_run(tmp_path / "empty", tasks=2, trials=5, recorded=0)
+def test_before_a_run_begins_there_is_nothing_to_show(ask):
     assert json.loads(ask("/state")[1]) == {"revision": -1, "title": "pirig", "fragments": {}}
 
+
+@pytest.fixture
+def results(tmp_path, watch):
+    """Four results of a run of ten episodes, which the page follows; the first of them has begun, with a picture."""
+    planned = make_run(tmp_path / "run", tasks=2, trials=5, recorded=4)
+    make_run(tmp_path / "empty", tasks=2, trials=5, recorded=0)
     watch.begin([Followed(RunStore.read(tmp_path / "empty"), planned, {0: "open the drawer", 1: "close it"})])
+    results = list(RunStore.read(tmp_path / "run").results())
     watch.starts(0, results[0].spec)
     (watch.frames / "0.png").write_bytes(b"a picture")
-    state = json.loads(ask("/state?seen=-1")[1])
-    now = parse(state["fragments"]["now"])
+    return results
+
+
+def state(ask, seen=-1):
+    return json.loads(ask(f"/state?seen={seen}")[1])
+
+
+def test_an_episode_is_shown_when_it_begins(results, ask):
+    now = parse(state(ask)["fragments"]["now"])
     assert "task 0 trial 0" in now.text
     assert "0 of 10 episodes scored" in now.text
+
+
+def test_what_a_worker_sees_is_shown(results, ask):
+    now = parse(state(ask)["fragments"]["now"])
     assert re.fullmatch(r"frame/0\.png\?at=\d+", now.one("img").attributes["src"])
     assert ask("/frame/0.png?at=3") == (200, b"a picture")
-    assert list(json.loads(ask(f"/state?seen={state['revision']}")[1])["fragments"]) == ["now"]
 
+
+def test_what_a_page_has_is_not_sent_again(results, ask):
+    """But for what its workers are at, which always changes."""
+    first = state(ask)
+    assert len(first["fragments"]) > 1
+    assert list(state(ask, first["revision"])["fragments"]) == ["now"]
+
+
+def test_results_are_counted_as_they_come(results, watch, ask):
+    before = state(ask)["revision"]
     for result in results:
         watch.hears(result)
-    state = json.loads(ask(f"/state?seen={state['revision']}")[1])
-    good = sum(result.status == "success" for result in results)
-    headline = parse(state["fragments"]["headline"])
-    assert headline.one("p", class_="number").text == f"{25 * good:.1f}%"
+    after = state(ask, before)
+    successes = sum(result.status == "success" for result in results)
+    headline = parse(after["fragments"]["headline"])
+    assert headline.one("p", class_="number").text == f"{25 * successes:.1f}%"
     assert "so far" in headline.text
     assert "running: 4 of 10 scored" in headline.text
-    assert state["title"].startswith("4/10")
-    assert "4 of 10 episodes scored, about" in parse(state["fragments"]["now"]).text
-    assert "waits" in parse(state["fragments"]["now"]).text
+    assert after["title"].startswith("4/10")
 
-    whole = parse(ask("/")[1].decode())
-    assert {section.attributes["id"] for section in whole.find("section")} >= state["fragments"].keys()
+
+def test_a_worker_that_has_ended_its_episode_waits(results, watch, ask):
+    for result in results:
+        watch.hears(result)
+    now = parse(state(ask)["fragments"]["now"])
+    assert "4 of 10 episodes scored, about" in now.text
+    assert "waits" in now.text
+
+
+def test_the_page_has_a_place_for_each_fragment(results, watch, ask):
+    for result in results:
+        watch.hears(result)
+    page = parse(ask("/")[1].decode())
+    assert {section.attributes["id"] for section in page.find("section")} >= state(ask)["fragments"].keys()
 
 
 def test_what_a_run_has_already_counts_from_the_start(tmp_path, watch):

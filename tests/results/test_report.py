@@ -299,22 +299,36 @@ ROWS = [
 ]
 
 
-def test_the_overview_stands_beside_the_published_row():
+DONE = [*ROWS[:3], summary.SuiteRow("libero_10", 460, 500, True, "run-10")]
+MEAN = (494 + 470 + 490 + 460) / 20  # percent
+
+
+def test_the_overview_has_each_suite_beside_its_published_rate():
     page = parse(overview.page(ROWS, {"run-s": "runs/run-s/report.html"}))
     rows = [[cell.text for cell in row.find("td")][1:] for row in page.one("tbody").find("tr")]
     assert rows[0] == ["98.8", "97.4 – 99.4", "98.8"]
     assert rows[1] == ["94.0", "91.6 – 95.8", "98.2"]
-    assert rows[3] == ["–", "–", "92.4"]  # incomplete: no number
     assert [link.attributes["href"] for link in page.find("a")] == ["runs/run-s/report.html"]
+
+
+def test_an_incomplete_suite_has_no_number_in_the_overview():
+    page = parse(overview.page(ROWS, {}))
+    rows = [[cell.text for cell in row.find("td")][1:] for row in page.one("tbody").find("tr")]
+    assert rows[3] == ["–", "–", "92.4"]
+    assert "| libero_10 | 230/250 | incomplete | – | 92.4 | – | run-10 |" in tables.markdown_overview(ROWS)
+
+
+def test_there_is_no_average_while_a_suite_is_incomplete():
+    page = parse(overview.page(ROWS, {}))
     assert page.one("p", class_="number").text == "No average yet"
     assert "missing or incomplete: libero_10" in page.text
-    done = [*ROWS[:3], summary.SuiteRow("libero_10", 460, 500, True, "run-10")]
-    mean = (494 + 470 + 490 + 460) / 20
-    assert parse(overview.page(done, {})).one("p", class_="number").text == f"{mean:.2f}%"
-    apart = tables.difference_text(published.place_average(done))
-    assert f"| average of four | | **{mean:.2f}** | | 96.85 | {apart} | |" in tables.markdown_overview(done)
-    assert published.place_average(done).difference.value == pytest.approx((mean - 96.85) / 100)
-    assert "| libero_10 | 230/250 | incomplete | – | 92.4 | – | run-10 |" in tables.markdown_overview(ROWS)
+
+
+def test_the_average_of_all_suites_stands_beside_the_published_one():
+    assert parse(overview.page(DONE, {})).one("p", class_="number").text == f"{MEAN:.2f}%"
+    assert published.place_average(DONE).difference.value == pytest.approx((MEAN - 96.85) / 100)
+    difference = tables.difference_text(published.place_average(DONE))
+    assert f"| average of four | | **{MEAN:.2f}** | | 96.85 | {difference} | |" in tables.markdown_overview(DONE)
 
 
 def test_the_average_has_the_interval_of_tasks_that_are_clusters(tmp_path):
@@ -339,8 +353,11 @@ def test_the_average_has_the_interval_of_tasks_that_are_clusters(tmp_path):
     assert f"95 % interval {text}, for tasks like these" in page.text
     assert text in page.one("svg", role="img").text
     assert f"| {text} * | 96.85 |" in tables.markdown_overview(rows)
-    assert summary.average_interval(rows[:3]) is None
-    assert summary.average_interval([dataclasses.replace(row, complete=False) for row in rows]) is None
+
+
+def test_the_average_of_fewer_suites_has_no_interval():
+    assert summary.average_interval(DONE[:3]) is None
+    assert summary.average_interval([dataclasses.replace(row, complete=False) for row in DONE]) is None
 
 
 def test_only_element_makes_markup():

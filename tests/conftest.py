@@ -44,7 +44,7 @@ def pytest_xdist_make_scheduler(config, log):
     return scheduling.ByFile(config, log) if config.getoption("dist") == "loadfile" else None
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def processes():
     """An executor whose every call runs in a new process."""
     spawn = multiprocessing.get_context("spawn")

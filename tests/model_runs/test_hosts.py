@@ -68,6 +68,7 @@ def test_two_hosts_share_the_work(folder, one):
     assert min(shares) >= 0.3 * max(shares), "an episode, or 22 batches, each"
 
 
+@pytest.mark.slow
 def test_a_host_that_is_killed_costs_no_episode_and_changes_none(folder, one):
     running = start(folder, "killed", "--policy-hosts", "2", "--trials", "0", "1", "2")
     lines = command.wait_for_results(folder, 1, running, "killed")

@@ -97,29 +97,28 @@ def test_a_run_that_was_stopped_on_a_cluster_goes_on_here(stopped, finished_run,
 @pytest.fixture(scope="module")
 def model(cluster, folder):
     """Working directory in which a model was evaluated on the cluster, with videos."""
-    episodes = ["--suite", "libero_spatial", "--policy", NAME, "--policy-dir", "ckpt", "--task-ids", "0", "3",
+    episodes = ["--suite", "libero_spatial", "--policy", NAME, "--policy-dir", "ckpt", "--task-ids", "0",
                 "--trials", "0", "--backend", "torch", "--replan-steps", "10"]  # fmt: skip
-    finished(command.start(folder, "eval", *episodes, "--run", "ray", *on(cluster), "--workers", "2"))
+    finished(command.start(folder, "eval", *episodes, "--run", "ray", *on(cluster), "--workers", "1"))
     finished(command.start(folder, "eval", *episodes, "--run", "one", "--workers", "1", "--video", "none"))
     return folder
 
 
 def test_a_model_on_a_cluster_gives_what_it_gives_here(model):
     found = command.outcomes(model, "ray")
-    assert len(found) == 2
+    assert len(found) == 1
     assert found == command.outcomes(model, "one")
 
 
 def test_videos_come_home_from_a_cluster(model):
-    videos = sorted((model / "data/libero/videos/ray").glob("*.mp4"))
-    assert len(videos) == 2
-    assert all(video.stat().st_size > 10_000 for video in videos)
+    (video,) = (model / "data/libero/videos/ray").glob("*.mp4")
+    assert video.stat().st_size > 10_000
 
 
 def test_the_manifest_names_the_node_of_each_worker(model):
     session = json.loads((model / "results/libero/runs/ray/manifest.json").read_text())["sessions"][0]
-    assert len(session["started_workers"]) == 2
-    assert all(worker["node"] for worker in session["started_workers"])
+    (worker,) = session["started_workers"]
+    assert worker["node"]
 
 
 @pytest.mark.parametrize(

@@ -26,15 +26,14 @@ def test_memory_does_not_grow_with_episodes(processes):
     assert used[-1] - used[9] < 4 * 2**20, [value >> 20 for value in used]
 
 
-RENDERED = [("libero_spatial", 5), ("libero_90", 50)]
+RENDERED = [("libero_spatial", 5, "osmesa"), ("libero_90", 50, "egl")]
 RENDERED_ALL = [(suite, task) for suite in ("libero_spatial", "libero_object", "libero_goal") for task in range(10)] + [
     *(("libero_10", task) for task in range(10)),
     *(("libero_90", task) for task in range(0, 90, 3)),
 ]
 
 
-@pytest.mark.parametrize("backend", ["osmesa", "egl"])
-@pytest.mark.parametrize(("suite", "task_id"), RENDERED)
+@pytest.mark.parametrize(("suite", "task_id", "backend"), RENDERED)
 def test_images_are_mujocos_own(processes, suite, task_id, backend):
     assert different_images(processes, [(suite, task_id)], backend, looks=4) == []
 

@@ -1,14 +1,18 @@
 """Simulators run in processes of their own: two render contexts in one process mix up their images.
 
 Several tests run at a time, each with processes of its own, so each process computes in one thread: with two threads on
-two busy cores, threads wait for each other in a loop, and a tiny model takes ten times the CPU seconds.
+two busy cores, threads wait for each other in a loop, and a tiny model takes ten times the CPU seconds. They share what
+JAX compiles, too: a tiny π0.5 loads in 1.6 CPU seconds instead of 10.5, and gives the same bits.
 """
 
+import atexit
 import concurrent.futures
 import importlib.util
 import multiprocessing
 import os
+import shutil
 import signal
+import tempfile
 
 import hypothesis
 import pytest
@@ -22,6 +26,11 @@ _NEED_PACKAGES = {  # files that are no part of `make test`: a target of their o
 }
 collect_ignore = [file for file, package in _NEED_PACKAGES.items() if not importlib.util.find_spec(package)]
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy and PyTorch read it
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # this is the first process of the session; others inherit its choice
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="pirig-jax-")
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "0"
 for number, usual in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
     if signal.getsignal(number) is signal.SIG_IGN:  # nohup, or a shell's background: what tests start would inherit it
         signal.signal(number, usual)

@@ -29,7 +29,7 @@ PINNED := libero checkpoints jax torch stack trackers
 PYTEST := $(VENV)/bin/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: .venv-skypilot .venv-triton .venv-audit .venv-docs .venv-trackers help setup setup-models setup-ray eval eval-local eval-split eval-headless eval-all eval-stack headless report doctor build down test-docker test-vm bench serve serve-split serve-local test test-slow test-full test-faults test-triton test-trackers test-quick fuzz lint lint-scripts lint-sky audit secrets sbom sbom-images wheel-check docs docs-serve format lock pin-base clean
+.PHONY: help setup setup-models setup-ray eval eval-local eval-split eval-headless eval-all eval-stack headless report doctor build down test-docker test-vm bench serve serve-split serve-local test test-slow test-full test-faults test-triton test-trackers test-quick fuzz lint lint-scripts lint-sky audit secrets sbom sbom-images wheel-check docs docs-serve format lock pin-base clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -140,7 +140,7 @@ $(TRACKERS): $(STAMP)
 	@echo "$(CURDIR)/src" >>"$$(.venv-trackers/bin/python -c 'import site; print(site.getsitepackages()[0])')/pirig.pth"
 	@touch $@
 
-# Names for all of them: make .venv-docs
+# So that `make .venv-docs` installs it.
 .venv-skypilot: $(SKYPILOT)
 .venv-triton: $(TRITON)
 .venv-audit: $(AUDIT)

@@ -10,6 +10,7 @@ so that no test is left out for want of a package: exit code 1.
 import pathlib
 import sys
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
 
 ALLOWED = ("needs a GPU", "needs a cloud")
 SLOWEST = 20
@@ -58,7 +59,7 @@ def test(case: ElementTree.Element) -> str:
     return f"{case.get('classname')}.{case.get('name')}"
 
 
-def print_table(title: str, rows: list[tuple[str, ...]]) -> None:
+def print_table(title: str, rows: Sequence[Sequence[str]]) -> None:
     print(f"\n== {title}")
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:

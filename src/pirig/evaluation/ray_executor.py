@@ -68,7 +68,7 @@ class RayExecutor:
             while len(work) or any(slot.job is not None for slot in self._slots):
                 nodes = self._nodes.usable()
                 for slot in [slot for slot in self._slots if slot.node not in nodes]:  # or its policy hosts are others
-                    yield from self._lose(slot, work, "its node, or a policy host there")
+                    yield from self._lose(slot, work, "its node, or a policy host there", has_died=False)
                 for slot in [slot for slot in self._slots if time.monotonic() - slot.since_s >= self._timeout_s]:
                     if slot.pending is not None:
                         yield from self._lose(slot, work, f"no sign for {self._timeout_s:g} s: --episode-timeout-s")
@@ -133,10 +133,16 @@ class RayExecutor:
             _end(self._ray, [slot])
         yield value
 
-    def _lose(self, slot: "_Slot", work: Work, how: str) -> Iterator[EpisodeResult | Film]:
+    def _lose(self, slot: "_Slot", work: Work, how: str, *, has_died: bool = True) -> Iterator[EpisodeResult | Film]:
+        """Put the worker's job back. `has_died`: by itself, so that its place stays empty until law 4 has judged it.
+
+        A worker that is ended here because its node or policy host is gone proves nothing against its node: one lost
+        host would otherwise count as the deaths of all workers that ask it, and stop the run.
+        """
         self._slots.remove(slot)
         slot.kill()
-        self._vacant.append((slot.node.id, time.monotonic() + self._settle_s))
+        if has_died:
+            self._vacant.append((slot.node.id, time.monotonic() + self._settle_s))
         what = f" during {spec_of(slot.job).key}" if slot.job is not None else ""
         _log.warning("a worker of node %s is lost (%s)%s", slot.node.name, how, what)
         if slot.job is None:

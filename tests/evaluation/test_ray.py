@@ -32,17 +32,33 @@ def add_node(cluster, **resources):
     return cluster.add_node(**{"num_cpus": 1, "object_store_memory": 80 * 2**20, **resources})
 
 
-@pytest.fixture
-def cluster():
+@contextlib.contextmanager
+def three_nodes():
     from ray.cluster_utils import Cluster
 
     head = {"num_cpus": 0, "object_store_memory": 200 * 2**20, "include_dashboard": False}
     made = Cluster(initialize_head=True, head_node_args=head)
     made.workers = [add_node(made) for _ in range(3)]
-    with connected(made.address, {"PYTHONPATH": TESTS}):
+    try:
+        with connected(made.address, {"PYTHONPATH": TESTS}):
+            yield made
+    finally:
+        with contextlib.suppress(Exception):
+            made.shutdown()
+
+
+@pytest.fixture
+def own_cluster():
+    """For tests that remove nodes. They come first, because a process is connected to one cluster at a time."""
+    with three_nodes() as made:
         yield made
-    with contextlib.suppress(Exception):
-        made.shutdown()
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """For tests that leave its nodes alone; starting one takes ten seconds."""
+    with three_nodes() as made:
+        yield made
 
 
 @contextlib.contextmanager
@@ -60,7 +76,7 @@ def as_it_is(factory, addresses):
     return factory
 
 
-def test_a_lost_node_costs_nothing_and_a_new_one_is_used(cluster, tmp_path):
+def test_a_lost_node_costs_nothing_and_a_new_one_is_used(own_cluster, tmp_path):
     """No result is an error: what the lost node was at is run again, and every result is the serial run's."""
     heard, found = [], []
     with nodes() as there:
@@ -68,11 +84,29 @@ def test_a_lost_node_costs_nothing_and_a_new_one_is_used(cluster, tmp_path):
         for result in executor.run(Work(SPECS), functools.partial(ray_workers.WaitsForFour, folder=tmp_path)):
             found.append(result)
             if len(found) == 4:
-                cluster.remove_node(cluster.workers[0], allow_graceful=False)
-                add_node(cluster)
+                own_cluster.remove_node(own_cluster.workers[0], allow_graceful=False)
+                add_node(own_cluster)
     assert outcomes(found) == SERIAL
     assert len(found) == len(SPECS)
     assert len({description["pid"] for description in heard}) >= 4, "the fourth node has worked too"
+
+
+def test_nodes_without_a_gpu_ask_the_hosts_of_those_that_have_one(own_cluster):
+    """And do so again when the only host was lost, and another has come."""
+    gpu = add_node(own_cluster, num_gpus=2)
+    heard, found = [], []
+    with nodes(ray_workers.open_host) as there:
+        executor = RayExecutor(there, asking, heard.append, settle_s=1.0)
+        for result in executor.run(Work(SPECS), ray_workers.Asking):
+            found.append(result)
+            if len(found) == 4:
+                assert {node.gpus: len(node.addresses) for node in there.usable()} == {2: 2, 0: 1}
+                own_cluster.remove_node(gpu, allow_graceful=False)
+                add_node(own_cluster, num_gpus=1)
+    assert {result.spec for result in found} == set(SPECS)
+    assert not [r.error for r in found if r.error]
+    asked = {description["asks"] for description in heard}
+    assert len([address for address in asked if "://" in address]) >= 2, asked
 
 
 def test_a_job_that_kills_its_workers_is_an_error_and_the_others_are_done(cluster):
@@ -121,24 +155,6 @@ def test_each_node_has_its_policy_host_and_a_host_that_is_lost_costs_nothing(clu
     assert all(len(addresses) == 1 for addresses in places.values())
     assert {result.spec for result in found} == set(SPECS)
     assert not [r.error for r in found if r.error]
-
-
-def test_nodes_without_a_gpu_ask_the_hosts_of_those_that_have_one(cluster):
-    """And do so again when the only host was lost, and another has come."""
-    gpu = add_node(cluster, num_gpus=2)
-    heard, found = [], []
-    with nodes(ray_workers.open_host) as there:
-        executor = RayExecutor(there, asking, heard.append, settle_s=1.0)
-        for result in executor.run(Work(SPECS), ray_workers.Asking):
-            found.append(result)
-            if len(found) == 4:
-                assert {node.gpus: len(node.addresses) for node in there.usable()} == {2: 2, 0: 1}
-                cluster.remove_node(gpu, allow_graceful=False)
-                add_node(cluster, num_gpus=1)
-    assert {result.spec for result in found} == set(SPECS)
-    assert not [r.error for r in found if r.error]
-    asked = {description["asks"] for description in heard}
-    assert len([address for address in asked if "://" in address]) >= 2, asked
 
 
 def asking(factory, addresses):

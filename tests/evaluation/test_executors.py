@@ -2,13 +2,17 @@
 
 import functools
 import os
+import pathlib
 import signal
+import subprocess
+import sys
 import time
 
 import numpy as np
 import pytest
 
 from pirig.errors import ConfigError, StartError
+from pirig.evaluation import executors
 from pirig.evaluation.episode import run_episode
 from pirig.evaluation.executors import ProcessExecutor, SerialExecutor
 from pirig.evaluation.plan import Work, plan
@@ -123,6 +127,41 @@ def test_a_worker_that_hangs_is_ended_and_costs_only_its_episode():
     assert {s: found[s].outcome() for s in specs if s.task_id != 2} == {
         s: o for s, o in SERIAL.items() if s.task_id != 2
     }
+
+
+COORDINATOR = """
+import importlib.util, sys
+spec = importlib.util.spec_from_file_location("workers", sys.argv[1])
+workers = importlib.util.module_from_spec(spec)
+sys.modules["workers"] = workers
+spec.loader.exec_module(workers)
+if __name__ == "__main__":
+    list(workers.ProcessExecutor(1).run(workers.Work(workers.SPECS), workers.busy))
+"""
+
+
+def busy(index):
+    """A worker that prints its process id when it has a job, and is at that job for ten minutes."""
+    executors._CLOSES_WITHIN_S = 0.5
+
+    def work(job):
+        print(os.getpid(), flush=True)
+        time.sleep(600)
+
+    return work
+
+
+def test_a_worker_in_the_middle_of_a_job_ends_with_a_coordinator_that_was_killed(tmp_path):
+    script = tmp_path / "coordinator.py"
+    script.write_text(COORDINATOR)
+    with subprocess.Popen([sys.executable, script, __file__], stdout=subprocess.PIPE, text=True) as coordinator:
+        worker = pathlib.Path(f"/proc/{int(coordinator.stdout.readline())}/exe")
+        assert worker.exists()
+        coordinator.kill()
+        deadline = time.monotonic() + 20
+        while worker.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+    assert not worker.exists()
 
 
 def test_a_run_of_deaths_stops_the_run():

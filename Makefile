@@ -115,7 +115,7 @@ test-slow: $(MODELS) ## the tests that wait for minutes
 	$(PYTEST) -m slow $(ARGS)
 
 test-full: $(MODELS) ## the known answers of 150 episodes, against a plain LIBERO loop
-	$(PYTEST) -m full -s $(ARGS)
+	$(PYTEST) -m full -n 0 -s $(ARGS)
 
 test-faults: $(MODELS) $(RAY) ## the fault matrix: signals, hangs, disks, servers, on LIBERO and Ray too, in containers where there are
 	$(PYTEST) tests/faults --ignore tests/faults/test_containers.py --faults-out faults.json $(ARGS)

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from support import scheduling
+
 ROOT = pathlib.Path(__file__).parents[1]
 SUMMARY = ROOT / "scripts/ci/summary.py"
 BUDGETS = dict(line.split("\t") for line in (ROOT / ".ci/budgets").read_text().splitlines() if line[:1] not in "#")
@@ -51,6 +53,11 @@ def test_a_skip_for_want_of_a_package_fails_the_run(tmp_path):
     done = summary(tmp_path, reason="could not import 'wandb'")
     assert "could not import 'wandb'  NOT ALLOWED in CI" in done.stdout
     assert done.returncode == 1
+
+
+def test_the_files_that_take_longest_are_there():
+    """One that was renamed would be run last, and by `make test-quick`."""
+    assert [file for file in scheduling.LONG if not (ROOT / file).exists()] == []
 
 
 def test_every_step_has_a_budget():

@@ -4,7 +4,7 @@ import pytest
 
 from pirig.cli import estimate
 from pirig.cli.estimate import Means, Work
-from support import tiny
+from support import command, tiny
 from support.command import call
 from support.shared_runs import EPISODES
 
@@ -25,7 +25,8 @@ def rows(said):
 
 
 def test_a_dry_run_leaves_nothing_behind(tmp_path):
-    done = run(tmp_path, *SCRIPTED, "--dry-run")
+    variables = {"PIRIG_CACHE": str(tmp_path / "cache"), "HOME": str(tmp_path), "PIRIG_OFFLINE": ""}
+    done = command.run(tmp_path, "eval", *SCRIPTED, "--dry-run", **variables)
     assert done.code == 0, done.err
     assert list(tmp_path.iterdir()) == []
     said = rows(done.out)

@@ -21,7 +21,8 @@ def folder(tmp_path_factory):
 
 
 def start(folder, name, *words):
-    return command.start(folder, "eval", *EPISODES, "--run", name, *words)
+    """With two threads for each host: how many there are decides the last bits."""
+    return command.start(folder, "eval", *EPISODES, "--run", name, *words, OMP_NUM_THREADS="2")
 
 
 def finished(process):

@@ -1,5 +1,6 @@
 """Tiny checkpoints, end to end: served, evaluated, made and inspected as a user does it."""
 
+import functools
 import json
 import pathlib
 import re
@@ -38,9 +39,9 @@ def evaluate(folder, name, *words):
 class Server:
     """`scripts/serve_policy.py` with the checkpoint, while the block runs."""
 
-    def __init__(self, folder, *words):
+    def __init__(self, folder, *words, **variables):
         checkpoint = ["policy:checkpoint", "--policy.config", NAME, "--policy.dir", "ckpt"]
-        self.process = command.start(folder, "--port", "0", *words, *checkpoint, program=SERVE)
+        self.process = command.start(folder, "--port", "0", *words, *checkpoint, program=SERVE, **variables)
         line = next(line for line in self.process.stderr if "serving policy" in line)
         self.port = int(re.search(r"ws://\S+:(\d+)", line)[1])
 
@@ -55,15 +56,17 @@ class Server:
 def headless(folder):
     """By backend: the outcomes with the policy in a host behind a pipe, in PyTorch of two tasks with two workers."""
     tasks = {"jax": ["--task-ids", "3", "--workers", "1"], "torch": ["--task-ids", "0", "3", "--workers", "2"]}
-    return {
-        backend: evaluate(folder, f"headless-{backend}", *HEADLESS, "--backend", backend, *words)
-        for backend, words in tasks.items()
-    }
+
+    @functools.cache
+    def outcomes(backend):
+        return evaluate(folder, f"headless-{backend}", *HEADLESS, "--backend", backend, *tasks[backend])
+
+    return outcomes
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_the_manifest_says_what_was_evaluated(folder, headless, backend):
-    assert len(headless[backend]) == {"jax": 1, "torch": 2}[backend]
+    assert len(headless(backend)) == {"jax": 1, "torch": 2}[backend]
     manifest = json.loads((folder / f"results/libero/runs/headless-{backend}/manifest.json").read_text())
     metadata = manifest["configuration"]["policy_metadata"]
     assert (metadata["backend"], metadata["dtype"], metadata["recipe"]) == (backend, "bfloat16", NAME)
@@ -72,17 +75,18 @@ def test_the_manifest_says_what_was_evaluated(folder, headless, backend):
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_headless_and_over_a_websocket_the_same_bits(folder, headless, backend):
-    with Server(folder, "--backend", backend) as server:
+    """Where JAX compiles, each process compiles for itself."""
+    with Server(folder, "--backend", backend, JAX_COMPILATION_CACHE_DIR=str(folder / "empty")) as server:
         port = str(server.port)
         served = evaluate(folder, f"served-{backend}", "--args.port", port, "--task-ids", "3", "--workers", "1")
     assert len(served) == 1
-    assert served == {spec: headless[backend][spec] for spec in served}
+    assert served == {spec: headless(backend)[spec] for spec in served}
 
 
 def test_everything_in_one_process_gives_the_same_bits(folder, headless):
     here = evaluate(folder, "here", *HEADLESS, "--backend", "torch", "--workers", "0", "--args.task-ids", "3")
     assert len(here) == 1
-    assert here == {spec: headless["torch"][spec] for spec in here}
+    assert here == {spec: headless("torch")[spec] for spec in here}
 
 
 def test_a_server_answers_when_it_is_ready_and_batches_its_clients(folder):

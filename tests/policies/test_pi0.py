@@ -120,7 +120,10 @@ def test_a_batch_is_its_rows(make, backend):
     assert not any(np.allclose(together[0], other) for other in together[1:])
 
 
-@pytest.mark.parametrize(("name", "dtype"), [("pi05_libero_tiny", "float32"), ("pi0_libero_tiny", "bfloat16")])
+STRICT = [("pi05_libero_tiny", "bfloat16"), ("pi05_libero_tiny", "float32"), ("pi0_libero_tiny", "bfloat16")]
+
+
+@pytest.mark.parametrize(("name", "dtype"), STRICT)
 def test_strict_bits_do_not_depend_on_company(make, name, backend, dtype):
     """Alone, in a batch, in another place of another batch, and beside longer prompts."""
     policy = make(name, backend=backend, dtype=dtype, max_batch=3, strict=True)

@@ -331,8 +331,9 @@ def test_the_average_of_all_suites_stands_beside_the_published_one():
     assert f"| average of four | | **{MEAN:.2f}** | | 96.85 | {difference} | |" in tables.markdown_overview(DONE)
 
 
-def test_the_average_has_the_interval_of_tasks_that_are_clusters(tmp_path):
-    """From the exports, where the tasks are."""
+@pytest.fixture
+def exported(tmp_path):
+    """Rows of all suites, read from their exports, where the tasks are; and (successes, episodes) of each task."""
     names, by_suite = {i: f"task {i}" for i in range(10)}, []
     for number, suite in enumerate(summary.PUBLISHED):
         made = [
@@ -344,7 +345,11 @@ def test_the_average_has_the_interval_of_tasks_that_are_clusters(tmp_path):
         ]
         export(tmp_path, suite, made, task_names=names, seed=7, headless=True, extra={"complete": True, "run": suite})
         by_suite.append([(50 - (task + number) % 4, 50) for task in range(10)])
-    rows = summary.latest(tmp_path, tuple(summary.PUBLISHED))
+    return summary.latest(tmp_path, tuple(summary.PUBLISHED)), by_suite
+
+
+def test_the_average_has_the_interval_of_tasks_that_are_clusters(exported):
+    rows, by_suite = exported
     found, expected = summary.average_interval(rows), clustered(by_suite)
     assert found == expected
     assert found.value == pytest.approx(summary.average(rows))
@@ -355,9 +360,11 @@ def test_the_average_has_the_interval_of_tasks_that_are_clusters(tmp_path):
     assert f"| {text} * | 96.85 |" in tables.markdown_overview(rows)
 
 
-def test_the_average_of_fewer_suites_has_no_interval():
-    assert summary.average_interval(DONE[:3]) is None
-    assert summary.average_interval([dataclasses.replace(row, complete=False) for row in DONE]) is None
+def test_the_average_of_fewer_suites_has_no_interval(exported):
+    rows, _ = exported
+    assert summary.average_interval(rows) is not None
+    assert summary.average_interval(rows[:3]) is None
+    assert summary.average_interval([dataclasses.replace(row, complete=False) for row in rows]) is None
 
 
 def test_only_element_makes_markup():

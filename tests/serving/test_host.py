@@ -204,10 +204,9 @@ def test_a_host_that_is_started_again_has_the_threads_that_the_first_one_had(mon
 
 
 def test_hosts_of_one_machine_have_the_same_number_of_threads(monkeypatch):
-    """As many as one host alone would have, though the coordinator caps those of its workers."""
+    """As many as one host alone would have."""
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     with hosts([threaded, threaded]) as running:
-        monkeypatch.setenv("OMP_NUM_THREADS", "1")
         answers = [HostPolicy(address).infer({"n": 0.0}) for address in running.addresses]
     assert answers[0]["pid"] != answers[1]["pid"]
     assert [answer["threads"] for answer in answers] == ["", ""]

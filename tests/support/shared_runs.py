@@ -33,6 +33,7 @@ def copy(kind: str, shared: pathlib.Path, folder: pathlib.Path) -> FinishedRun:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (shared / kind).exists():
             unfinished = shared / f"{kind}.part"
+            shutil.rmtree(unfinished, ignore_errors=True)  # of an attempt that failed
             unfinished.mkdir()
             ended = command.run(unfinished, "eval", *EPISODES[kind], "--video", "none", "--workers", "2")
             assert ended.code == 0, ended.err

@@ -19,22 +19,22 @@ CASES = """<testsuites><testsuite>
 </testsuite></testsuites>"""
 
 
-def summary(folder, *, steps="set-up\t1\t0\n", reason="needs a GPU"):
+def summary(folder, *, steps="set-up\t1\t2\t0\n", reason="needs a GPU"):
     (folder / "steps").write_text(steps)
     (folder / "test.xml").write_text(CASES.replace("REASON", reason))
     return subprocess.run([sys.executable, SUMMARY, folder], capture_output=True, text=True)
 
 
 def test_a_step_beyond_its_budget_is_a_warning(tmp_path):
-    done = summary(tmp_path, steps=f"set-up\t{int(BUDGETS['set-up']) + 1}\t0\nlint\t1\t0\n")
-    assert re.search(r"^set-up +\d+ +\d+ +WARNING: over its budget$", done.stdout, re.M)
-    assert re.search(r"^lint +1 +\d+$", done.stdout, re.M)
+    done = summary(tmp_path, steps=f"set-up\t{int(BUDGETS['set-up']) + 1}\t9\t0\nlint\t1\t2\t0\n")
+    assert re.search(r"^set-up +\d+ +\d+ +9 +WARNING: over its budget$", done.stdout, re.M)
+    assert re.search(r"^lint +1 +\d+ +2$", done.stdout, re.M)
     assert done.returncode == 0
 
 
 def test_a_step_that_failed_is_named(tmp_path):
-    done = summary(tmp_path, steps="lint\t3\t2\n")
-    assert re.search(r"^lint +3 +\d+ +FAILED with 2$", done.stdout, re.M)
+    done = summary(tmp_path, steps="lint\t3\t1\t2\n")
+    assert re.search(r"^lint +3 +\d+ +1 +FAILED with 2$", done.stdout, re.M)
 
 
 def test_the_slowest_tests_come_first(tmp_path):

@@ -2,7 +2,7 @@
 
     python scripts/ci/summary.py FOLDER
 
-FOLDER has `steps`, a line `NAME<tab>SECONDS<tab>EXIT CODE` for each step, and a JUnit file `*.xml` for each of pytest's
+FOLDER has `steps`, a line `NAME<tab>SECONDS<tab>CPU SECONDS<tab>EXIT CODE` for each step, and a JUnit file `*.xml` for each of pytest's
 runs. A step that takes more than its budget is a warning. A skip for another reason than those of ALLOWED is an error,
 so that no test is left out for want of a package: exit code 1.
 """
@@ -26,12 +26,12 @@ def main(folder: pathlib.Path) -> int:
 
 def print_steps(lines: list[str]) -> None:
     budgets = dict(line.split("\t") for line in BUDGETS.read_text().splitlines() if line and line[0] != "#")
-    rows = [("step", "seconds", "budget", "")]
-    for name, seconds, code in (line.split("\t") for line in lines):
+    rows = [("step", "seconds", "budget", "CPU seconds", "")]
+    for name, seconds, cpu, code in (line.split("\t") for line in lines):
         budget = budgets.get(name, "")
         is_late = not budget or int(seconds) > int(budget)
         complaint = f"FAILED with {code}" if code != "0" else "WARNING: over its budget" if is_late else ""
-        rows.append((name, seconds, budget or "none", complaint))
+        rows.append((name, seconds, budget or "none", cpu, complaint))
     print_table("steps", rows)
 
 

@@ -2,9 +2,9 @@
 
     python scripts/ci/summary.py FOLDER
 
-FOLDER has `steps`, a line `NAME<tab>SECONDS<tab>CPU SECONDS<tab>EXIT CODE` for each step, and a JUnit file `*.xml` for each of pytest's
-runs. A step that takes more than its budget is a warning. A skip for another reason than those of ALLOWED is an error,
-so that no test is left out for want of a package: exit code 1.
+FOLDER has `steps`, a line `NAME<tab>SECONDS<tab>CPU SECONDS<tab>EXIT CODE` for each step, and a JUnit file `*.xml` for
+each of pytest's runs. A step that takes more than its budget is a warning. A skip for another reason than those of
+ALLOWED is an error, so that no test is left out for want of a package: exit code 1.
 """
 
 import pathlib

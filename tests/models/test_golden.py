@@ -80,9 +80,16 @@ def test_every_value_of_a_single_observation_in_jax(path):
     check(path, backends.Jax)
 
 
-@pytest.mark.slow
+def sized(size):
+    """Three observations in `make test-slow`, one in `make test-full`."""
+    marks = {"b3": pytest.mark.slow, "b1": pytest.mark.full}
+    return [
+        pytest.param(path, marks=mark, id=path.stem) for batch, mark in marks.items() for path in files(size, batch)
+    ]
+
+
 @pytest.mark.parametrize("kind", backends.BACKENDS)
-@pytest.mark.parametrize("path", files("dummy"), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sized("dummy"))
 def test_every_value_with_the_real_image_encoder(path, kind):
     """412 M parameters of SigLIP, in both backends."""
     check(path, backends.BACKENDS[kind])

@@ -26,6 +26,7 @@ LONG = (  # files that take more than 20 CPU seconds, the longest first; all oth
     "tests/sim/test_libero.py",
     "tests/scripted_runs/test_stopping.py",
 )
+WAITS = "tests/serving/test_openpi_client.py"  # for three minutes, in `make test-slow`; so it begins before all others
 _UNITS = ("tests/pages/", "tests/docs/")
 
 
@@ -42,7 +43,7 @@ def unit(nodeid: str) -> str:
 
 def place(nodeid: str) -> int:
     """Key to sort by; equal ones keep their order."""
-    return LONG.index(unit(nodeid)) if is_long(nodeid) else len(LONG)
+    return (WAITS, *LONG, unit(nodeid)).index(unit(nodeid))
 
 
 def is_long(nodeid: str) -> bool:

@@ -2,10 +2,7 @@
 
 import functools
 import os
-import pathlib
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -21,6 +18,7 @@ from pirig.policies.baselines import RandomPolicy
 from pirig.results.store import RunStore
 from pirig.sim.fake import FakeEnvironment
 from pirig.types import EpisodeResult, Film, Rules
+from support.killed import outlives
 
 SPECS = plan("fake", range(4), range(3), seed=7)
 RULES = Rules(max_steps=60, settle_action=(0,) * 7)
@@ -129,17 +127,6 @@ def test_a_worker_that_hangs_is_ended_and_costs_only_its_episode():
     }
 
 
-COORDINATOR = """
-import importlib.util, sys
-spec = importlib.util.spec_from_file_location("workers", sys.argv[1])
-workers = importlib.util.module_from_spec(spec)
-sys.modules["workers"] = workers
-spec.loader.exec_module(workers)
-if __name__ == "__main__":
-    list(workers.ProcessExecutor(1).run(workers.Work(workers.SPECS), workers.busy))
-"""
-
-
 def busy(index):
     """A worker that prints its process id when it has a job, and is at that job for ten minutes."""
     executors._CLOSES_WITHIN_S = 0.5
@@ -151,17 +138,12 @@ def busy(index):
     return work
 
 
+def run_busy_worker():
+    list(ProcessExecutor(1).run(Work(SPECS), busy))
+
+
 def test_a_worker_in_the_middle_of_a_job_ends_with_a_coordinator_that_was_killed(tmp_path):
-    script = tmp_path / "coordinator.py"
-    script.write_text(COORDINATOR)
-    with subprocess.Popen([sys.executable, script, __file__], stdout=subprocess.PIPE, text=True) as coordinator:
-        worker = pathlib.Path(f"/proc/{int(coordinator.stdout.readline())}/exe")
-        assert worker.exists()
-        coordinator.kill()
-        deadline = time.monotonic() + 20
-        while worker.exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
-    assert not worker.exists()
+    assert not outlives(tmp_path, __file__, "run_busy_worker", within_s=20)
 
 
 def test_a_run_of_deaths_stops_the_run():

@@ -1,10 +1,9 @@
 """A policy in a process of its own."""
 
 import concurrent.futures
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -14,6 +13,7 @@ from pirig.errors import ConfigError, MissingExtra, RemotePolicyError, StartErro
 from pirig.policies.wrappers import OneByOne
 from pirig.serving.host import host, hosts
 from pirig.serving.host_policy import HostPolicy
+from support.killed import outlives
 
 OBS = {"n": 1.5, "image": np.arange(12, dtype=np.uint8).reshape(2, 2, 3)}
 
@@ -252,42 +252,23 @@ def test_a_host_that_comes_back_as_another_policy_is_gone():
             policy.infer({"n": 0.0})
 
 
-STARTER = """
-import importlib.util, multiprocessing, pathlib, sys, time
-spec = importlib.util.spec_from_file_location("policies", sys.argv[1])
-policies = importlib.util.module_from_spec(spec)
-sys.modules["policies"] = policies
-spec.loader.exec_module(policies)
-if __name__ == "__main__":
-    {body}
+def run_host():
+    with host(doubling) as (address, _):
+        print(HostPolicy(address).infer({"n": 0.0})["pid"], flush=True)
+        time.sleep(60)
+
+
+def run_worker_that_waits(address):
+    """For a policy host that does not come."""
+    process = multiprocessing.get_context("spawn").Process(target=HostPolicy, args=(address,))
+    process.start()
+    print(process.pid, flush=True)
     time.sleep(60)
-"""
-HOSTS = """with policies.host(policies.doubling) as (address, metadata):
-        print(policies.HostPolicy(address).infer({"n": 0.0})["pid"], flush=True)
-        time.sleep(60)"""
-WAITS = """child = multiprocessing.get_context("spawn").Process(target=policies.HostPolicy, args=(sys.argv[2],))
-    child.start()
-    print(child.pid, flush=True)"""
 
 
-@pytest.mark.parametrize("body", [HOSTS, WAITS], ids=["policy host", "worker that waits for a policy host"])
-def test_a_process_ends_with_the_coordinator_that_was_killed(tmp_path, body):
-    script = tmp_path / "starter.py"
-    script.write_text(STARTER.replace("{body}", body))
-    words = [sys.executable, script, __file__, tmp_path / "socket"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as starter:
-        pid = int(starter.stdout.readline())
-        assert _lives(pid)
-        starter.kill()
-    deadline = time.monotonic() + 10
-    while _lives(pid) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not _lives(pid)
+def test_a_policy_host_ends_with_the_coordinator_that_was_killed(tmp_path):
+    assert not outlives(tmp_path, __file__, "run_host", within_s=10)
 
 
-def _lives(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+def test_a_worker_that_waits_for_a_policy_host_ends_with_the_coordinator_that_was_killed(tmp_path):
+    assert not outlives(tmp_path, __file__, "run_worker_that_waits", str(tmp_path / "socket"), within_s=10)

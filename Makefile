@@ -105,13 +105,13 @@ serve-split: ## the same in a container
 serve-local: $(NEEDED) ## the same without
 	$(VENV)/bin/pirig serve $(QUANTIZED) $(ARGS) $(if $(filter pi0%,$(POLICY)),policy:checkpoint --policy.config $(POLICY) --policy.dir "$(CKPT)",policy:baseline --policy.name $(POLICY))
 
-test: $(MODELS) ## a test of every law, in 15 minutes on two cores: all but what waits for minutes, or repeats a law at full size
+test: $(MODELS) $(RAY) ## a test of every law, in 15 minutes on two cores: all but what waits for minutes, or repeats a law at full size
 	$(PYTEST) -m "not slow and not full and not faults" $(ARGS)
 
 test-quick: $(MODELS) ## the files of `make test` that take seconds: in 3 minutes, before a commit
 	$(PYTEST) -m "not long and not slow and not full and not faults" $(ARGS)
 
-test-slow: $(MODELS) ## the tests that wait for minutes
+test-slow: $(MODELS) $(RAY) ## the tests that wait for minutes
 	$(PYTEST) -m slow $(ARGS)
 
 test-full: $(MODELS) ## the known answers of 150 episodes, against a plain LIBERO loop

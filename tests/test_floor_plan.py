@@ -54,7 +54,7 @@ HEAVY = {  # package -> where the modules are that may import it; what is not li
 }
 LIGHT = {"numpy", "pirig"} | sys.stdlib_module_names
 BY_NAME = ("import_module", "require", "__import__")
-FREE_OF = ("torch", "jax", "mujoco", "robosuite", "libero", "tensorboard", "trackio", "wandb")
+FREE_OF = ("torch", "jax", "mujoco", "robosuite", "libero", "tensorboard", "trackio", "wandb", "scipy.stats")
 MODULES = {path.relative_to(SOURCE).as_posix(): path.read_text() for path in sorted(SOURCE.rglob("*.py"))}
 
 

@@ -3,7 +3,6 @@
 import functools
 import json
 import pathlib
-import re
 import sys
 
 import numpy as np
@@ -36,20 +35,10 @@ def evaluate(folder, name, *words):
     return outcomes
 
 
-class Server:
-    """`scripts/serve_policy.py` with the checkpoint, while the block runs."""
-
-    def __init__(self, folder, *words, **variables):
-        checkpoint = ["policy:checkpoint", "--policy.config", NAME, "--policy.dir", "ckpt"]
-        self.process = command.start(folder, "--port", "0", *words, *checkpoint, program=SERVE, **variables)
-        line = next(line for line in self.process.stderr if "serving policy" in line)
-        self.port = int(re.search(r"ws://\S+:(\d+)", line)[1])
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        assert command.stop(self.process).code == 0
+def serving(folder, *words, **variables):
+    """`scripts/serve_policy.py` with the checkpoint; yields its address."""
+    checkpoint = ["policy:checkpoint", "--policy.config", NAME, "--policy.dir", "ckpt"]
+    return command.serving(folder, *words, *checkpoint, program=SERVE, **variables)
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +65,8 @@ def test_the_manifest_says_what_was_evaluated(folder, headless, backend):
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_headless_and_over_a_websocket_the_same_bits(folder, headless, backend):
     """Where JAX compiles, each process compiles for itself."""
-    with Server(folder, "--backend", backend, JAX_COMPILATION_CACHE_DIR=str(folder / "empty")) as server:
-        port = str(server.port)
+    with serving(folder, "--backend", backend, JAX_COMPILATION_CACHE_DIR=str(folder / "empty")) as address:
+        port = address.rpartition(":")[2]
         served = evaluate(folder, f"served-{backend}", "--args.port", port, "--task-ids", "3", "--workers", "1")
     assert len(served) == 1
     assert served == {spec: headless(backend)[spec] for spec in served}
@@ -90,10 +79,9 @@ def test_everything_in_one_process_gives_the_same_bits(folder, headless):
 
 
 def test_a_server_answers_when_it_is_ready_and_batches_its_clients(folder):
-    with Server(
-        folder, "--backend", "torch", "--dtype", "float32", "--max-batch", "2", "--default-prompt", "wait"
-    ) as server:
-        remote = RemotePolicy("localhost", server.port, connect_timeout_s=60)
+    words = ["--backend", "torch", "--dtype", "float32", "--max-batch", "2", "--default-prompt", "wait"]
+    with serving(folder, *words) as address:
+        remote = RemotePolicy(address, None, connect_timeout_s=60)
         assert remote.metadata["dtype"] == "float32"
         picture = np.zeros((224, 224, 3), np.uint8)
         obs = {"observation/image": picture, "observation/wrist_image": picture, "observation/state": np.zeros(8)}

@@ -1,7 +1,5 @@
 """Quantization as a user asks for it: by variables, by flags, in a process and behind a server."""
 
-import re
-
 import pytest
 
 from pirig.quantization import packs
@@ -74,14 +72,9 @@ def test_headless_and_over_a_websocket_the_same_bits(folder, headless):
     """By variables in one, by the pack's file in the other."""
     (file,) = (folder / "packs").glob("*.safetensors")
     checkpoint = ["policy:checkpoint", "--policy.config", NAME, "--policy.dir", "ckpt"]
-    server = command.start(folder, "serve", "--port", "0", "--quantize", str(file), *checkpoint)
-    try:
-        line = next(line for line in server.stderr if "serving policy" in line)
-        address = ["--policy", re.search(r"ws://\S+", line)[0]]
-        outcomes, manifest, _ = evaluate(folder, "served", *address)
-        asked = run(folder, "eval", *EPISODES, "--run", "served", *address, "--quantize", "w4a8")
-    finally:
-        command.stop(server)
+    with command.serving(folder, "--quantize", str(file), *checkpoint) as address:
+        outcomes, manifest, _ = evaluate(folder, "served", "--policy", address)
+        asked = run(folder, "eval", *EPISODES, "--run", "served", "--policy", address, "--quantize", "w4a8")
     assert outcomes == headless[0]
     assert manifest["configuration"]["policy_metadata"] == headless[1]["configuration"]["policy_metadata"]
     assert asked.code == 0, "a server that is quantized may be asked for quantization"

@@ -1,16 +1,10 @@
 """Four workers, one process and a server: the same files and final states, on 20 scripted and 4 model episodes."""
 
-import os
-import re
-import subprocess
-import sys
-
 import pytest
 
 from pirig.results.store import RunStore
-from support import tiny
+from support import command, tiny
 
-PIRIG = [sys.executable, "-m", "pirig.cli.main"]
 NAME = "pi05_libero_tiny"
 SCRIPTED = ["--suite", "libero_object", "--num-trials-per-task", "2"]
 MODEL = ["--suite", "libero_goal", "--task-ids", "1", "8", "--num-trials-per-task", "2"]
@@ -25,24 +19,15 @@ def folder(tmp_path_factory):
 
 def evaluate(folder, way, words):
     """The suite's CSV, and each episode's outcome."""
-    env = {**os.environ, "OPENPI_DATA_HOME": str(folder / "home"), "PIRIG_OFFLINE": "1"}
-    output = ["--results-out-path", way, "--run", "run", "--video", "none"]
-    found = subprocess.run([*PIRIG, "eval", *words, *output], cwd=folder, env=env, capture_output=True, text=True)
-    assert found.returncode == 0, found.stderr
+    ended = command.run(folder, "eval", *words, "--results-out-path", way, "--run", "run", "--video", "none")
+    assert ended.code == 0, ended.err
     (csv,) = (folder / way).glob("*_results.csv")
     return csv.read_bytes(), {r.spec: r.outcome() for r in RunStore.read(folder / way / "runs/run").results()}
 
 
 def served(folder, policy, words):
-    env = {**os.environ, "OPENPI_DATA_HOME": str(folder / "home"), "PIRIG_OFFLINE": "1"}
-    words_of_server = [*PIRIG, "serve", "--port", "0", *SERVES[policy]]
-    with subprocess.Popen(words_of_server, cwd=folder, env=env, stderr=subprocess.PIPE, text=True) as server:
-        try:
-            line = next(line for line in server.stderr if "serving policy" in line)
-            address = re.search(r"ws://\S+", line)[0]
-            return evaluate(folder, f"served-{policy}", [*words, "--policy", address, "--workers", "2"])
-        finally:
-            server.terminate()
+    with command.serving(folder, *SERVES[policy]) as address:
+        return evaluate(folder, f"served-{policy}", [*words, "--policy", address, "--workers", "2"])
 
 
 @pytest.mark.slow

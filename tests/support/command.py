@@ -3,6 +3,7 @@
 call     in this process: for laws about parsing, planning, messages and files. An interpreter costs more than they do.
 run      in a process of its own, to its end: for laws about exit codes, imports, and what an environment decides.
 start    the same without waiting: for signals, deaths, and what happens meanwhile.
+serving  a policy server, while a block runs.
 """
 
 import contextlib
@@ -11,10 +12,12 @@ import io
 import logging
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Generator, Sequence
 from unittest import mock
 
 from pirig.cli import main
@@ -56,7 +59,7 @@ def call(folder: pathlib.Path, *words: str, **variables: str) -> Ended:
         ):
             main.main(words)
     except SystemExit as ended:
-        return Ended(ended.code if isinstance(ended.code, int) else int(ended.code is not None), *_read(out, err))
+        return Ended(int(ended.code or 0), out.getvalue(), err.getvalue())
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
@@ -70,7 +73,7 @@ def run(folder: pathlib.Path, *words: str, **variables: str) -> Ended:
     return Ended(process.returncode, out, err)
 
 
-def start(folder: pathlib.Path, *words: str, program: list[str] = PIRIG, **variables: str) -> subprocess.Popen[str]:
+def start(folder: pathlib.Path, *words: str, program: Sequence[str] = PIRIG, **variables: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [*program, *words],
         cwd=folder,
@@ -88,6 +91,22 @@ def stop(process: subprocess.Popen[str], number: int = signal.SIGTERM) -> Ended:
     return Ended(process.returncode, out, err)
 
 
+@contextlib.contextmanager
+def serving(
+    folder: pathlib.Path, *words: str, program: Sequence[str] = (*PIRIG, "serve"), **variables: str
+) -> Generator[str]:
+    """A policy server on a free port while the block runs, which must end well. Yields its address, ws://HOST:PORT."""
+    process = start(folder, "--port", "0", *words, program=program, **variables)
+    try:
+        assert process.stderr is not None
+        address = next((found[0] for line in process.stderr if (found := re.search(r"ws://\S+:\d+", line))), "")
+        assert address, f"the server ended with {process.wait()}"
+        yield address
+    finally:
+        ended = stop(process)
+    assert ended.code == 0, ended.err
+
+
 def wait_for_results(folder: pathlib.Path, count: int, process: subprocess.Popen[str], run: str = "*") -> pathlib.Path:
     """Until a run of this name has `count` results on disk. Returns the file that has them."""
     deadline = time.monotonic() + WITHIN_S
@@ -103,7 +122,3 @@ def wait_for_results(folder: pathlib.Path, count: int, process: subprocess.Popen
 def outcomes(folder: pathlib.Path, run: str) -> dict:
     """What must be equal, by episode."""
     return {r.spec: r.outcome() for r in RunStore.read(folder / "results/libero/runs" / run).results()}
-
-
-def _read(*files: io.StringIO) -> list[str]:
-    return [file.getvalue() for file in files]

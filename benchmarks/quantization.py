@@ -37,9 +37,9 @@ from pirig.checkpoints import assets
 from pirig.cli import checkpoint
 from pirig.models import pi0_torch
 from pirig.policies.factory import create_policy
+from pirig.policies.make_pack import make_pack
 from pirig.policies.pi0 import Pi0Policy
-from pirig.policies.quantized import make_pack
-from pirig.quantization.configuration import METHODS, Configuration, Method, parse
+from pirig.quantization.configuration import METHODS, Method, QuantConfig, parse
 from pirig.quantization.kernels import rows
 from pirig.quantization.linear import QuantizedLinear
 from pirig.types import Observation
@@ -127,7 +127,7 @@ def models(flags: Args, directory: pathlib.Path) -> Iterator[Case]:
     for bits in flags.bits:
         for method in flags.methods:
             weight_bits, activation_bits = parse(bits)
-            configuration = Configuration(method, weight_bits, activation_bits, samples=flags.samples)
+            configuration = QuantConfig(method, weight_bits, activation_bits, samples=flags.samples)
             file = flags.folder / f"{flags.recipe}-{flags.dtype}-{configuration.digest[:16]}.safetensors"
             if not file.exists():
                 start = time.perf_counter()

@@ -5,7 +5,7 @@ set -euo pipefail
 python=${1:-python3}
 line="sudo apt-get update && sudo apt-get install -y libosmesa6 libegl1 libegl-mesa0 libgl1-mesa-dri"
 
-missing() { # those of OSMesa and EGL that do not load, looked for as pirig.sim.gl does
+missing() { # those of OSMesa and EGL that do not load, looked for as pirig.sim.drawing.gl does
     "$python" -c '
 import ctypes, ctypes.util
 for name in ("OSMesa", "EGL"):

@@ -20,7 +20,8 @@ MAY_IMPORT = {
     "models": set(),
     "checkpoints": set(),
     "quantization": set(),
-    "stack": set(),
+    "stack": {"machine"},
+    "machine": set(),
 }
 EVERYTHING = {"cli", "__main__"}
 HEAVY = {  # package -> where the modules are that may import it; what is not listed nobody may import

@@ -3,7 +3,7 @@
 import pytest
 
 from pirig.cli import estimate
-from pirig.cli.estimate import Means, Work
+from pirig.cli.estimate import Means, Workload
 from support import command, tiny
 from support.command import call
 from support.shared_runs import EPISODES
@@ -85,7 +85,7 @@ def test_a_server_is_not_asked(tmp_path):
     assert "comes on top" in rows(done.out)["without"][0]
 
 
-WORK = Work({("libero_object", 290): 20}, 10, 5, 10, videos=False)
+WORK = Workload({("libero_object", 290): 20}, 10, 5, 10, videos=False)
 
 
 def test_more_cores_take_less_time_and_cost_their_start_more():
@@ -107,7 +107,7 @@ def test_a_gpu_computes_beside_the_simulators_and_a_cpu_in_their_place():
 
 
 def test_nothing_left_takes_no_time():
-    found = estimate.estimate(Work({}, 10, 5, 0, videos=True), Means(1, 4, estimate.WITHOUT_IMAGES))
+    found = estimate.estimate(Workload({}, 10, 5, 0, videos=True), Means(1, 4, estimate.WITHOUT_IMAGES))
     assert found.seconds == found.core_hours == (0, 0)
 
 

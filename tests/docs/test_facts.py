@@ -14,7 +14,7 @@ from pirig import envvars
 from pirig.cli.eval_args import EvalArgs
 from pirig.policies.baselines import NAMES
 from pirig.policies.recipes import RECIPES
-from pirig.results.summary import PUBLISHED, PUBLISHED_AVERAGE
+from pirig.results.statistics.published import PUBLISHED, PUBLISHED_AVERAGE
 from pirig.sim import suites
 from support.markdown import CHINESE, README, ROOT, headings, prose
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pirig.errors import PirigError
-from pirig.evaluation.divergence import first_difference
+from pirig.evaluation.divergence import first_divergence
 from pirig.evaluation.episode import run_episode
 from pirig.evaluation.replay import frames, pictures
 from pirig.policies.baselines import RandomPolicy
@@ -58,7 +58,7 @@ def again(spec=RESULT.spec, policy=None):
 
 
 def test_the_same_episode_again_does_not_differ():
-    assert first_difference(RESULT, again()) is None
+    assert first_divergence(RESULT, again()) is None
 
 
 class ChangesOneAction(RandomPolicy):
@@ -77,20 +77,20 @@ class ChangesOneAction(RandomPolicy):
 
 
 def test_one_changed_action_is_named_with_step_and_axis():
-    found = first_difference(RESULT, again(policy=ChangesOneAction()))
+    found = first_divergence(RESULT, again(policy=ChangesOneAction()))
     assert (found.step, found.quantity) == (4 + 2 * 5 + 1 + 1, "action")
     assert "axis 4 of action 11 is" in found.found
 
 
 def test_one_changed_seed_is_named_with_the_first_step():
-    found = first_difference(RESULT, dataclasses.replace(again(EpisodeSpec("fake", 3, 1, 8)), spec=RESULT.spec))
+    found = first_divergence(RESULT, dataclasses.replace(again(EpisodeSpec("fake", 3, 1, 8)), spec=RESULT.spec))
     assert (found.step, found.quantity) == (1, "state")
 
 
 def test_a_state_that_parts_with_equal_actions_is_the_simulators():
     other = RESULT.trail.copy()
     other[20:] += 1
-    found = first_difference(RESULT, changed(trail=other))
+    found = first_divergence(RESULT, changed(trail=other))
     assert (found.step, found.quantity) == (21, "state")
 
 
@@ -103,6 +103,6 @@ def test_a_state_that_parts_with_equal_actions_is_the_simulators():
     ],
 )
 def test_every_part_of_an_outcome_is_compared(now, quantity, said):
-    found = first_difference(RESULT, now)
+    found = first_divergence(RESULT, now)
     assert found.quantity == quantity
     assert said in found.found

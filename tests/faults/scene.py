@@ -25,10 +25,10 @@ from pirig.cli.source import ModelSource
 from pirig.cli.worker import LiberoWorkerFactory
 from pirig.evaluation.worker import EpisodeWorker
 from pirig.interfaces import Policy
+from pirig.machine.placement import ANYWHERE, HostPlace
 from pirig.policies.baselines import RandomPolicy
 from pirig.sim.fake import FakeEnvironment
 from pirig.sim.libero import LiberoEnvironment
-from pirig.stack.placement import ANYWHERE, HostPlace
 from pirig.types import EpisodeSpec, Metadata, Observation, Step
 
 _STEP = 12  # of an episode, at which its environment arrives: behind the settle steps

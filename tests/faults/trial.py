@@ -29,7 +29,7 @@ _STORE = "results/libero/runs/run/episodes.jsonl"
 
 
 @dataclasses.dataclass(frozen=True)
-class Scene:
+class Setting:
     kind: str  # fake or libero, for the coordinator; containers: `make eval`
     policy: tuple[str, ...]  # of the clean run
     episodes: tuple[str, ...] = ("--task-ids", "0", "--trials", "0", "1")
@@ -44,14 +44,14 @@ class Scene:
 
 MODEL = ("--policy", "pi05_libero_tiny", "--policy-dir", "ckpt", "--backend", "torch", "--replan-steps", "10")
 SCENES = {
-    "fake": Scene("fake", ("--policy", "random"), ("--task-ids", "0", "5", "9", "--trials", "0", "1")),
-    "ray": Scene("fake", ("--policy", "random"), ("--task-ids", "0", "5", "9", "--trials", "0", "1")),
-    "libero": Scene("libero", ("--policy", "scripted")),
-    "model": Scene("libero", MODEL),
-    "quantized": Scene(
+    "fake": Setting("fake", ("--policy", "random"), ("--task-ids", "0", "5", "9", "--trials", "0", "1")),
+    "ray": Setting("fake", ("--policy", "random"), ("--task-ids", "0", "5", "9", "--trials", "0", "1")),
+    "libero": Setting("libero", ("--policy", "scripted")),
+    "model": Setting("libero", MODEL),
+    "quantized": Setting(
         "libero", (*MODEL, "--quantize", "w4a8", "--pack-dir", "packs"), env={"OPENPI_DUQUANT_CALIB_STEPS": "4"}
     ),
-    "containers": Scene("containers", (), ("--task-ids", "0")),
+    "containers": Setting("containers", (), ("--task-ids", "0")),
 }
 
 
@@ -117,7 +117,7 @@ class Command:
 
 
 class Trial:
-    def __init__(self, folder: pathlib.Path, scene: Scene):
+    def __init__(self, folder: pathlib.Path, scene: Setting):
         """`folder`: with what the scene needs in it."""
         self.folder, self._scene = folder, scene
         self.words: tuple[str, ...] = ()  # of the first command

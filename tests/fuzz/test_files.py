@@ -17,9 +17,9 @@ from pirig.checkpoints import assets, read, record, write
 from pirig.checkpoints.journal import Journal, RemoteFile
 from pirig.errors import ConfigError
 from pirig.quantization import packs
-from pirig.quantization.configuration import Configuration
+from pirig.quantization.configuration import QuantConfig
 from pirig.results import runs
-from pirig.results.statistics import tally
+from pirig.results.statistics.tally import tally
 from pirig.results.store import RunStore
 from pirig.transforms.normalize import parse_norm_stats
 from support.damage import CHANGES, DEEP, EDITS, changed, damaged
@@ -166,7 +166,7 @@ def test_a_safetensors_head_with_other_values(home, changes):
 @pytest.fixture(scope="module")
 def pack(home):
     layer = {"shape": [2, 3], "bits": 4, "error": 0.1}
-    header = packs.Header("r", "c", "float32", Configuration().document(), {}, {"l": layer}, {"g": {"layers": ["l"]}})
+    header = packs.Header("r", "c", "float32", QuantConfig().document(), {}, {"l": layer}, {"g": {"layers": ["l"]}})
     file = home / "x.safetensors"
     packs.write(file, header, {"l.codes": torch.arange(6, dtype=torch.uint8)})
     return file, file.read_bytes()

@@ -18,7 +18,8 @@ from pirig.errors import ConfigError, PirigError, ProtocolError
 from pirig.policies import baselines
 from pirig.quantization import variables
 from pirig.results import runs
-from pirig.sim import assets, gl
+from pirig.sim import assets
+from pirig.sim.drawing import gl
 from pirig.wire import protocol
 
 SOME = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -13,10 +13,10 @@ from pirig.errors import ConfigError
 from pirig.models.config import PI0, PI05
 from pirig.models.weight_table import torch_shapes
 from pirig.policies import create_policy
-from pirig.policies.quantizable import groups
-from pirig.policies.quantized import make_pack
+from pirig.policies.layer_groups import groups
+from pirig.policies.make_pack import make_pack
 from pirig.quantization import packs
-from pirig.quantization.configuration import Configuration
+from pirig.quantization.configuration import QuantConfig
 from support import tiny
 
 NAME = "pi05_libero_tiny"
@@ -47,7 +47,7 @@ def make(places, name="pack", recipe=NAME, samples=range(SAMPLES), dtype="float3
     key = repr((name, recipe, tuple(samples), dtype, sorted(settings.items())))
     file = places / f"{zlib.crc32(key.encode()):08x}.safetensors"
     if not file.exists():
-        configuration = Configuration(samples=len(samples), **settings)
+        configuration = QuantConfig(samples=len(samples), **settings)
         directory = places / ("pi0" if recipe.startswith("pi0_") else "ckpt")
         make_pack(file, recipe, directory, configuration, [observation(i) for i in samples], {}, dtype=dtype)
     return file
@@ -167,7 +167,7 @@ def test_packs_of_something_else_are_refused(places):
     with pytest.raises(ConfigError, match="made for recipe pi05_libero_tiny; this is pi0_libero_tiny"):
         actions(places, pack, recipe="pi0_libero_tiny")
     with pytest.raises(ConfigError, match=r"was made with {'weight_bits': 4}; asked for was {'weight_bits': 8}"):
-        actions(places, pack, configuration=Configuration(samples=SAMPLES, weight_bits=8))
+        actions(places, pack, configuration=QuantConfig(samples=SAMPLES, weight_bits=8))
     with pytest.raises(ConfigError, match="quantized models run in PyTorch only"):
         actions(places, pack, backend="jax")
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pirig.quantization import packing, transform
-from pirig.quantization.configuration import Configuration
+from pirig.quantization.configuration import QuantConfig
 from pirig.quantization.kernels import choose
 from pirig.quantization.linear import Packed, QuantizedLinear
 from pirig.quantization.rounding import Moments, round_weights
@@ -22,7 +22,7 @@ def test_a_layer_of_full_size(n, k):
     """From a float layer to codes, packed, multiplied as integers; its error is a third of rounding to nearest."""
     w, x, held_out = outliers(rows=max(8192, k), outputs=n, channels=k)
     held_out = held_out[:256]
-    configuration = Configuration()
+    configuration = QuantConfig()
     with torch.inference_mode():
         own = transform.choose(x.abs().amax(0), w.abs().amax(0), x[:8], configuration)
         moments = Moments(torch.zeros(k, k))

@@ -11,7 +11,7 @@ import torch
 
 from pirig.errors import ConfigError
 from pirig.quantization import apply, packs
-from pirig.quantization.configuration import Configuration
+from pirig.quantization.configuration import QuantConfig
 from pirig.quantization.kernels import choose
 from pirig.quantization.linear import QuantizedLinear
 from pirig.quantization.packs import Header
@@ -77,7 +77,7 @@ def loaded(file, configuration):
 )
 def test_a_quantized_model_does_what_the_float_one_does(tmp_path, settings, most):
     """Whatever is folded where: with 8 bits nothing but rounding is left."""
-    configuration = Configuration(**settings)
+    configuration = QuantConfig(**settings)
     own, report = loaded(kept(tmp_path, configuration), configuration)
     expected = len(select(small.groups(), configuration))
     assert report["layers"] == {"expected": expected, "matched": expected, "replaced": expected}
@@ -89,28 +89,28 @@ def test_a_quantized_model_does_what_the_float_one_does(tmp_path, settings, most
 
 @pytest.mark.parametrize("settings", [{}, {"method": "rtn"}, PAPER], ids=str)
 def test_the_same_inputs_give_the_same_bytes(tmp_path, settings):
-    configuration = Configuration(**settings)
+    configuration = QuantConfig(**settings)
     first = kept(tmp_path, configuration).read_bytes()
     made_once.cache_clear()
     assert kept(tmp_path, configuration).read_bytes() == first
 
 
 def test_how_much_memory_there_is_changes_nothing():
-    plenty, none = made_once(Configuration()), made(Configuration(), memory_bytes=0)
+    plenty, none = made_once(QuantConfig()), made(QuantConfig(), memory_bytes=0)
     assert all(torch.equal(none.tensors[name], x) for name, x in plenty.tensors.items())
 
 
 def test_other_observations_give_another_pack():
-    one, two = made_once(Configuration()), made(Configuration(), small.inputs(5))
+    one, two = made_once(QuantConfig()), made(QuantConfig(), small.inputs(5))
     assert any(not torch.equal(two.tensors[name], x) for name, x in one.tensors.items())
 
 
 def test_all_observations_are_looked_at():
     """The last as well as the first: a pack without it is another one."""
     seen = small.inputs()
-    all_of_them = made_once(Configuration())
+    all_of_them = made_once(QuantConfig())
     for left_out in (0, len(seen) - 1):
-        fewer = made(Configuration(), [x for i, x in enumerate(seen) if i != left_out])
+        fewer = made(QuantConfig(), [x for i, x in enumerate(seen) if i != left_out])
         assert any(not torch.equal(fewer.tensors[name], x) for name, x in all_of_them.tensors.items())
 
 
@@ -120,18 +120,18 @@ def test_weights_of_the_float_model_are_left_alone():
     before = {name: x.clone() for name, x in own.state_dict().items()}
     for permute in (False, False, True):
         with torch.inference_mode():
-            quantize(own, small.groups(), Configuration(permute=permute), lambda: small.forward(own, small.inputs()[0]))
+            quantize(own, small.groups(), QuantConfig(permute=permute), lambda: small.forward(own, small.inputs()[0]))
         assert all(torch.equal(x, before[name]) for name, x in own.state_dict().items())
 
 
 def test_without_a_permutation_twice_is_the_same_as_once():
-    one, two = made_once(Configuration(permute=False)), made(Configuration(permute=False))
+    one, two = made_once(QuantConfig(permute=False)), made(QuantConfig(permute=False))
     assert all(torch.equal(two.tensors[name], x) for name, x in one.tensors.items())
     assert not any(name.endswith(".order") for name in one.tensors)
 
 
 def test_a_layer_with_sixteen_bits_keeps_its_weight(tmp_path):
-    configuration = Configuration(bits_of=(("layers.0.down", 16),))
+    configuration = QuantConfig(bits_of=(("layers.0.down", 16),))
     own, report = loaded(kept(tmp_path, configuration), configuration)
     assert torch.equal(own["layers"][0].down.weight, small.model()["layers"][0].down.weight)
     assert own["layers"][0].down.weight.abs().max() > 0
@@ -141,7 +141,7 @@ def test_a_layer_with_sixteen_bits_keeps_its_weight(tmp_path):
 def test_rows_do_not_depend_on_the_batch(tmp_path):
     x = torch.cat(small.inputs())
     for settings in ({}, {"group": 16}, PAPER, {"method": "rtn", "activation_bits": 4}):
-        configuration = Configuration(**settings)
+        configuration = QuantConfig(**settings)
         own, _ = loaded(kept(tmp_path, configuration), configuration)
         layer = own["layers"][0].gate
         with torch.inference_mode():
@@ -152,7 +152,7 @@ def test_rows_do_not_depend_on_the_batch(tmp_path):
 
 @pytest.mark.parametrize("settings", [{}, {"group": 16}, {"method": "rtn", "weight_bits": 2}], ids=str)
 def test_joined_layers_do_what_each_does_and_hold_nothing_twice(tmp_path, settings):
-    configuration = Configuration(**settings)
+    configuration = QuantConfig(**settings)
     own, _ = loaded(kept(tmp_path, configuration), configuration)
     block, x = own["layers"][0], small.inputs()[0]
     with torch.inference_mode():
@@ -168,7 +168,7 @@ def test_joined_layers_do_what_each_does_and_hold_nothing_twice(tmp_path, settin
 
 def test_sums_are_scaled_as_the_contract_says(tmp_path):
     """acc · sx · sw, in float32, of codes that anybody can read from the layer."""
-    configuration = Configuration()
+    configuration = QuantConfig()
     own, _ = loaded(kept(tmp_path, configuration), configuration)
     layer, x = own["layers"][0].down, torch.randn(9, 128)
     with torch.inference_mode():
@@ -179,7 +179,7 @@ def test_sums_are_scaled_as_the_contract_says(tmp_path):
 
 
 def test_what_is_held_is_counted(tmp_path):
-    configuration = Configuration()
+    configuration = QuantConfig()
     _, report = loaded(kept(tmp_path, configuration), configuration)
     weights = 2 * (2 * 64 * 128 + 128 * 64)
     assert report["bytes"]["before"] == 4 * weights
@@ -197,7 +197,7 @@ def report_layers(report):
 
 @pytest.mark.parametrize("where", [0.3, 0.6, 0.95])
 def test_a_damaged_pack_is_refused(tmp_path, where):
-    file = kept(tmp_path, Configuration())
+    file = kept(tmp_path, QuantConfig())
     content = bytearray(file.read_bytes())
     head = 8 + int.from_bytes(content[:8], "little")
     content[head + int(where * (len(content) - head))] ^= 1
@@ -208,7 +208,7 @@ def test_a_damaged_pack_is_refused(tmp_path, where):
 
 @pytest.mark.parametrize("length", [0, 7, 100, 5000, -1])
 def test_a_truncated_pack_is_refused(tmp_path, length):
-    file = kept(tmp_path, Configuration())
+    file = kept(tmp_path, QuantConfig())
     file.write_bytes(file.read_bytes()[:length])
     with pytest.raises(ConfigError, match=f"the pack {file} cannot be read: .*pirig quantize"):
         packs.read(file)
@@ -229,7 +229,7 @@ def test_a_foreign_file_is_refused(tmp_path):
 
 @pytest.mark.parametrize("what", ["recipe", "checkpoint", "dtype"])
 def test_a_pack_of_something_else_is_refused(tmp_path, what):
-    file = kept(tmp_path, Configuration(), **{what: "another"})
+    file = kept(tmp_path, QuantConfig(), **{what: "another"})
     expected = {"recipe": "small", "checkpoint": "abc", "dtype": "float32"}
     with pytest.raises(ConfigError, match=f"made for {what} another; this is {expected[what]}"):
         packs.check(packs.read_header(file), file, **expected)
@@ -247,25 +247,25 @@ def test_a_pack_of_something_else_is_refused(tmp_path, what):
     ],
 )  # fmt: skip
 def test_a_pack_that_does_not_fit_the_model_is_refused(tmp_path, change, message):
-    file = kept(tmp_path, Configuration())
+    file = kept(tmp_path, QuantConfig())
     pack = packs.read(file)
     packs.write(file, dataclasses.replace(pack.header, **change(pack.header)), pack.tensors)
     with pytest.raises(ConfigError, match=message):
-        loaded(file, Configuration())
+        loaded(file, QuantConfig())
 
 
 def test_a_pack_that_lacks_codes_is_refused(tmp_path):
-    file = kept(tmp_path, Configuration())
+    file = kept(tmp_path, QuantConfig())
     pack = packs.read(file)
     del pack.tensors["layers.1.down.codes"]
     packs.write(file, pack.header, pack.tensors)
     with pytest.raises(ConfigError, match=r"lacks codes or scales of layers.1.down"):
-        loaded(file, Configuration())
+        loaded(file, QuantConfig())
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    found = made_once(Configuration(method="rtn"))
+    found = made_once(QuantConfig(method="rtn"))
     header = Header("small", "abc", "float32", {}, {}, found.layers, found.groups)
     with pytest.raises(ConfigError, match=r"file/x.safetensors cannot be written.*name another folder"):
         packs.write(tmp_path / "file" / "x.safetensors", header, found.tensors)
@@ -273,11 +273,11 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
 
 def test_groups_that_do_not_fit_are_refused():
     with pytest.raises(ConfigError, match="groups of 48 columns with 4 bits do not fit; expected a divisor of 64"):
-        made(Configuration(group=48))
+        made(QuantConfig(group=48))
 
 
 def test_a_pack_is_deterministic_down_to_its_header(tmp_path):
-    header = packs.read_header(kept(tmp_path, Configuration()))
+    header = packs.read_header(kept(tmp_path, QuantConfig()))
     assert header.version == 2
     assert len(header.digest) == 64
     with safetensors.safe_open(tmp_path / "small.safetensors", "pt") as opened:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pirig.quantization import transform
-from pirig.quantization.configuration import Configuration
+from pirig.quantization.configuration import QuantConfig
 from pirig.quantization.kernels import rows
 from pirig.quantization.rounding import Moments, round_weights, steps
 from support.outlier_layers import error, outliers
@@ -30,7 +30,7 @@ def moments(x):
 def output_error(*, gptq, clip=True, group=0, bits=4, **settings):
     """Of held-out inputs, with the weights rounded and nothing else."""
     w, x, held_out = layer()
-    own = transform.choose(x.abs().amax(0), w.abs().amax(0), x[:64], Configuration(**settings))
+    own = transform.choose(x.abs().amax(0), w.abs().amax(0), x[:64], QuantConfig(**settings))
     hessian = moments(own.inputs(x)).shrunk() if gptq else None
     rounded = round_weights(own.weights(w), bits, hessian=hessian, clip=clip, group=group)
     return error(own.inputs(held_out) @ rounded.dequantized().T, held_out @ w.T)
@@ -72,7 +72,7 @@ def test_more_bits_are_better():
 def test_activation_errors_are_those_of_the_study(figure, rotated):
     w, x, held_out = layer()
     settings = {"smoothing": 0.0} if rotated else {"method": "rtn"}
-    own = transform.choose(x.abs().amax(0), w.abs().amax(0), x[:64], Configuration(**settings))
+    own = transform.choose(x.abs().amax(0), w.abs().amax(0), x[:64], QuantConfig(**settings))
     codes, scale = rows.quantize_rows(own.inputs(held_out), None, None, 1, 8)
     found = error(codes.float() * scale[:, None] @ own.weights(w).T, held_out @ w.T)
     assert found == pytest.approx(figure, rel=0.2)

@@ -5,7 +5,7 @@ import scipy.linalg
 import torch
 
 from pirig.quantization import transform
-from pirig.quantization.configuration import Configuration
+from pirig.quantization.configuration import QuantConfig
 from pirig.quantization.transform import Transform, block_size, signs, zigzag
 from support.outlier_layers import error, outliers
 
@@ -14,7 +14,7 @@ SHAPES = [(2560, 2048), (2048, 2048), (2048, 16384), (2560, 1024), (1024, 2048),
 
 
 def chosen(w, x, **settings):
-    configuration = Configuration(**settings)
+    configuration = QuantConfig(**settings)
     return transform.choose(x.abs().amax(0), w.abs().amax(0), x[:64].float(), configuration, seed="a")
 
 
@@ -116,6 +116,6 @@ def test_nothing_is_done_where_nothing_is_asked():
 
 def test_outliers_are_gone_after_it():
     w, x, _ = outliers(rows=512, outputs=16)
-    own = transform.choose(x.abs().amax(0), w.abs().amax(0), x[:8], Configuration())
+    own = transform.choose(x.abs().amax(0), w.abs().amax(0), x[:8], QuantConfig())
     before, after = (float((y.abs().amax(1) / y.square().mean(1).sqrt()).mean()) for y in (x, own.inputs(x)))
     assert after < 4.5 < 15 < before  # a normal distribution's largest of 2048 is 3.7 deviations

@@ -6,8 +6,8 @@ import pytest
 
 from pirig.errors import ConfigError
 from pirig.models.config import PI05
-from pirig.policies.quantizable import groups
-from pirig.quantization.configuration import FLOAT, Configuration, pack_name, parse
+from pirig.policies.layer_groups import groups
+from pirig.quantization.configuration import FLOAT, QuantConfig, pack_name, parse
 from pirig.quantization.select import folds, select
 from pirig.quantization.variables import PREFIX, TABLE, read
 
@@ -28,7 +28,7 @@ def selected(model=FULL, **variables):
 def test_the_documented_command_line():
     request = asked(DEBUG="1", SCOPE=EXPERT, WBITS_DEFAULT="4", ABITS="8")
     assert request.verbose
-    assert request.configuration == Configuration(scope=EXPERT)
+    assert request.configuration == QuantConfig(scope=EXPERT)
     assert len(select(FULL, request.configuration)) == 126
 
 
@@ -107,7 +107,7 @@ def test_values_reach_the_configuration():
     )  # fmt: skip
     assert found.folder == "packs"
     assert asked(PACKROOT="root").folder == "root"
-    assert found.configuration == Configuration(
+    assert found.configuration == QuantConfig(
         weight_bits=3, bits_of=(("o_proj", 8), ("layers.0.mlp.up_proj", 16)), activation_bits=FLOAT, block=64,
         permute=False, smoothing=0.15, percentile=99.9, samples=7, exclude="k_proj",
     )  # fmt: skip
@@ -118,17 +118,15 @@ def test_values_reach_the_configuration():
 
 
 def test_folds_are_made_only_where_all_that_they_touch_is_quantized():
-    everything = select(FULL, Configuration())
-    expert = select(FULL, Configuration(scope=EXPERT))
+    everything = select(FULL, QuantConfig())
+    expert = select(FULL, QuantConfig(scope=EXPERT))
     mixers, products = ([g for g in FULL if g.fold and g.apart is apart] for apart in (True, False))
     assert len(mixers) == 18
     assert len(products) == 36
-    assert all(folds(group, everything, Configuration()) for group in mixers + products)
-    assert not any(
-        folds(group, expert, Configuration()) for group in mixers
-    )  # the other decoder reads these values too
-    assert sum(folds(group, expert, Configuration()) is not None for group in products) == 18
-    assert not any(folds(group, everything, Configuration(method="rtn")) for group in mixers + products)
+    assert all(folds(group, everything, QuantConfig()) for group in mixers + products)
+    assert not any(folds(group, expert, QuantConfig()) for group in mixers)  # the other decoder reads these values too
+    assert sum(folds(group, expert, QuantConfig()) is not None for group in products) == 18
+    assert not any(folds(group, everything, QuantConfig(method="rtn")) for group in mixers + products)
 
 
 def test_names_of_bits():
@@ -140,15 +138,15 @@ def test_names_of_bits():
 
 
 def test_a_packs_name_follows_from_what_decides_its_content():
-    one = ("pi05_libero", "abc", "bfloat16", Configuration(), "seed 0")
+    one = ("pi05_libero", "abc", "bfloat16", QuantConfig(), "seed 0")
     others = [
         ("pi0_libero", *one[1:]), (one[0], "abd", *one[2:]), (*one[:2], "float32", *one[3:]),
-        (*one[:3], Configuration(seed=1), one[4]), (*one[:4], "seed 1"),
+        (*one[:3], QuantConfig(seed=1), one[4]), (*one[:4], "seed 1"),
     ]  # fmt: skip
     names = {pack_name(*values) for values in (one, *others)}
     assert len(names) == 6
     assert pack_name(*one) == pack_name(*one)
-    rtn = Configuration(method="rtn")
+    rtn = QuantConfig(method="rtn")
     assert pack_name(*one[:3], rtn, "seed 0") == pack_name(*one[:3], rtn, "seed 1")  # looks at no observation
 
 

@@ -7,7 +7,7 @@ import pytest
 from pirig.errors import ConfigError
 from pirig.results.comparison import compare, differences
 from pirig.results.conclusion import in_words, to_json
-from pirig.results.paired import Paired
+from pirig.results.statistics.paired import Paired
 from support.run_folders import CONFIGURATION, outcomes, write
 
 FAILS_A = {(0, 1), (0, 2), (1, 3)}

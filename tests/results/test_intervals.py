@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from pirig.results.intervals import clustered, linear
-from pirig.results.published import place, place_average
-from pirig.results.statistics import wilson
-from pirig.results.summary import PUBLISHED, SuiteRow
+from pirig.results.statistics.intervals import clustered, linear
+from pirig.results.statistics.published import PUBLISHED, place, place_average
+from pirig.results.statistics.tally import wilson
+from pirig.results.summary import SuiteRow, complete_counts
 
 NEWCOMBE = {  # R. G. Newcombe, Statistics in Medicine 17 (1998) 873-890, table II, method 10
     (56, 70, 48, 80): (0.0524, 0.3339),
@@ -137,13 +137,13 @@ def rows(*successes, complete=True):
 
 
 def test_the_average_beside_the_published_one():
-    same = place_average(rows(494, 491, 490, 462))
+    same = place_average(complete_counts(rows(494, 491, 490, 462)))
     assert same
     assert same.verdict == "consistent"
     assert same.difference.value == pytest.approx(0, abs=1e-12)
-    less = place_average(rows(484, 481, 480, 445))
+    less = place_average(complete_counts(rows(484, 481, 480, 445)))
     assert less
     assert less.verdict == "below"
     assert less.difference.value == pytest.approx(-47 / 2000)
-    assert place_average(rows(494, 491, 490, 462)[:3]) is None
-    assert place_average(rows(494, 491, 490, 462, complete=False)) is None
+    assert place_average(complete_counts(rows(494, 491, 490, 462)[:3])) is None
+    assert place_average(complete_counts(rows(494, 491, 490, 462, complete=False))) is None

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from pirig.results.duration import compare_time, time_to_success
-from pirig.results.paired import Paired
+from pirig.results.statistics.paired import Paired
+from pirig.results.statistics.steps_to_success import compare_time, time_to_success
 from pirig.types import EpisodeResult, EpisodeSpec
 
 # M. W. Fagerland, S. Lydersen, P. Laake, "Statistical Analysis of Contingency Tables" (2017), chapter 8; B is before

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import binom, binomtest
 
-from pirig.results.paired import Paired
-from pirig.results.power import (
+from pirig.results.statistics.paired import Paired
+from pirig.results.statistics.power import (
     detectable,
     episodes_needed,
     independent_discordance,

@@ -9,13 +9,14 @@ import re
 
 import pytest
 
-from pirig.results import published, summary, tables
+from pirig.results import summary, tables
 from pirig.results.export import export
-from pirig.results.intervals import clustered
 from pirig.results.page import charts, overview, run
 from pirig.results.page.html import Html, element, resource
 from pirig.results.report import TIMES, make_report, mean_seconds, seconds
-from pirig.results.statistics import wilson
+from pirig.results.statistics import published
+from pirig.results.statistics.intervals import clustered
+from pirig.results.statistics.tally import wilson
 from pirig.results.store import RunStore
 from pirig.types import EpisodeResult, EpisodeSpec, Timings
 from support.json_schema import faults
@@ -65,7 +66,7 @@ def test_the_headline_is_the_stores(whole):
     [("libero_goal", 50, "consistent with"), ("libero_goal", 40, "below"), ("libero_10", 200, "above")],
 )
 def test_the_published_rate_stands_beside_ours(tmp_path, suite, successes, verdict):
-    """The numbers are those of results/published.py, which is tested by itself."""
+    """The numbers are those of results/statistics/published.py, which is tested by itself."""
     with RunStore.open(tmp_path / "run", {"suite": suite, "policy": "zero"}) as store:
         for trial in range(max(50, successes)):
             status = "success" if trial < successes else "failure"
@@ -74,7 +75,7 @@ def test_the_published_rate_stands_beside_ours(tmp_path, suite, successes, verdi
     found = published.place(suite, successes, max(50, successes)).difference
     said = parse(run.page(report)).one("p", class_="comparison").text
     assert (
-        f"Published π0.5: {summary.PUBLISHED[suite]} % of 500. Difference {tables.points(found.value)} points" in said
+        f"Published π0.5: {published.PUBLISHED[suite]} % of 500. Difference {tables.points(found.value)} points" in said
     )
     assert f"(95 % {tables.points(found.low)} to {tables.points(found.high)}): {verdict} the published rate" in said
     assert tables.as_json(report)["difference_from_published"]["verdict"] == verdict.split()[0]
@@ -326,8 +327,10 @@ def test_there_is_no_average_while_a_suite_is_incomplete():
 
 def test_the_average_of_all_suites_stands_beside_the_published_one():
     assert parse(overview.page(DONE, {})).one("p", class_="number").text == f"{MEAN:.2f}%"
-    assert published.place_average(DONE).difference.value == pytest.approx((MEAN - 96.85) / 100)
-    difference = tables.difference_text(published.place_average(DONE))
+    assert published.place_average(summary.complete_counts(DONE)).difference.value == pytest.approx(
+        (MEAN - 96.85) / 100
+    )
+    difference = tables.difference_text(published.place_average(summary.complete_counts(DONE)))
     assert f"| average of four | | **{MEAN:.2f}** | | 96.85 | {difference} | |" in tables.markdown_overview(DONE)
 
 
@@ -335,7 +338,7 @@ def test_the_average_of_all_suites_stands_beside_the_published_one():
 def exported(tmp_path):
     """Rows of all suites, read from their exports, where the tasks are; and (successes, episodes) of each task."""
     names, by_suite = {i: f"task {i}" for i in range(10)}, []
-    for number, suite in enumerate(summary.PUBLISHED):
+    for number, suite in enumerate(published.PUBLISHED):
         made = [
             EpisodeResult(
                 EpisodeSpec(suite, task, trial), "failure" if trial < (task + number) % 4 else "success", 9, 9
@@ -345,7 +348,7 @@ def exported(tmp_path):
         ]
         export(tmp_path, suite, made, task_names=names, seed=7, headless=True, extra={"complete": True, "run": suite})
         by_suite.append([(50 - (task + number) % 4, 50) for task in range(10)])
-    return summary.latest(tmp_path, tuple(summary.PUBLISHED)), by_suite
+    return summary.latest(tmp_path, tuple(published.PUBLISHED)), by_suite
 
 
 def test_the_average_has_the_interval_of_tasks_that_are_clusters(exported):

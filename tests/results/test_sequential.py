@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pirig.results.sequential import Declaration, SequentialTest, declared_order, in_words, wealth
+from pirig.results.statistics.sequential import Declaration, SequentialTest, declared_order, in_words, wealth
 from pirig.types import EpisodeSpec
 
 LEVEL = 0.05

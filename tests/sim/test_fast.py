@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pirig.errors import StartError
-from pirig.sim import gl, meshes, triangles
+from pirig.sim.drawing import gl, meshes, triangles
 from pirig.types import EpisodeSpec
 from support import simulators
 

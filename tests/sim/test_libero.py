@@ -7,11 +7,11 @@ from pirig.cli.worker import LiberoWorkerFactory
 from pirig.errors import ConfigError
 from pirig.evaluation.executors import ProcessExecutor
 from pirig.evaluation.plan import Work
+from pirig.machine import egl
 from pirig.policies.scripted import ScriptedPolicy
 from pirig.serving.server import serve_in_thread
 from pirig.sim import suites
 from pirig.sim.libero import LiberoEnvironment
-from pirig.stack import egl
 from pirig.types import EpisodeSpec, Rules
 from support import contracts, simulators
 

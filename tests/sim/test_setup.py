@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from pirig.errors import ConfigError, MissingExtra, StartError
-from pirig.sim import assets, gl, suites
+from pirig.sim import assets, suites
+from pirig.sim.drawing import gl
 from support import simulators
 
 BOOT = """

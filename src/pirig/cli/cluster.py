@@ -24,11 +24,11 @@ from pirig.evaluation.ray_executor import RayExecutor
 from pirig.evaluation.ray_nodes import Nodes, connected
 from pirig.evaluation.worker import EpisodeWorker
 from pirig.interfaces import Executor, WorkerFactory
+from pirig.machine import egl, gpus
 from pirig.serving.batching import BatchTimes
 from pirig.serving.host import THREADS, host_for_others
 from pirig.serving.host_process import Door
 from pirig.sim import assets, boot
-from pirig.stack import egl, gpus
 from pirig.types import Metadata
 
 _log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from pirig.errors import ConfigError
 from pirig.evaluation.worker import video_name
 from pirig.results import comparison, conclusion, runs
 from pirig.results.comparison import Comparison
-from pirig.results.paired import Paired
+from pirig.results.statistics.paired import Paired
 from pirig.sim import suites
 from pirig.types import EpisodeResult, EpisodeSpec
 

@@ -20,7 +20,7 @@ from rich.progress import (
 from rich.table import Table
 
 from pirig.checkpoints import download
-from pirig.results.statistics import Tally
+from pirig.results.statistics.tally import Tally
 from pirig.types import EpisodeResult, Film
 
 _log = logging.getLogger("pirig")

@@ -14,10 +14,12 @@ from pirig import envvars
 from pirig.checkpoints import address
 from pirig.cli import args
 from pirig.errors import ConfigError, PirigError
+from pirig.machine import egl, gpus, resources, versions
+from pirig.machine.findings import Finding, output
 from pirig.policies.recipes import RECIPES
-from pirig.sim import assets, gl
-from pirig.stack import egl, engine, gpus, machine, versions
-from pirig.stack.findings import Finding, output
+from pirig.sim import assets
+from pirig.sim.drawing import gl
+from pirig.stack import engine
 
 _BACKENDS = ("jax", "torch")
 _TOKENIZER = "big_vision/paligemma_tokenizer.model"
@@ -72,12 +74,12 @@ def findings(flags: DoctorArgs) -> Iterator[Finding]:
     has_gpu = any(pathlib.Path("/dev").glob("nvidia[0-9]*"))
     yield versions.check()
     yield from _backends(flags)
-    yield machine.memory()
+    yield resources.memory()
     home = envvars.data_home()
     checkpoint = address.parse(RECIPES["pi05_libero"].checkpoint).place(home)
-    yield from machine.disks(pathlib.Path.cwd(), home, has_checkpoint=checkpoint.exists())
+    yield from resources.disks(pathlib.Path.cwd(), home, has_checkpoint=checkpoint.exists())
     yield from _checkpoint(home, checkpoint, flags)
-    yield machine.port(flags.port)
+    yield resources.port(flags.port)
     yield from gpus.check(has_device_files=has_gpu)
     yield from egl.check(gpus.gpus())
     yield from engine.check(has_gpu=has_gpu)

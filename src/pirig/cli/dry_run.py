@@ -13,18 +13,18 @@ from collections.abc import Mapping, Sequence
 
 from pirig import envvars
 from pirig.cli import estimate, fetching, places, quantizing, sites, source, stopping, suite_runs
-from pirig.cli.estimate import Means, Rate, Work
+from pirig.cli.estimate import Means, Rate, Workload
 from pirig.cli.eval_args import EvalArgs
 from pirig.cli.places import Places
 from pirig.cli.source import PolicySource
 from pirig.cli.suite_runs import Asked
 from pirig.errors import ConfigError
+from pirig.machine import resources
 from pirig.models import weights
 from pirig.policies.recipes import recipe
 from pirig.results import runs
 from pirig.results.store import Configuration, RunStore, refuse_mixture
 from pirig.sim import boot, suites
-from pirig.stack import machine
 from pirig.types import EpisodeSpec
 
 _TOKENIZER_MB = 4
@@ -184,7 +184,7 @@ def _workers(flags: EvalArgs, workers: int, episodes: int) -> str:
         return f"{count} of the Ray cluster {flags.ray_address}, which is not asked; the times below are this machine's"
     if flags.workers != "auto":
         return f"{workers}, as --workers says" if workers else "none: everything in this process, as --workers 0 says"
-    bounds = {"cores": machine.cores(), "simulators that memory has room for": machine.simulators()}
+    bounds = {"cores": resources.cores(), "simulators that memory has room for": resources.simulators()}
     told = ", ".join(f"{n} {what}" for what, n in bounds.items())
     return f"{workers}: the least of {told}, {episodes} episodes left; at least 1"
 
@@ -199,7 +199,7 @@ def _cost(
 ) -> Rows:
     replan = flags.replan_steps or (policy.metadata or {}).get("replan_steps", _REPLAN_STEPS)
     rules = {suite: suites.rules(suite, settle_steps=flags.num_steps_wait) for suite in left}
-    work = Work(
+    work = Workload(
         {(suite, rules[suite].total_steps): len(specs) for suite, specs in left.items() if specs},
         flags.num_steps_wait,
         replan,
@@ -212,7 +212,7 @@ def _cost(
     if policy.reads_images:
         simulation = estimate.ON_A_GPU if renderer == "egl" and found.gpus else estimate.IN_SOFTWARE
     hosts = len(found.hosts) if policy.is_model else 0
-    means = Means(workers, machine.cores(), simulation, inference, hosts, gpus and bool(hosts))
+    means = Means(workers, resources.cores(), simulation, inference, hosts, gpus and bool(hosts))
     cost = estimate.estimate(work, means)
     episodes, steps, chunks = sum(work.episodes.values()), work.steps, work.chunks
     rows = [

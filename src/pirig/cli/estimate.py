@@ -36,7 +36,7 @@ _LOAD_S: Range = (11, 60)  # until a model is loaded and warm, on a CPU
 
 
 @dataclasses.dataclass(frozen=True)
-class Work:
+class Workload:
     """What is left to do. `episodes`, by (suite, steps of an episode that never succeeds): how many."""
 
     episodes: Mapping[tuple[str, int], int]
@@ -70,14 +70,14 @@ class Means:
 
 
 @dataclasses.dataclass(frozen=True)
-class Estimate:
+class Forecast:
     seconds: Range
     core_hours: Range
     gpu_hours: Range
     rates: Sequence[str]
 
 
-def estimate(work: Work, means: Means) -> Estimate:
+def estimate(work: Workload, means: Means) -> Forecast:
     """Simulation and inference share the cores of a machine without GPUs, and overlap on one with GPUs."""
     at_once = max(1, min(means.workers, means.cores))
     seconds, core_s = [], []
@@ -95,7 +95,7 @@ def estimate(work: Work, means: Means) -> Estimate:
         core_s.append(simulating + filming + on_cores + starting * at_once)
     gpus = means.hosts if means.hosts_have_gpus else 0
     used = [means.simulation, *([FILMED] if work.videos else []), *([means.inference] if means.inference else [])]
-    return Estimate(
+    return Forecast(
         (seconds[0], seconds[1]),
         (core_s[0] / 3600, core_s[1] / 3600),
         (gpus * seconds[0] / 3600, gpus * seconds[1] / 3600),

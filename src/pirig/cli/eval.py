@@ -34,8 +34,8 @@ from pirig.evaluation.executors import ignore
 from pirig.evaluation.plan import longest_first, plan
 from pirig.evaluation.run import Observer
 from pirig.evaluation.run import run as run_episodes
-from pirig.results.shelf import Shelf
 from pirig.results.store import write_atomically
+from pirig.results.suite_stores import SuiteStores
 from pirig.sim import assets, boot, suites
 from pirig.types import EpisodeResult, EpisodeSpec, Film
 
@@ -125,7 +125,7 @@ def _run_remaining(
         try:
             run_episodes(
                 queue,
-                Shelf({run.suite: run.store for run in runs}),
+                SuiteStores({run.suite: run.store for run in runs}),
                 executor,
                 site.factory(_factory(runs, settings, asked, queue[0], watch), workers),
                 lambda found: [hears(found) for hears in observers],

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from pirig.cli.pages import task_names
 from pirig.results import runs
 from pirig.results.export import export
-from pirig.results.statistics import Tally, tally
+from pirig.results.statistics.tally import Tally, tally
 from pirig.results.store import RunStore
 from pirig.types import EpisodeResult, EpisodeSpec
 

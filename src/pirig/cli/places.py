@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pirig import envvars
 from pirig.cli.eval_args import EvalArgs
 from pirig.errors import ConfigError
-from pirig.stack import egl, gpus
-from pirig.stack.gpus import Gpu
-from pirig.stack.placement import HostPlace, WorkerPlace, host_places, worker_places
+from pirig.machine import egl, gpus
+from pirig.machine.gpus import Gpu
+from pirig.machine.placement import HostPlace, WorkerPlace, host_places, worker_places
 
 _log = logging.getLogger(__name__)
 

@@ -11,8 +11,9 @@ from rich.table import Table
 
 from pirig.cli import args
 from pirig.errors import ConfigError
-from pirig.results import power, runs
+from pirig.results import runs
 from pirig.results.comparison import compare
+from pirig.results.statistics import power
 
 _EPISODES = (50, 100, 200, 500, 1000, 2000)
 _POINTS = (1.0, 2.0, 3.0, 5.0, 10.0)

@@ -18,10 +18,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pirig import __version__, envvars
+from pirig.machine import gpus, resources, versions
 from pirig.results.store import RunStore
 from pirig.serving.batching import BatchTimes
 from pirig.sim.suites import MAX_STEPS, SETTLE_ACTION
-from pirig.stack import gpus, machine, versions
 from pirig.types import EpisodeResult, Film
 
 _PACKAGES = (
@@ -193,8 +193,8 @@ def _git(*words: str) -> str:
 def _machine() -> dict[str, Any]:
     return {
         "system": platform.platform(),
-        "processor": machine.processor(),
-        "cores": machine.cores(),
+        "processor": resources.processor(),
+        "cores": resources.cores(),
         "memory_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1),
     }
 

@@ -17,7 +17,7 @@ from pirig.errors import ConfigError
 from pirig.policies.factory import require_readers
 from pirig.policies.recipes import recipe as find_recipe
 from pirig.quantization import variables
-from pirig.quantization.configuration import Configuration, Method, parse
+from pirig.quantization.configuration import Method, QuantConfig, parse
 
 _log = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ def run(argv: Sequence[str]) -> int:
     return 0
 
 
-def configured(flags: QuantizeArgs, start: Configuration) -> Configuration:
+def configured(flags: QuantizeArgs, start: QuantConfig) -> QuantConfig:
     """`start`, with what the flags say. Raises ConfigError for values that cannot be used."""
     given = {
         "method": flags.method,
@@ -118,7 +118,7 @@ def _make(
     file: pathlib.Path,
     flags: QuantizeArgs,
     directory: pathlib.Path,
-    configuration: Configuration,
+    configuration: QuantConfig,
     model: ModelArgs,
     *,
     verbose: bool,

@@ -18,10 +18,10 @@ from pirig import envvars
 from pirig.cli import console, observations, signals
 from pirig.cli.model_args import ModelArgs
 from pirig.errors import ConfigError, MissingExtra, PirigError, StartError
-from pirig.policies.quantizable import groups
+from pirig.policies.layer_groups import groups
 from pirig.policies.recipes import recipe as find_recipe
 from pirig.quantization import variables
-from pirig.quantization.configuration import Configuration, pack_name, parse
+from pirig.quantization.configuration import QuantConfig, pack_name, parse
 from pirig.quantization.select import select
 from pirig.types import Metadata
 
@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 class Wanted:
     """What flags and variables ask for."""
 
-    configuration: Configuration | None = None
+    configuration: QuantConfig | None = None
     file: pathlib.Path | None = None  # a pack that is there
     folder: pathlib.Path = pathlib.Path()  # of packs
     list_only: bool = False
@@ -47,7 +47,7 @@ class Found:
     """A pack's file, and what it must have been made with; None: whatever it says."""
 
     file: pathlib.Path
-    configuration: Configuration | None
+    configuration: QuantConfig | None
     verbose: bool = False  # say something of every layer
 
 
@@ -119,7 +119,7 @@ def pack_for(recipe: str, directory: pathlib.Path, flags: ModelArgs) -> Found | 
     return Found(file, asked.configuration, asked.verbose)
 
 
-def named(recipe: str, directory: pathlib.Path, configuration: Configuration, flags: ModelArgs) -> str:
+def named(recipe: str, directory: pathlib.Path, configuration: QuantConfig, flags: ModelArgs) -> str:
     """Name of the pack's file; it has in it all that the pack's content follows from. Raises ConfigError."""
     from pirig.checkpoints import assets, read  # not there where robots are simulated only
     from pirig.models import weights
@@ -132,7 +132,7 @@ def named(recipe: str, directory: pathlib.Path, configuration: Configuration, fl
     return pack_name(recipe, content, flags.dtype, configuration, source)
 
 
-def listing(recipe: str, configuration: Configuration) -> str:
+def listing(recipe: str, configuration: QuantConfig) -> str:
     """A line for each layer, and their number. Raises ConfigError where nothing is selected."""
     all_of_them = groups(find_recipe(recipe).model)
     chosen = select(all_of_them, configuration)
@@ -142,12 +142,12 @@ def listing(recipe: str, configuration: Configuration) -> str:
 
 
 def make(
-    file: pathlib.Path, recipe: str, directory: pathlib.Path, configuration: Configuration, flags: ModelArgs
+    file: pathlib.Path, recipe: str, directory: pathlib.Path, configuration: QuantConfig, flags: ModelArgs
 ) -> Mapping[str, Mapping[str, Any]]:
     """Renders, calibrates, writes `file`, with progress; loads the model into this process. Returns what the pack says
     of its layers. Raises PirigError.
     """
-    from pirig.policies.quantized import make_pack
+    from pirig.policies.make_pack import make_pack
 
     found, said = [], {}
     with console.QuantizationProgress() as progress:
@@ -178,7 +178,7 @@ def make(
 
 
 def make_apart(
-    file: pathlib.Path, recipe: str, directory: pathlib.Path, configuration: Configuration, flags: ModelArgs
+    file: pathlib.Path, recipe: str, directory: pathlib.Path, configuration: QuantConfig, flags: ModelArgs
 ) -> None:
     """`make` in a process of its own. Raises StartError with what went wrong there."""
     fresh = multiprocessing.get_context("spawn")

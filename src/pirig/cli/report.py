@@ -12,7 +12,8 @@ from rich.table import Table
 
 from pirig.cli import args, pages
 from pirig.errors import ConfigError
-from pirig.results import published, runs, summary
+from pirig.results import runs, summary
+from pirig.results.statistics import published
 from pirig.results.store import RunStore
 from pirig.results.tables import difference_text
 from pirig.sim.suites import MAX_STEPS
@@ -90,7 +91,7 @@ def _table(rows: Sequence[summary.SuiteRow]) -> Table:
         table.add_column(column, justify="left" if column in ("suite", "run") else "right", overflow="fold")
     for row in rows:
         low, high = row.interval
-        theirs = summary.PUBLISHED.get(row.suite)
+        theirs = published.PUBLISHED.get(row.suite)
         table.add_row(
             row.suite,
             f"{row.successes}/{row.scored}" + ("" if row.complete else ", incomplete"),
@@ -107,8 +108,8 @@ def _table(rows: Sequence[summary.SuiteRow]) -> Table:
         "",
         f"{100 * mean:.2f}" if mean is not None else "-",
         f"{100 * spread.low:.1f} – {100 * spread.high:.1f} *" if spread else "",
-        f"{summary.PUBLISHED_AVERAGE:.2f}",
-        difference_text(published.place_average(rows)),
+        f"{published.PUBLISHED_AVERAGE:.2f}",
+        difference_text(published.place_average(summary.complete_counts(rows))),
         "* for tasks like these: tasks are counted as clusters" if spread else "",
     )
     return table

@@ -3,7 +3,8 @@
 import logging
 
 from pirig import envvars
-from pirig.sim import assets, boot, gl
+from pirig.sim import assets, boot
+from pirig.sim.drawing import gl
 
 _log = logging.getLogger(__name__)
 

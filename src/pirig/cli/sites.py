@@ -17,10 +17,10 @@ from pirig.cli.worker import LiberoWorkerFactory
 from pirig.errors import ConfigError
 from pirig.evaluation.executors import OnReady, OnStart, ProcessExecutor, SerialExecutor
 from pirig.interfaces import Executor, WorkerFactory
+from pirig.machine import resources
 from pirig.serving.batching import BatchTimes
 from pirig.serving.host import Hosts
 from pirig.sim import boot
-from pirig.stack import machine
 from pirig.types import Metadata
 
 _log = logging.getLogger(__name__)
@@ -92,8 +92,8 @@ class Here:
             return None
         return Levers(
             workers=workers,
-            cores=machine.cores(),
-            room=machine.simulators,
+            cores=resources.cores(),
+            room=resources.simulators,
             hosts=len(self.hosts.addresses) if self.hosts else 0,
             most_batch=self.most_batch,
             batches=self.batches,
@@ -132,7 +132,7 @@ def worker_count(flags: EvalArgs, episodes: int) -> int:
     """Of this machine; 0: they run in this process."""
     if flags.workers != "auto":
         return flags.workers
-    return max(1, min(machine.cores(), machine.simulators(), episodes))
+    return max(1, min(resources.cores(), resources.simulators(), episodes))
 
 
 def at(flags: EvalArgs, settings: boot.Settings, episodes: int) -> "contextlib.AbstractContextManager[Site]":

@@ -15,6 +15,7 @@ from pirig.cli.fetching import bring
 from pirig.cli.model_args import ModelArgs
 from pirig.errors import ConfigError, PirigError, StartError
 from pirig.interfaces import Policy
+from pirig.machine.placement import ANYWHERE, HostPlace
 from pirig.policies import baselines
 from pirig.policies.factory import require_readers
 from pirig.policies.recipes import RECIPES, recipe
@@ -23,7 +24,6 @@ from pirig.serving.client import RemotePolicy, address
 from pirig.serving.host import Hosts, hosts
 from pirig.serving.host_policy import HostPolicy
 from pirig.serving.limits import MIB
-from pirig.stack.placement import ANYWHERE, HostPlace
 from pirig.types import EpisodeSpec, Metadata
 from pirig.wire import protocol
 

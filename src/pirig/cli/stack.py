@@ -18,11 +18,12 @@ from rich.text import Text
 from pirig import envvars
 from pirig.cli import args, commands, console, report, signals
 from pirig.errors import ConfigError, MissingExtra, StartError
+from pirig.machine import gpus, resources
 from pirig.sim import suites as libero
-from pirig.stack import fanout, gpus, machine
+from pirig.stack import fanout
 from pirig.stack.compose import Compose
 from pirig.stack.fanout import Fanout
-from pirig.stack.supervision import History, State, Step, next_step
+from pirig.stack.supervision import Decision, History, State, next_step
 
 if TYPE_CHECKING:
     from pirig.stack.containers import Containers
@@ -173,10 +174,10 @@ def _plan(flags: ServersArgs, suites: Sequence[str], containers: "Containers") -
         plan = fanout.elsewhere(suites, flags.policy, chosen)
     else:
         plan = fanout.spread(suites, fanout.servers(chosen, flags.servers, flags.port))
-    return plan, max(1, min(machine.cores(), machine.simulators()) // max(1, len(suites)))
+    return plan, max(1, min(resources.cores(), resources.simulators()) // max(1, len(suites)))
 
 
-def _supervise(plan: Fanout, containers: "Containers", *, until_ready: bool = False) -> Step:
+def _supervise(plan: Fanout, containers: "Containers", *, until_ready: bool = False) -> Decision:
     """Starts what is to be started, until there is nothing to wait for; shows what is there."""
     history, view = History(), _View()
     with view:

@@ -15,7 +15,7 @@ from pirig.cli.eval_args import EvalArgs
 from pirig.errors import ConfigError
 from pirig.results import runs
 from pirig.results.comparison import differences
-from pirig.results.sequential import Declaration, SequentialTest, declared_order, in_words
+from pirig.results.statistics.sequential import Declaration, SequentialTest, declared_order, in_words
 from pirig.results.store import Configuration, RunStore
 from pirig.types import EpisodeResult, EpisodeSpec, Film
 

@@ -17,7 +17,7 @@ from pirig.cli.eval_args import EvalArgs
 from pirig.errors import ConfigError, ProtocolError
 from pirig.evaluation.worker import video_name, wants_video
 from pirig.results import runs
-from pirig.results.statistics import Tally, tally_by_task
+from pirig.results.statistics.tally import Tally, tally_by_task
 from pirig.results.store import Configuration, RunStore, run_id
 from pirig.sim import suites
 from pirig.types import EpisodeResult, EpisodeSpec, Metadata, Rules

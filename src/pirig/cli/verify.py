@@ -18,13 +18,13 @@ from pirig.cli import args, console, recorded, signals, source
 from pirig.cli.model_args import ModelArgs
 from pirig.cli.worker import LiberoWorkerFactory
 from pirig.errors import ConfigError
-from pirig.evaluation.divergence import first_difference
+from pirig.evaluation.divergence import first_divergence
 from pirig.evaluation.executors import ProcessExecutor, SerialExecutor
 from pirig.evaluation.plan import Work
+from pirig.machine import resources
 from pirig.results import runs
 from pirig.results.store import RunStore
 from pirig.sim import boot
-from pirig.stack import machine
 from pirig.types import EpisodeResult, Metadata
 
 _log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ def run(argv: Sequence[str]) -> int:
     store = runs.find(flags.run, flags.results)
     chosen = _choose(store, flags)
     configuration = store.manifest["configuration"]
-    workers = min(machine.cores(), machine.simulators(), len(chosen)) if flags.workers == "auto" else flags.workers
+    workers = min(resources.cores(), resources.simulators(), len(chosen)) if flags.workers == "auto" else flags.workers
     workers = max(workers, 1) if flags.workers == "auto" else workers
     settings = recorded.simulator_of(store)
     in_process = workers == 0 and settings.gl != "egl"
@@ -121,7 +121,7 @@ def _refuse_another_policy(was: Metadata, now: Metadata, *, force: bool) -> None
 
 
 def _tell(was: EpisodeResult, now: EpisodeResult) -> bool:
-    difference = first_difference(was, now)
+    difference = first_divergence(was, now)
     if difference is None:
         _log.info("%s: identical, %d steps, %d chunks", was.spec.key, now.steps, now.timings.chunks)
         return True

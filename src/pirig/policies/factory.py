@@ -16,7 +16,7 @@ from pirig.policies.recipes import recipe as find_recipe
 
 if TYPE_CHECKING:
     from pirig.quantization.apply import Installation
-    from pirig.quantization.configuration import Configuration
+    from pirig.quantization.configuration import QuantConfig
 
 _log = logging.getLogger(__name__)
 BackendName = Literal["auto", "jax", "torch"]
@@ -37,7 +37,7 @@ def create_policy(
     compile: bool = False,
     tokenizer: str | pathlib.Path | None = None,
     pack: pathlib.Path | None = None,
-    configuration: "Configuration | None" = None,
+    configuration: "QuantConfig | None" = None,
     kernel: str = "auto",
 ) -> Pi0Policy:
     """Loads a checkpoint, in either layout, into either backend.
@@ -121,9 +121,14 @@ def _tokenizer_file(given: str | pathlib.Path | None) -> pathlib.Path:
 
 
 def _quantized(
-    file: pathlib.Path, configuration: "Configuration | None", kernel: str, row: Recipe, checkpoint: str, dtype: str
+    file: pathlib.Path,
+    configuration: "QuantConfig | None",
+    kernel: str,
+    row: Recipe,
+    checkpoint: str,
+    dtype: str,
 ) -> "Installation":
-    from pirig.policies.quantizable import groups
+    from pirig.policies.layer_groups import groups
     from pirig.quantization import apply, packs
     from pirig.quantization.select import select
 

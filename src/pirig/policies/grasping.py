@@ -19,7 +19,7 @@ class Grasp:
     below: float  # how far the object hangs below the grip site
 
 
-class Scene:
+class Geometry:
     """Questions to a `privileged` observation."""
 
     def __init__(self, privileged: dict[str, Any]):
@@ -62,7 +62,7 @@ class Scene:
         return self._boxes["owner"] == (self._owners.index(name) if name in self._owners else -2)
 
 
-def plan_grasp(scene: Scene, name: str, finger_axis: np.ndarray, attempt: int) -> Grasp:
+def plan_grasp(scene: Geometry, name: str, finger_axis: np.ndarray, attempt: int) -> Grasp:
     """The `attempt`-th best grasp (from 0). Narrow things are straddled; wide ones are open, and pinched at the rim."""
     corners = scene.corners(name)
     start = float(np.arctan2(finger_axis[1], finger_axis[0]))
@@ -83,7 +83,7 @@ Candidates = list[tuple[float, float, np.ndarray]]
 """(cost, yaw, point)"""
 
 
-def _straddling(scene: Scene, name: str, corners: np.ndarray, start: float, turns: np.ndarray) -> Candidates:
+def _straddling(scene: Geometry, name: str, corners: np.ndarray, start: float, turns: np.ndarray) -> Candidates:
     """Fingers on both sides, in the middle of the object or up to 3 cm along it."""
     low, high = corners[:, 2].min(), corners[:, 2].max()
     height = max(low + 0.012, high - min(0.035, 0.55 * (high - low)))
@@ -101,7 +101,7 @@ def _straddling(scene: Scene, name: str, corners: np.ndarray, start: float, turn
     return found
 
 
-def _at_the_rim(scene: Scene, name: str, corners: np.ndarray, start: float) -> Candidates:
+def _at_the_rim(scene: Geometry, name: str, corners: np.ndarray, start: float) -> Candidates:
     """One finger inside, one outside, at twelve places around the rim."""
     high = corners[:, 2].max()
     centre = (corners.min(axis=0) + corners.max(axis=0))[:2] / 2
@@ -116,20 +116,20 @@ def _at_the_rim(scene: Scene, name: str, corners: np.ndarray, start: float) -> C
     return found
 
 
-def _blocked_straddle(scene: Scene, name: str, point: np.ndarray, across: np.ndarray) -> float:
+def _blocked_straddle(scene: Geometry, name: str, point: np.ndarray, across: np.ndarray) -> float:
     """How many of the open fingers and the sides of the hand would hit something else."""
     probes = [(side * 0.05, 0.006, 0.010) for side in (1, -1)] + [(side * 0.09, 0.10, 0.02) for side in (1, -1)]
     return _count_blocked(scene, name, point, across, probes)
 
 
-def _blocked_rim(scene: Scene, name: str, point: np.ndarray, outward: np.ndarray) -> float:
+def _blocked_rim(scene: Geometry, name: str, point: np.ndarray, outward: np.ndarray) -> float:
     """As above, for the outer finger and the hand, which leans over the object."""
     probes = [(0.035, -0.005, 0.012), (0.045, 0.05, 0.02), (0.08, 0.11, 0.03), (-0.09, 0.11, 0.03)]
     return _count_blocked(scene, name, point, outward, probes)
 
 
 def _count_blocked(
-    scene: Scene, name: str, point: np.ndarray, direction: np.ndarray, probes: list[tuple[float, float, float]]
+    scene: Geometry, name: str, point: np.ndarray, direction: np.ndarray, probes: list[tuple[float, float, float]]
 ) -> float:
     """`probes`: shift along `direction`, shift up, radius."""
     balls = ((point + np.array([*(shift * direction), up]), radius) for shift, up, radius in probes)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from pirig.errors import PolicyError
-from pirig.policies.grasping import Scene, plan_grasp
+from pirig.policies.grasping import Geometry, plan_grasp
 from pirig.policies.wrappers import OneByOne
 from pirig.types import Metadata, Observation
 
@@ -52,7 +52,7 @@ class ScriptedPolicy(OneByOne):
         """Raises PolicyError where the observation has no `privileged`."""
         if "privileged" not in obs:
             raise PolicyError("the scripted policy needs the observation 'privileged'; evaluate it with pirig eval")
-        scene = Scene(obs["privileged"])
+        scene = Geometry(obs["privileged"])
         if not _is_scripted(scene):
             return {"actions": _still()[None]}
         carry = obs.get("carry")
@@ -62,20 +62,20 @@ class ScriptedPolicy(OneByOne):
         return {"actions": action[None], "carry": dataclasses.asdict(after)}
 
 
-def _is_scripted(scene: Scene) -> bool:
+def _is_scripted(scene: Geometry) -> bool:
     match scene.goal:
         case [["on" | "in", thing, target]]:
             return scene.is_solid(thing) and scene.knows(target)
     return False
 
 
-def _begin(scene: Scene) -> Memory:
+def _begin(scene: Geometry) -> Memory:
     nowhere = np.zeros(3)
     blank = Memory("above", 0, 0, scene.facing, scene.finger_axis, nowhere, 0.0, 0.0, nowhere, 0.0)
     return _aim(scene, blank)
 
 
-def _aim(scene: Scene, memory: Memory) -> Memory:
+def _aim(scene: Geometry, memory: Memory) -> Memory:
     grasp = plan_grasp(scene, _object(scene), memory.finger_axis, memory.retries)
     return dataclasses.replace(memory, grasp=grasp.point, yaw=grasp.yaw, below=grasp.below)
 
@@ -84,17 +84,17 @@ Outcome = tuple[np.ndarray, Memory]
 """The action, float64[7], and what is remembered for the next step."""
 
 
-def _above(scene: Scene, memory: Memory) -> Outcome:
+def _above(scene: Geometry, memory: Memory) -> Outcome:
     action, gap, turn = _towards(scene, memory, memory.grasp + 0.12 * _UP, _OPEN)
     return action, _enter(memory, "descend", (gap < 0.012 and turn < 0.08) or memory.ticks > 60)
 
 
-def _descend(scene: Scene, memory: Memory) -> Outcome:
+def _descend(scene: Geometry, memory: Memory) -> Outcome:
     action, gap, _ = _towards(scene, memory, memory.grasp, _OPEN, gain=1.4, limit=0.8)
     return action, _enter(memory, "close", gap < 0.006 or memory.ticks > 40)
 
 
-def _close(scene: Scene, memory: Memory) -> Outcome:
+def _close(scene: Geometry, memory: Memory) -> Outcome:
     action, _, _ = _towards(scene, memory, memory.grasp, _CLOSED)
     if memory.ticks <= 12:
         return action, memory
@@ -102,7 +102,7 @@ def _close(scene: Scene, memory: Memory) -> Outcome:
     return action, _enter(memory, "lift", mark=top)
 
 
-def _lift(scene: Scene, memory: Memory) -> Outcome:
+def _lift(scene: Geometry, memory: Memory) -> Outcome:
     action, gap, _ = _towards(scene, memory, memory.mark, _CLOSED, gain=1.2, limit=0.8)
     height = float(scene.position(_object(scene))[2])
     if memory.ticks == 1:
@@ -114,27 +114,27 @@ def _lift(scene: Scene, memory: Memory) -> Outcome:
     return action, _enter(memory, "carry")
 
 
-def _carry(scene: Scene, memory: Memory) -> Outcome:
+def _carry(scene: Geometry, memory: Memory) -> Outcome:
     action, gap, _ = _towards(scene, memory, _over_target(scene, memory.mark[2]), _CLOSED, gain=1.2, limit=0.7)
     return action, _enter(memory, "lower", gap < 0.012 or memory.ticks > 90)
 
 
-def _lower(scene: Scene, memory: Memory) -> Outcome:
+def _lower(scene: Geometry, memory: Memory) -> Outcome:
     target = _over_target(scene, _release_height(scene, memory))
     action, gap, _ = _towards(scene, memory, target, _CLOSED, gain=1.0, limit=0.5)
     return action, _enter(memory, "release", gap < 0.008 or memory.ticks > 35, mark=scene.hand)
 
 
-def _release(scene: Scene, memory: Memory) -> Outcome:
+def _release(scene: Geometry, memory: Memory) -> Outcome:
     action, _, _ = _towards(scene, memory, memory.mark, _OPEN)
     return action, _enter(memory, "retreat", memory.ticks > 10)
 
 
-def _retreat(scene: Scene, memory: Memory) -> Outcome:
+def _retreat(scene: Geometry, memory: Memory) -> Outcome:
     return _towards(scene, memory, memory.mark + 0.12 * _UP, _OPEN)[0], memory
 
 
-_PHASES: dict[str, Callable[[Scene, Memory], Outcome]] = {
+_PHASES: dict[str, Callable[[Geometry, Memory], Outcome]] = {
     "above": _above,
     "descend": _descend,
     "close": _close,
@@ -152,21 +152,21 @@ def _enter(memory: Memory, phase: str, when: bool = True, mark: np.ndarray | Non
     return dataclasses.replace(memory, phase=phase, ticks=0, mark=memory.mark if mark is None else mark)
 
 
-def _object(scene: Scene) -> str:
+def _object(scene: Geometry) -> str:
     return scene.goal[0][1]
 
 
-def _target(scene: Scene) -> str:
+def _target(scene: Geometry) -> str:
     return scene.goal[0][2]
 
 
-def _over_target(scene: Scene, height: float) -> np.ndarray:
+def _over_target(scene: Geometry, height: float) -> np.ndarray:
     """[3] where the hand must be for the object, as it sits in the hand, to be over the target."""
     slip = scene.hand[:2] - scene.position(_object(scene))[:2]
     return np.array([*(scene.position(_target(scene))[:2] + slip), height])
 
 
-def _release_height(scene: Scene, memory: Memory) -> float:
+def _release_height(scene: Geometry, memory: Memory) -> float:
     """Height of the hand at which to let go: just above the surface, or clear of a container's rim."""
     corners = scene.corners(scene.carrier(_target(scene)))
     if not len(corners):
@@ -178,7 +178,7 @@ def _release_height(scene: Scene, memory: Memory) -> float:
 
 
 def _towards(
-    scene: Scene, memory: Memory, target: np.ndarray, gripper: float, *, gain: float = 1.6, limit: float = 1.0
+    scene: Geometry, memory: Memory, target: np.ndarray, gripper: float, *, gain: float = 1.6, limit: float = 1.0
 ) -> tuple[np.ndarray, float, float]:
     """A proportional step to a position and to the grasp's orientation. Returns action, distance [m], angle [rad]."""
     action = np.zeros(7)

@@ -9,20 +9,20 @@ from torch import Tensor, nn
 
 from pirig.errors import ConfigError
 from pirig.quantization import packing
-from pirig.quantization.configuration import FLOAT, Configuration
+from pirig.quantization.configuration import FLOAT, QuantConfig
 from pirig.quantization.kernels import Kernel, choose
 from pirig.quantization.linear import Packed, QuantizedLinear
 from pirig.quantization.packs import Pack
 from pirig.quantization.transform import Transform, block_size, signs
 
 
-def configuration_of(pack: Pack) -> Configuration:
+def configuration_of(pack: Pack) -> QuantConfig:
     """The one that the pack was made with. Raises ConfigError where it makes no sense."""
     document = dict(pack.header.configuration)
     try:
         document["bits_of"] = tuple((name, bits) for name, bits in document["bits_of"])
         document["layers"] = tuple(document["layers"])
-        return Configuration(**document)
+        return QuantConfig(**document)
     except (TypeError, ValueError, KeyError) as e:
         raise ConfigError(f"the pack {pack.file} has a damaged configuration: {e}; make it again") from e
 
@@ -102,7 +102,7 @@ def _before(pack: Pack) -> int:
     return sum(size * layer["shape"][0] * layer["shape"][1] for layer in pack.header.layers.values())
 
 
-def _transform(name: str, group: Any, pack: Pack, configuration: Configuration, device: torch.device) -> Transform:
+def _transform(name: str, group: Any, pack: Pack, configuration: QuantConfig, device: torch.device) -> Transform:
     """What the group's layers have left to do."""
     stored = {
         part: pack.tensors[f"{name}.{part}"].to(device)
@@ -122,7 +122,7 @@ def _replace(
     name: str,
     transform: Transform,
     pack: Pack,
-    configuration: Configuration,
+    configuration: QuantConfig,
     kernel: Kernel,
     device: torch.device,
 ) -> None:

@@ -24,7 +24,7 @@ FLOAT = 16  # bits of what stays as it is
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Configuration:
+class QuantConfig:
     method: Method = "duquant"
     weight_bits: int = 4  # of WEIGHT_BITS
     activation_bits: int = 8  # of ACTIVATION_BITS, or FLOAT
@@ -84,7 +84,7 @@ class Configuration:
         return hashlib.sha256(json.dumps(self.document(), sort_keys=True).encode()).hexdigest()
 
 
-def pack_name(recipe: str, checkpoint: str, dtype: str, configuration: Configuration, source: str) -> str:
+def pack_name(recipe: str, checkpoint: str, dtype: str, configuration: QuantConfig, source: str) -> str:
     """Names a pack's file by what decides its content. `checkpoint`: its fingerprint. `source`: of the observations."""
     told = [PACK_VERSION, recipe, checkpoint, dtype, configuration.document(), configuration.calibrates and source]
     digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()

@@ -34,7 +34,7 @@ class Header:
     recipe: str
     checkpoint: str  # fingerprint
     dtype: str  # of the model that was quantized
-    configuration: Mapping[str, Any]  # Configuration.document()
+    configuration: Mapping[str, Any]  # QuantConfig.document()
     calibration: Mapping[str, Any]  # hash of the observations and where they are from; empty where there were none
     layers: Mapping[str, Mapping[str, Any]]
     groups: Mapping[str, Mapping[str, Any]]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pirig.errors import ConfigError
 from pirig.quantization import calibrate, packing, transform
 from pirig.quantization.calibrate import Channels, Run
-from pirig.quantization.configuration import Configuration
+from pirig.quantization.configuration import QuantConfig
 from pirig.quantization.rounding import Rounded, round_weights
 from pirig.quantization.select import Group, folds, select
 from pirig.quantization.transform import Transform
@@ -33,7 +33,7 @@ class Made:
 def quantize(
     model: nn.Module,
     groups: Sequence[Group],
-    configuration: Configuration,
+    configuration: QuantConfig,
     run: Run,
     tell: Tell = lambda *_: None,
     memory_bytes: int = MEMORY_BYTES,
@@ -72,7 +72,7 @@ def quantize(
     return made
 
 
-def check_shapes(model: nn.Module, bits: Mapping[str, int], configuration: Configuration) -> None:
+def check_shapes(model: nn.Module, bits: Mapping[str, int], configuration: QuantConfig) -> None:
     """Raises ConfigError where groups of columns, or packed bytes, do not fit into a row."""
     for name, own in bits.items():
         columns = _linear(model, name).in_features
@@ -96,7 +96,7 @@ def _linear(model: nn.Module, name: str) -> nn.Linear:
 
 
 def _transforms(
-    model: nn.Module, groups: Sequence[Group], configuration: Configuration, run: Run
+    model: nn.Module, groups: Sequence[Group], configuration: QuantConfig, run: Run
 ) -> dict[str, Transform]:
     """By group; of one part, where the input has several."""
     if not configuration.calibrates:
@@ -106,7 +106,7 @@ def _transforms(
     return {group.name: _transform(model, group, seen[group.name], configuration) for group in groups}
 
 
-def _transform(model: nn.Module, group: Group, seen: Channels, configuration: Configuration) -> Transform:
+def _transform(model: nn.Module, group: Group, seen: Channels, configuration: QuantConfig) -> Transform:
     width = len(seen.maxima)
     largest = torch.stack([_linear(model, name).weight.float().abs().amax(0) for name in group.layers]).amax(0)
     largest = largest.reshape(-1, width).amax(0)
@@ -119,7 +119,7 @@ def _taken_over(
     groups: Sequence[Group],
     transforms: Mapping[str, Transform],
     bits: Mapping[str, int],
-    configuration: Configuration,
+    configuration: QuantConfig,
 ) -> Tensor:
     """Rows of w: float32[N, K] as the layers behind want them."""
     for group in groups:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection, Sequence
 
 from pirig.errors import ConfigError
-from pirig.quantization.configuration import FLOAT, Configuration
+from pirig.quantization.configuration import FLOAT, QuantConfig
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Group:
         return self.layers if self.apart else self.layers[:1]
 
 
-def select(groups: Sequence[Group], configuration: Configuration) -> dict[str, int]:
+def select(groups: Sequence[Group], configuration: QuantConfig) -> dict[str, int]:
     """Weight bits by layer, in the groups' order; layers that stay as they are are left out.
 
     Raises ConfigError where a part of the selection matches no layer, and where nothing is selected.
@@ -76,7 +76,7 @@ def select(groups: Sequence[Group], configuration: Configuration) -> dict[str, i
     return selected
 
 
-def folds(group: Group, quantized: Collection[str], configuration: Configuration) -> Fold | None:
+def folds(group: Group, quantized: Collection[str], configuration: QuantConfig) -> Fold | None:
     """The group's fold, where the layers that take it over are quantized too."""
     fold = group.fold if configuration.method == "duquant" else None
     return fold if fold and set(quantized) >= {*fold.ordered, *fold.readers} else None

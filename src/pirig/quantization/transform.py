@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from pirig import seeding
-from pirig.quantization.configuration import Configuration
+from pirig.quantization.configuration import QuantConfig
 from pirig.quantization.kernels.rows import rotate
 
 _TINY = 1e-5  # a channel that is never used has no maximum to divide by
@@ -104,7 +104,7 @@ def zigzag(maxima: Tensor, block: int) -> Tensor:
     return ranked.T.reshape(-1).contiguous()
 
 
-def choose(inputs: Tensor, weights: Tensor, rows: Tensor, configuration: Configuration, *, seed: str = "") -> Transform:
+def choose(inputs: Tensor, weights: Tensor, rows: Tensor, configuration: QuantConfig, *, seed: str = "") -> Transform:
     """For layers with these channels' maxima of inputs and weights, float32[K], and sampled input rows, [M, K].
 
     `seed`: sets the greedy search of one group apart from that of another.

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pirig.errors import ConfigError
-from pirig.quantization.configuration import FLOAT, Configuration
+from pirig.quantization.configuration import FLOAT, QuantConfig
 
 PREFIX = "OPENPI_DUQUANT_"
 _YES, _NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
@@ -20,14 +20,14 @@ _YES, _NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 class Request:
     """What the variables ask for."""
 
-    settings: Configuration  # the default one, with what variables say
+    settings: QuantConfig  # the default one, with what variables say
     starts: bool = False  # one of them asks for quantization; the others count where a flag does
     folder: str = ""  # of packs
     list_only: bool = False  # name the layers and stop
     verbose: bool = False  # say something of every layer
 
     @property
-    def configuration(self) -> Configuration | None:
+    def configuration(self) -> QuantConfig | None:
         """None: no quantization, as far as variables go."""
         return self.settings if self.starts else None
 
@@ -35,7 +35,7 @@ class Request:
 @dataclasses.dataclass(frozen=True)
 class _Variable:
     meaning: str
-    field: str = ""  # of Configuration
+    field: str = ""  # of QuantConfig
     read: Callable[[str], Any] = str
     starts: bool = False
     refused: str = ""  # why, and what to do instead
@@ -139,7 +139,7 @@ def read(variables: Mapping[str, str]) -> Request:
         switches[name] = value
     starts = any(TABLE[name].starts for name in values)
     try:
-        settings = Configuration(**fields)
+        settings = QuantConfig(**fields)
     except ConfigError as e:
         raise ConfigError(f"{', '.join(PREFIX + name for name in values if TABLE[name].field)}: {e}") from e
     folder = values.get("PACKDIR") or values.get("PACKROOT") or ""

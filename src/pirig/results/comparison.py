@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from pirig.errors import ConfigError
 from pirig.results import quantization
-from pirig.results.duration import StepsDifference, compare_time
-from pirig.results.paired import Paired
 from pirig.results.runs import decided
+from pirig.results.statistics.paired import Paired
+from pirig.results.statistics.steps_to_success import StepsDifference, compare_time
 from pirig.results.store import Configuration, RunStore, differing_fields
 from pirig.types import EpisodeResult, EpisodeSpec
 

@@ -5,8 +5,8 @@ import math
 from typing import Any
 
 from pirig.results.comparison import Comparison, Unpaired
-from pirig.results.duration import StepsDifference
-from pirig.results.paired import Paired
+from pirig.results.statistics.paired import Paired
+from pirig.results.statistics.steps_to_success import StepsDifference
 
 SCHEMA = 1
 

@@ -9,10 +9,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pirig.results import quantization, runs
-from pirig.results.published import Placement, place
-from pirig.results.statistics import Tally, tally, tally_by_task
+from pirig.results.statistics.published import PUBLISHED, Placement, place
+from pirig.results.statistics.tally import Tally, tally, tally_by_task
 from pirig.results.store import RunStore
-from pirig.results.summary import PUBLISHED
 from pirig.types import EpisodeResult, EpisodeSpec
 
 SCHEMA = "pirig-report/1"

@@ -6,7 +6,7 @@ import pathlib
 from typing import Any
 
 from pirig.errors import ConfigError
-from pirig.results.statistics import wilson
+from pirig.results.statistics.tally import wilson
 from pirig.results.store import RunStore
 
 

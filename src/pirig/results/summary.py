@@ -7,16 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pirig.errors import ConfigError
-from pirig.results.intervals import Count, Estimate, clustered
-from pirig.results.statistics import wilson
-
-PUBLISHED: Mapping[str, float] = {  # openpi, examples/libero/README.md: π0.5 after 30k steps of fine-tuning, percent
-    "libero_spatial": 98.8,
-    "libero_object": 98.2,
-    "libero_goal": 98.0,
-    "libero_10": 92.4,
-}
-PUBLISHED_AVERAGE = 96.85
+from pirig.results.statistics.intervals import Count, Estimate, clustered
+from pirig.results.statistics.published import PUBLISHED
+from pirig.results.statistics.tally import wilson
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +70,11 @@ def average_interval(rows: Sequence[SuiteRow]) -> Estimate | None:
     if not PUBLISHED.keys() <= by_suite.keys():
         return None
     return clustered([by_suite[suite].tasks for suite in PUBLISHED])
+
+
+def complete_counts(rows: Sequence[SuiteRow]) -> dict[str, Count]:
+    """Successes and scored episodes of the complete runs, by suite."""
+    return {row.suite: (row.successes, row.scored) for row in rows if row.complete}
 
 
 def _tasks(episodes: Iterable[Mapping[str, Any]]) -> tuple[Count, ...]:

@@ -9,9 +9,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from pirig.results import published, quantization, summary
+from pirig.results import quantization, summary
 from pirig.results.report import SCHEMA, Report, mean_inference_s, mean_seconds
-from pirig.results.statistics import Tally
+from pirig.results.statistics import published
+from pirig.results.statistics.tally import Tally
 from pirig.types import EpisodeResult
 
 COLUMNS = ("suite", "task_id", "task_name", "trial", "seed", "status", "steps", "max_steps", "wall_s", "reset_s",
@@ -84,16 +85,16 @@ def markdown_overview(rows: Sequence[summary.SuiteRow]) -> str:
     lines = ["| suite | success | rate [%] | 95 % Wilson | published π0.5 | difference (95 %) | run |"]
     lines.append("|---|--:|--:|--:|--:|--:|---|")
     for row in rows:
-        (low, high), theirs = row.interval, summary.PUBLISHED.get(row.suite)
+        (low, high), theirs = row.interval, published.PUBLISHED.get(row.suite)
         numbers = f"{100 * row.rate:.1f} | {100 * low:.1f} – {100 * high:.1f}" if row.complete else "incomplete | –"
         beside = "–" if theirs is None else f"{theirs:.1f}"
         apart = difference_text(published.place(row.suite, row.successes, row.scored) if row.complete else None)
         count = f"{row.successes}/{row.scored}"
         lines.append(f"| {row.suite} | {count} | {numbers} | {beside} | {apart} | {_cell(row.run)} |")
-    mean, apart = summary.average(rows), difference_text(published.place_average(rows))
+    mean, apart = summary.average(rows), difference_text(published.place_average(summary.complete_counts(rows)))
     average, spread = "–" if mean is None else f"**{100 * mean:.2f}**", summary.average_interval(rows)
     bounds = f" {100 * spread.low:.1f} – {100 * spread.high:.1f} *" if spread else ""
-    lines.append(f"| average of four | | {average} |{bounds} | {summary.PUBLISHED_AVERAGE:.2f} | {apart} | |")
+    lines.append(f"| average of four | | {average} |{bounds} | {published.PUBLISHED_AVERAGE:.2f} | {apart} | |")
     note = "\n\\* For tasks like these: tasks are counted as clusters.\n" if spread else ""
     return "\n".join(lines) + f"\n{note}"
 

@@ -20,7 +20,8 @@ from typing import Any
 
 from pirig import envvars
 from pirig.errors import StartError
-from pirig.sim import gl, suites
+from pirig.sim import suites
+from pirig.sim.drawing import gl
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,7 +23,7 @@ from pirig.sim import memory
 from pirig.sim.boot import Libero
 from pirig.sim.building import CAMERA_SIZE, build
 from pirig.sim.control import ArmControl
-from pirig.sim.rendering import Renderer
+from pirig.sim.drawing.rendering import Renderer
 from pirig.sim.seeding import FixtureSeeding
 from pirig.sim.suites import Task
 from pirig.types import EpisodeSpec, Seeding

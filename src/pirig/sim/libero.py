@@ -16,8 +16,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from pirig.errors import ConfigError, SimulationError, StartError
-from pirig.sim import boot, gl, suites
+from pirig.sim import boot, suites
 from pirig.sim.building import Built
+from pirig.sim.drawing import gl
 from pirig.sim.privileged import PrivilegedView
 from pirig.transforms.images import resize_with_pad, upright
 from pirig.transforms.proprioception import state_vector

@@ -1,1 +1,1 @@
-"""The machine and its containers: what is there, and what is wrong with it. Knows no policy and no simulator."""
+"""Docker Compose and its containers: what runs, and what is started next. Knows no policy and no simulator."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from pirig import envvars
 from pirig.errors import ConfigError, StartError
-from pirig.stack.findings import output
+from pirig.machine.findings import output
 
 FANOUT_PROFILE = "fanout"
 _EVERY_PROFILE = ("--profile", "*")

@@ -2,8 +2,8 @@
 
 import json
 
+from pirig.machine.findings import Finding, output
 from pirig.stack import compose
-from pirig.stack.findings import Finding, output
 
 COMPOSE_NEEDED = (2, 24, 4)  # the first that knows !override
 _TOOLKIT = "install the NVIDIA container toolkit: sudo nvidia-ctk runtime configure --runtime=docker; restart Docker"

@@ -59,7 +59,7 @@ class History:
 
 
 @dataclasses.dataclass(frozen=True)
-class Step:
+class Decision:
     start: tuple[str, ...]
     codes: Mapping[str, int]  # exit codes of suites that have ended for good, by service
     reasons: Mapping[str, str]  # why there is no result, by service; also of servers
@@ -69,7 +69,7 @@ class Step:
         return len(self.codes) == len(fanout.runtimes) if fanout.runtimes else bool(self.reasons)
 
 
-def next_step(fanout: Fanout, seen: Mapping[str, State], history: History) -> Step:
+def next_step(fanout: Fanout, seen: Mapping[str, State], history: History) -> Decision:
     """Applies the rules once."""
     start, codes, reasons = [], {}, {}
     for server in fanout.servers:
@@ -101,7 +101,7 @@ def next_step(fanout: Fanout, seen: Mapping[str, State], history: History) -> St
             reasons[runtime.name] = f"ended {RESTARTS + 1} times, the last with {state.how}: {state.says}"
         elif (state.status == "created" or state.has_ended) and _is_served(runtime, seen):
             start.append(runtime.name)
-    return Step(tuple(start), codes, reasons)
+    return Decision(tuple(start), codes, reasons)
 
 
 def _may_start(service: str, history: History) -> bool:

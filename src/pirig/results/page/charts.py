@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 
 from pirig.results.page.html import Html, element, join
-from pirig.results.statistics import wilson
+from pirig.results.statistics.tally import wilson
 from pirig.types import Status
 
 _MARGIN = 2.5  # [%] at both ends, so that a mark at an end is whole

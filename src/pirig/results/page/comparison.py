@@ -12,8 +12,8 @@ from pirig.results.page.discordant import discordant
 from pirig.results.page.html import Html, document, element, interval, join, percent, section
 from pirig.results.page.provenance import beside, made_with
 from pirig.results.page.side import Side
-from pirig.results.paired import Paired
-from pirig.results.statistics import wilson
+from pirig.results.statistics.paired import Paired
+from pirig.results.statistics.tally import wilson
 from pirig.results.tables import points
 from pirig.types import EpisodeSpec
 

@@ -2,17 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 
-from pirig.results import published, summary
-from pirig.results.intervals import Estimate
+from pirig.results import summary
 from pirig.results.page import charts
 from pirig.results.page.html import Html, document, element, interval, join, percent
+from pirig.results.statistics import published
+from pirig.results.statistics.intervals import Estimate
 from pirig.results.tables import difference_text
 
 
 def page(rows: Sequence[summary.SuiteRow], links: Mapping[str, str]) -> str:
     """`links`: by run, the address of its page, relative to this one; a run may have none."""
     bounds = [row.interval[0] for row in rows if row.complete]
-    theirs = [rate / 100 for row in rows if (rate := summary.PUBLISHED.get(row.suite)) is not None]
+    theirs = [rate / 100 for row in rows if (rate := published.PUBLISHED.get(row.suite)) is not None]
     axis = charts.rate_axis([*bounds, *theirs])
     heads = ("suite", charts.scale(axis), "rate", "95 %", "published")
     classes = ("name", "plot", "n", "n ci", "n")
@@ -29,13 +30,13 @@ def page(rows: Sequence[summary.SuiteRow], links: Mapping[str, str]) -> str:
 
 def _headline(rows: Sequence[summary.SuiteRow]) -> Html:
     mean, done = summary.average(rows), {row.suite for row in rows if row.complete}
-    spread, apart = summary.average_interval(rows), published.place_average(rows)
-    missing = [suite for suite in summary.PUBLISHED if suite not in done]
+    spread, apart = summary.average_interval(rows), published.place_average(summary.complete_counts(rows))
+    missing = [suite for suite in published.PUBLISHED if suite not in done]
     number = join(f"{100 * mean:.2f}", element("small", "%")) if mean is not None else join("No average yet")
     said = (
         "mean of the four suites' success rates" if mean is not None else f"missing or incomplete: {', '.join(missing)}"
     )
-    lines = [said, f"published: {summary.PUBLISHED_AVERAGE:.2f} %"]
+    lines = [said, f"published: {published.PUBLISHED_AVERAGE:.2f} %"]
     if spread:
         bounds = interval((spread.low, spread.high))
         lines.append(f"95 % interval {bounds}, for tasks like these: tasks are counted as clusters")
@@ -58,7 +59,7 @@ def _headline(rows: Sequence[summary.SuiteRow]) -> Html:
 
 
 def _spread(found: Estimate) -> Html:
-    bounds, published_rate = (found.low, found.high), summary.PUBLISHED_AVERAGE / 100
+    bounds, published_rate = (found.low, found.high), published.PUBLISHED_AVERAGE / 100
     axis = charts.rate_axis([found.low, published_rate])
     label = f"average {percent(found.value)}, 95 % interval {interval(bounds)}; published {percent(published_rate)}"
     strip = charts.rate_strip(found.value, bounds, axis, label, mark=published_rate, height=34)
@@ -66,7 +67,7 @@ def _spread(found: Estimate) -> Html:
 
 
 def _row(row: summary.SuiteRow, axis: charts.Axis, link: str | None) -> Html:
-    theirs = summary.PUBLISHED.get(row.suite)
+    theirs = published.PUBLISHED.get(row.suite)
     mark = theirs / 100 if theirs is not None else None
     state = f"{row.successes} of {row.scored} succeeded" if row.complete else f"incomplete, {row.scored} scored"
     name = [element("a", row.suite, href=link) if link else row.suite, element("span", state, class_="sub")]

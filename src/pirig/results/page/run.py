@@ -5,14 +5,14 @@ what. Each section is a function of the report, so the live page is made of the 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pirig.results import published
 from pirig.results.page import charts
 from pirig.results.page.episodes import episodes, errors, videos
 from pirig.results.page.html import Html, document, element, interval, join, percent, section
 from pirig.results.page.provenance import tree
 from pirig.results.page.quantization import quantization
 from pirig.results.report import TIMES, Report, mean_inference_s, mean_seconds
-from pirig.results.statistics import Tally
+from pirig.results.statistics import published
+from pirig.results.statistics.tally import Tally
 from pirig.results.tables import points
 from pirig.types import EpisodeSpec
 

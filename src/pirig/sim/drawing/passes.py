@@ -16,8 +16,8 @@ from typing import Any
 import mujoco as _mujoco
 import numpy as np
 
-from pirig.sim.geoms import BOX, DRAWN, GEOM, MESH, PLANE, POSITION, Frame, Painter, Sight
-from pirig.sim.opengl import GL, Functions
+from pirig.sim.drawing.geoms import BOX, DRAWN, GEOM, MESH, PLANE, POSITION, Frame, Painter, Sight
+from pirig.sim.drawing.opengl import GL, Functions
 
 mujoco: Any = _mujoco  # compiled: type checkers don't see its functions
 

@@ -10,9 +10,9 @@ from typing import Literal
 import numpy as np
 import scipy
 
-from pirig.results.intervals import Estimate
+from pirig.results.statistics.intervals import Estimate
 
-Difference = Literal["better", "worse", "no difference shown"]
+Verdict = Literal["better", "worse", "no difference shown"]
 Margin = Literal["non-inferior", "inferior", "undecided"]
 
 
@@ -61,7 +61,7 @@ class Paired:
         """Tango's statistic: standard normal where `difference` is the true one, and falling in it."""
         return float(tango_score(self.n, np.array(self.only_a), np.array(self.only_b), difference))
 
-    def verdict(self, level: float = 0.05) -> Difference:
+    def verdict(self, level: float = 0.05) -> Verdict:
         """At a two-sided level, by McNemar's exact test."""
         if self.mcnemar() > level:
             return "no difference shown"

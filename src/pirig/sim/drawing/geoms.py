@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from pirig.sim.meshes import meshes_of
-from pirig.sim.opengl import GL, Functions
-from pirig.sim.triangles import SEGMENT, visible
+from pirig.sim.drawing.meshes import meshes_of
+from pirig.sim.drawing.opengl import GL, Functions
+from pirig.sim.drawing.triangles import SEGMENT, visible
 
 _FIELDS = {  # of mjvGeom, mjvisualize.h of MuJoCo 3.2.3: format and offset
     "type": ("i4", 0),

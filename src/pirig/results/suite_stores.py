@@ -7,7 +7,7 @@ from pirig.results.store import RunStore
 from pirig.types import EpisodeResult
 
 
-class Shelf:
+class SuiteStores:
     """Implements interfaces.ResultStore."""
 
     def __init__(self, stores: Mapping[str, RunStore]):

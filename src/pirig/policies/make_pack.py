@@ -11,11 +11,11 @@ from pirig.checkpoints import assets, read
 from pirig.models import pi0_torch, weights
 from pirig.models.sampling import trim
 from pirig.policies.backend_torch import find, inputs_of, tensor
+from pirig.policies.layer_groups import groups
 from pirig.policies.pi0 import batch_of, inputs_for, noise_key
-from pirig.policies.quantizable import groups
 from pirig.policies.recipes import recipe as find_recipe
 from pirig.quantization import packs
-from pirig.quantization.configuration import Configuration
+from pirig.quantization.configuration import QuantConfig
 from pirig.quantization.packs import Header
 from pirig.quantization.quantize import MEMORY_BYTES, Tell, quantize
 from pirig.transforms.normalize import parse_norm_stats
@@ -28,7 +28,7 @@ def make_pack(
     file: pathlib.Path,
     recipe: str,
     directory: pathlib.Path,
-    configuration: Configuration,
+    configuration: QuantConfig,
     observations: Sequence[Observation],
     calibration: Mapping[str, Any],
     *,

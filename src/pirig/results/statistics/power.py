@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import scipy
 
-from pirig.results.paired import tango_score
+from pirig.results.statistics.paired import tango_score
 
 MOST = 100_000  # episodes that a search goes to
 

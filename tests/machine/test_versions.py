@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from pirig.stack import versions
+from pirig.machine import versions
 
 LOCKS = pathlib.Path(__file__).parents[2] / "locks"
 

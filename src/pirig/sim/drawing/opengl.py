@@ -62,4 +62,4 @@ class Functions:
             setattr(self, name, ctypes.cast(address, ctypes.CFUNCTYPE(None, *arguments)))
 
     def __getattr__(self, name: str) -> Any:
-        raise AttributeError(f"{name} is not in pirig.sim.opengl's table")
+        raise AttributeError(f"{name} is not in pirig.sim.drawing.opengl's table")

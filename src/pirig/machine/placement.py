@@ -8,7 +8,7 @@ many cores one sees decides its threads, and on a CPU those decide the last bits
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from pirig.stack.gpus import Gpu
+from pirig.machine.gpus import Gpu
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,8 +13,8 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pirig.stack.findings import Finding
-from pirig.stack.gpus import Gpu
+from pirig.machine.findings import Finding
+from pirig.machine.gpus import Gpu
 
 _DRM_FILES = (0x3233, 0x3377)  # EGL_DRM_DEVICE_FILE_EXT, EGL_DRM_RENDER_NODE_FILE_EXT
 _UUID = 0x335C  # EGL_DEVICE_UUID_EXT

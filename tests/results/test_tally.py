@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from pirig.results.statistics import tally, tally_by_task, wilson
+from pirig.results.statistics.tally import tally, tally_by_task, wilson
 from pirig.types import EpisodeResult, EpisodeSpec
 
 

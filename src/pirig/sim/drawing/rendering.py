@@ -15,8 +15,8 @@ import mujoco as _mujoco
 import numpy as np
 
 from pirig.errors import PirigError
-from pirig.sim.drawing import SoftwareDrawing
-from pirig.sim.opengl import GL
+from pirig.sim.drawing.opengl import GL
+from pirig.sim.drawing.passes import SoftwareDrawing
 
 mujoco: Any = _mujoco  # compiled: type checkers don't see its functions
 _log = logging.getLogger(__name__)

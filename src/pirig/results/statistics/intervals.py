@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import scipy
 
-from pirig.results.statistics import wilson
+from pirig.results.statistics.tally import wilson
 
 Count = tuple[int, int]
 """Successes, scored episodes."""

@@ -4,7 +4,7 @@ import dataclasses
 import pathlib
 from collections.abc import Sequence
 
-from pirig.stack.findings import Finding, output
+from pirig.machine.findings import Finding, output
 
 _QUERY = "index,name,memory.total,driver_version,uuid,pci.bus_id"
 _WITHOUT = (

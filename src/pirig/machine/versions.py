@@ -6,7 +6,7 @@ import importlib.resources
 import sys
 from collections.abc import Iterable
 
-from pirig.stack.findings import Finding
+from pirig.machine.findings import Finding
 
 _NAMED = ("mujoco", "robosuite", "hf-libero", "bddl", "numba", "numpy")  # what decides the bits of a simulation
 _REQUIRED = "libero"  # of the other lock files, what is not installed is not needed

@@ -2,10 +2,10 @@
 
 import pytest
 
-from pirig.stack import egl
-from pirig.stack.egl import EglDevice, pair
-from pirig.stack.gpus import local_cores, parse, visible
-from pirig.stack.placement import HostPlace, host_places, worker_places
+from pirig.machine import egl
+from pirig.machine.egl import EglDevice, pair
+from pirig.machine.gpus import local_cores, parse, visible
+from pirig.machine.placement import HostPlace, host_places, worker_places
 
 SMI = """\
 0, NVIDIA H100 80GB HBM3, 81559, 570.124.06, GPU-11111111-0000-0000-0000-000000000000, 00000000:18:00.0

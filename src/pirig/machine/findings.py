@@ -5,14 +5,14 @@ import subprocess
 from collections.abc import Sequence
 from typing import Literal
 
-Status = Literal["ok", "warning", "error"]
+Severity = Literal["ok", "warning", "error"]
 """`warning`: something is slower or impossible, but not what was asked for. `error`: the evaluation can't run."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Finding:
     check: str  # e.g. "engine"
-    status: Status
+    status: Severity
     found: str
     fix: str = ""  # one line, for a person to copy
 

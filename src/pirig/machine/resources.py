@@ -5,7 +5,7 @@ import pathlib
 import shutil
 import socket
 
-from pirig.stack.findings import Finding
+from pirig.machine.findings import Finding
 
 _WORKER_GIB, _MODEL_GIB = 1.5, 7.1  # measured: one simulator, and π0.5 in bfloat16 on a CPU
 _CONTROL_GROUP = pathlib.Path("/sys/fs/cgroup")

@@ -30,7 +30,7 @@ def once(cache: pathlib.Path, compile_everything: Callable[[], object]) -> None:
 def _key() -> str:
     """Another one where Numba compiles again: other versions, another processor, other sources."""
     versions = [importlib.metadata.version(name) for name in ("numba", "llvmlite", "robosuite")]
-    sources = [str(path.stat().st_mtime_ns) for path in sorted(pathlib.Path(__file__).parent.glob("*.py"))]
+    sources = [str(path.stat().st_mtime_ns) for path in sorted(pathlib.Path(__file__).parent.rglob("*.py"))]
     words = [__version__, platform.python_version(), _processor(), *versions, *sources]
     return hashlib.blake2b("\n".join(words).encode(), digest_size=8).hexdigest()
 

@@ -1,0 +1,60 @@
+"""Files that are whole when they have their name, folders that need not exist yet, and values as plain JSON."""
+
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+from collections.abc import Generator
+from typing import Any
+
+
+@contextlib.contextmanager
+def replacing(path: pathlib.Path, *, sync: bool = True) -> Generator[pathlib.Path]:
+    """Yield a path beside `path` to write a file or a folder to, and rename it to `path` when the block ends.
+
+    Readers see the old content or the new one, never a part. If the block raises, `path` stays as it was and the
+    partial file is removed. With `sync`, a file's content is on disk before the rename.
+    """
+    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    try:
+        yield partial
+        if sync and partial.is_file():
+            with partial.open("rb") as file:
+                os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        remove(partial)
+        raise
+
+
+def write_atomically(path: pathlib.Path, data: bytes | str, *, sync: bool = True) -> None:
+    """Write a whole file. A reader sees the old content or the new one; on failure the old one stays."""
+    with replacing(path, sync=sync) as partial:
+        partial.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+def remove(path: pathlib.Path) -> None:
+    """Remove a file or a folder as far as that is possible; a missing one is fine."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def existing_parent(path: pathlib.Path) -> pathlib.Path:
+    """Return `path` if it exists, else its nearest parent that does."""
+    while not path.exists():
+        path = path.parent
+    return path
+
+
+def free_bytes(path: pathlib.Path) -> int:
+    """Return the free space of the disk that `path` is on, or would be on once it is made."""
+    return shutil.disk_usage(existing_parent(path)).free
+
+
+def plain_json(value: Any) -> Any:
+    """Return `value` as JSON would read it back: lists for tuples and arrays, strings for what JSON has no form of."""
+    return json.loads(json.dumps(value, default=lambda x: x.tolist() if hasattr(x, "tolist") else str(x)))

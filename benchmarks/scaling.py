@@ -95,7 +95,7 @@ class Repeating:
     def __call__(self, index: int) -> Callable[[Job], EpisodeResult | Film]:
         env, policy = LiberoEnvironment(self.settings), self.open_policy()
         first = EpisodeSpec(self.flags.suite, self.flags.task, 0)
-        run_episode(first, env, policy, dataclasses.replace(self.rules, max_steps=10))
+        run_episode(first, env, policy, dataclasses.replace(self.rules, max_policy_steps=10))
 
         def work(job: Job) -> EpisodeResult | Film:
             assert isinstance(job, EpisodeSpec)
@@ -132,7 +132,7 @@ class FakeWorker:
     episode_s: float
 
     def __call__(self, index: int) -> Callable[[Job], EpisodeResult | Film]:
-        env, policy, rules = FakeEnvironment(), RandomPolicy(), Rules(max_steps=150, settle_action=(0.0,) * 7)
+        env, policy, rules = FakeEnvironment(), RandomPolicy(), Rules(max_policy_steps=150, settle_action=(0.0,) * 7)
 
         def work(job: Job) -> EpisodeResult | Film:
             assert isinstance(job, EpisodeSpec)
@@ -152,7 +152,7 @@ def main() -> None:
     scripted = Repeating(settings, flags, ScriptedPolicy, dataclasses.replace(rules, replan_steps=1))
     table = {"scripted": measure(flags, scripted)}
     with host(functools.partial(Echo, flags.latency_ms / 1e3)) as (address, _):
-        short = dataclasses.replace(rules, max_steps=100)
+        short = dataclasses.replace(rules, max_policy_steps=100)
         table["echo"] = measure(flags, Repeating(settings, flags, functools.partial(HostPolicy, address), short))
     overhead = coordinator(flags)
     show(flags, table, overhead)

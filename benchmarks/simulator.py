@@ -73,7 +73,7 @@ def compare(settings: boot.Settings, spec: EpisodeSpec, steps: int) -> dict[str,
     """One task. Seconds, but for what is named otherwise."""
     rules = suites.rules(spec.suite)
     actions = [np.array(rules.settle_action)] * rules.settle_steps
-    actions += list(np.random.default_rng(3).uniform(-1, 1, (steps or rules.max_steps, 7)))
+    actions += list(np.random.default_rng(3).uniform(-1, 1, (steps or rules.max_policy_steps, 7)))
     with contextlib.ExitStack() as stack:
         loops = {name: stack.enter_context(Process(name, settings, spec)) for name in _LOOPS}
         built = {name: loop.call("build") for name, loop in loops.items()}

@@ -103,7 +103,11 @@ class FakeWorker:
         self._address = address
 
     def __call__(self, index: int) -> Callable[[Job], EpisodeResult | Film]:
-        env, policy, rules = FakeEnvironment(), HostPolicy(self._address), Rules(max_steps=50, settle_action=(0.0,) * 7)
+        env, policy, rules = (
+            FakeEnvironment(),
+            HostPolicy(self._address),
+            Rules(max_policy_steps=50, settle_action=(0.0,) * 7),
+        )
 
         def work(job: Job) -> EpisodeResult | Film:
             assert not isinstance(job, EpisodeResult)

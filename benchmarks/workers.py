@@ -72,8 +72,10 @@ class Factory:
         env = LiberoEnvironment(self.settings, simulator=flags.simulator)
         policy = HoldsStill(STANDARD_OBSERVATIONS if flags.images else ())
         rules = suites.rules(flags.suite)
-        run_episode(EpisodeSpec(flags.suite, flags.task, 49), env, policy, dataclasses.replace(rules, max_steps=10))
-        short = dataclasses.replace(rules, max_steps=50)
+        run_episode(
+            EpisodeSpec(flags.suite, flags.task, 49), env, policy, dataclasses.replace(rules, max_policy_steps=10)
+        )
+        short = dataclasses.replace(rules, max_policy_steps=50)
 
         def work(job: Job) -> EpisodeResult | Film:
             assert isinstance(job, EpisodeSpec)

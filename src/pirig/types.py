@@ -54,7 +54,7 @@ class EpisodeSpec:
 class Rules:
     """How an episode of a suite is run; the same for all its tasks."""
 
-    max_steps: int  # policy steps; the settle steps come on top
+    max_policy_steps: int  # the settle steps come on top
     settle_action: tuple[float, ...]  # float64[A], applied before the policy is asked
     settle_steps: int = 10
     replan_steps: int = 5  # actions executed of each chunk
@@ -63,7 +63,7 @@ class Rules:
     @property
     def total_steps(self) -> int:
         """Steps of an episode that never succeeds."""
-        return self.settle_steps + self.max_steps
+        return self.settle_steps + self.max_policy_steps
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from pirig.types import EpisodeSpec, Rules
 from support import contracts
 
 SPEC = EpisodeSpec("fake", 0, 3, 7)
-RULES = Rules(max_steps=22, settle_action=(0, 0, 0, 0, 0, 0, -1), settle_steps=4, replan_steps=5)
+RULES = Rules(max_policy_steps=22, settle_action=(0, 0, 0, 0, 0, 0, -1), settle_steps=4, replan_steps=5)
 
 
 class TestFakeEnvironment(contracts.EnvironmentLaws):

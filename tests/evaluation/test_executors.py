@@ -21,7 +21,7 @@ from pirig.types import EpisodeResult, Film, Rules
 from support.killed import outlives
 
 SPECS = plan("fake", range(4), range(3), seed=7)
-RULES = Rules(max_steps=60, settle_action=(0,) * 7)
+RULES = Rules(max_policy_steps=60, settle_action=(0,) * 7)
 
 
 class Worker:

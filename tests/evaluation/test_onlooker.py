@@ -14,7 +14,7 @@ from pirig.policies.baselines import RandomPolicy
 from pirig.sim.fake import FakeEnvironment
 from pirig.types import Rules
 
-RULES = Rules(max_steps=60, settle_action=(0,) * 7)
+RULES = Rules(max_policy_steps=60, settle_action=(0,) * 7)
 
 
 class SeesImages(RandomPolicy):

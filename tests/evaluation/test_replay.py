@@ -13,7 +13,7 @@ from pirig.policies.baselines import RandomPolicy
 from pirig.sim.fake import FakeEnvironment
 from pirig.types import EpisodeSpec, Rules
 
-RULES = Rules(max_steps=60, settle_action=(0,) * 7, settle_steps=4)
+RULES = Rules(max_policy_steps=60, settle_action=(0,) * 7, settle_steps=4)
 RESULT = run_episode(EpisodeSpec("fake", 3, 1), FakeEnvironment(), RandomPolicy(), RULES)
 
 

@@ -21,7 +21,7 @@ from pirig.types import Rules
 from support.browser import CONTRAST
 
 SUITE = "libero_goal"
-RULES = Rules(max_steps=60, settle_action=(0,) * 7)
+RULES = Rules(max_policy_steps=60, settle_action=(0,) * 7)
 SPECS = plan(SUITE, range(3), range(4), seed=7)
 BROKEN = SPECS[1]
 

@@ -20,7 +20,7 @@ SPECS = [
     EpisodeSpec("libero_goal", 3, 1, 7),
     EpisodeSpec("libero_spatial", 0, 2, 7),
 ]
-SHORT = Rules(max_steps=15, settle_action=suites.SETTLE_ACTION)
+SHORT = Rules(max_policy_steps=15, settle_action=suites.SETTLE_ACTION)
 
 
 def outcomes(specs, tmp_path, *, workers=1, policy="random", rules=SHORT):

@@ -17,7 +17,7 @@ from pirig.serving.host_process import Door
 from pirig.sim.fake import FakeEnvironment
 from pirig.types import EpisodeResult, Film, Rules
 
-RULES = Rules(max_steps=60, settle_action=(0,) * 7)
+RULES = Rules(max_policy_steps=60, settle_action=(0,) * 7)
 
 
 class Worker:

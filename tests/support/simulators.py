@@ -193,7 +193,7 @@ def plain_scripted(spec: EpisodeSpec, rules: Rules) -> tuple[bool, int]:
     for _ in range(rules.settle_steps):
         env.step(DUMMY)
     view, policy, carry, done, steps = PrivilegedView(env.env), ScriptedPolicy(), None, False, 0
-    while not done and steps < rules.max_steps:
+    while not done and steps < rules.max_policy_steps:
         answer = policy.infer({"privileged": view.read(), **({"carry": carry} if carry else {})})
         carry, steps = answer.get("carry"), steps + 1
         _, _, done, _ = env.step(answer["actions"][0].tolist())

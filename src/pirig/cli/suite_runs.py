@@ -130,7 +130,7 @@ def _configuration(suite: str, rules: Rules, asked: Asked) -> Configuration:
         "headless": policy.headless,
         "seed": flags.seed,
         "seeding": flags.seeding,
-        "max_steps": rules.max_steps,
+        "max_steps": rules.max_policy_steps,
         "settle_steps": rules.settle_steps,
         "replan_steps": rules.replan_steps,
         "resize_size": flags.resize_size,

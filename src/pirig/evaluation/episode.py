@@ -102,7 +102,7 @@ class _Episode:
         """Returns whether the task succeeded."""
         rules = self._rules
         step = self._settle()
-        while len(self.executed) < rules.max_steps:
+        while len(self.executed) < rules.max_policy_steps:
             chunk = self._ask(step.observation)[: rules.replan_steps]
             for i, action in enumerate(chunk):
                 last = i + 1 == len(chunk)
@@ -110,7 +110,7 @@ class _Episode:
                 self.executed.append(action)
                 if step.success:
                     return True
-                if len(self.executed) == rules.max_steps:
+                if len(self.executed) == rules.max_policy_steps:
                     break
         return False
 

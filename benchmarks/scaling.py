@@ -43,7 +43,7 @@ from pirig.serving.host_policy import HostPolicy
 from pirig.sim import boot, suites
 from pirig.sim.fake import FakeEnvironment
 from pirig.sim.libero import LiberoEnvironment
-from pirig.types import STANDARD_OBSERVATIONS, EpisodeResult, EpisodeSpec, Film, Job, Observation, Rules
+from pirig.types import STANDARD_OBSERVATIONS, EpisodeResult, EpisodeSpec, Job, Observation, Rules, Video
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -92,12 +92,12 @@ class Repeating:
     open_policy: Callable[[], Policy]
     rules: Rules
 
-    def __call__(self, index: int) -> Callable[[Job], EpisodeResult | Film]:
+    def __call__(self, index: int) -> Callable[[Job], EpisodeResult | Video]:
         env, policy = LiberoEnvironment(self.settings), self.open_policy()
         first = EpisodeSpec(self.flags.suite, self.flags.task, 0)
         run_episode(first, env, policy, dataclasses.replace(self.rules, max_policy_steps=10))
 
-        def work(job: Job) -> EpisodeResult | Film:
+        def work(job: Job) -> EpisodeResult | Video:
             assert isinstance(job, EpisodeSpec)
             start, count, steps = time.monotonic(), 0, 0
             while time.monotonic() - start < self.flags.seconds:
@@ -131,10 +131,10 @@ class FakeWorker:
 
     episode_s: float
 
-    def __call__(self, index: int) -> Callable[[Job], EpisodeResult | Film]:
+    def __call__(self, index: int) -> Callable[[Job], EpisodeResult | Video]:
         env, policy, rules = FakeEnvironment(), RandomPolicy(), Rules(max_policy_steps=150, settle_action=(0.0,) * 7)
 
-        def work(job: Job) -> EpisodeResult | Film:
+        def work(job: Job) -> EpisodeResult | Video:
             assert isinstance(job, EpisodeSpec)
             until_s = time.monotonic() + self.episode_s * (0.5 + job.trial % 2)  # half as long, or one and a half times
             result = run_episode(job, env, policy, rules)
@@ -199,7 +199,7 @@ def coordinator(flags: Args) -> dict[str, float]:
         EpisodeProgress({"fake": (len(specs), [])}) as progress,
     ):
 
-        def observe(found: EpisodeResult | Film) -> None:
+        def observe(found: EpisodeResult | Video) -> None:
             progress.show(found)
             results[0] += begun[0] > 0
 

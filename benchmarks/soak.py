@@ -42,7 +42,7 @@ from pirig.serving.client import RemotePolicy
 from pirig.serving.host import host
 from pirig.serving.host_policy import HostPolicy
 from pirig.sim.fake import FakeEnvironment
-from pirig.types import EpisodeResult, Film, Job, Rules
+from pirig.types import EpisodeResult, Job, Rules, Video
 
 ROOT = pathlib.Path(__file__).parents[1]
 Part = Literal["fake", "real", "requests"]
@@ -102,14 +102,14 @@ class FakeWorker:
     def __init__(self, address: str):
         self._address = address
 
-    def __call__(self, index: int) -> Callable[[Job], EpisodeResult | Film]:
+    def __call__(self, index: int) -> Callable[[Job], EpisodeResult | Video]:
         env, policy, rules = (
             FakeEnvironment(),
             HostPolicy(self._address),
             Rules(max_policy_steps=50, settle_action=(0.0,) * 7),
         )
 
-        def work(job: Job) -> EpisodeResult | Film:
+        def work(job: Job) -> EpisodeResult | Video:
             assert not isinstance(job, EpisodeResult)
             return run_episode(job, env, policy, rules)
 

@@ -30,7 +30,7 @@ from pirig.evaluation.plan import Work
 from pirig.policies.wrappers import OneByOne
 from pirig.sim import boot, suites
 from pirig.sim.libero import LiberoEnvironment
-from pirig.types import STANDARD_OBSERVATIONS, EpisodeResult, EpisodeSpec, Film, Job, Observation
+from pirig.types import STANDARD_OBSERVATIONS, EpisodeResult, EpisodeSpec, Job, Observation, Video
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -77,7 +77,7 @@ class Factory:
         )
         short = dataclasses.replace(rules, max_policy_steps=50)
 
-        def work(job: Job) -> EpisodeResult | Film:
+        def work(job: Job) -> EpisodeResult | Video:
             assert isinstance(job, EpisodeSpec)
             start, steps = time.monotonic(), 0
             while time.monotonic() - start < flags.seconds:

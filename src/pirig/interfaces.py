@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from pirig.types import EpisodeResult, EpisodeSpec, Film, Job, Metadata, Observation, Step
+from pirig.types import EpisodeResult, EpisodeSpec, Job, Metadata, Observation, Step, Video
 
 
 class Policy(Protocol):
@@ -50,7 +50,7 @@ class Environment(Protocol):
     def close(self) -> None: ...
 
 
-Worker = Callable[[Job], EpisodeResult | Film]
+Worker = Callable[[Job], EpisodeResult | Video]
 """Runs one episode, or makes one video. Never raises for what goes wrong inside: that is in what it returns."""
 
 WorkerFactory = Callable[[int], Worker]
@@ -60,7 +60,7 @@ WorkerFactory = Callable[[int], Worker]
 class Executor(Protocol):
     """Decides where and when work is done; knows nothing of what it is."""
 
-    def run(self, work: "Work", make_worker: WorkerFactory) -> Iterator[EpisodeResult | Film]:
+    def run(self, work: "Work", make_worker: WorkerFactory) -> Iterator[EpisodeResult | Video]:
         """Yields one answer per job, in order of completion. The caller may add to `work` what follows from it.
 
         Raises StartError when workers cannot start.

@@ -107,8 +107,8 @@ class EpisodeResult:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Film:
-    """What came of a result's video."""
+class Video:
+    """The outcome of making one episode's video."""
 
     spec: EpisodeSpec
     name: str  # of the file

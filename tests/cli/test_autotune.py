@@ -3,7 +3,7 @@
 import logging
 
 from pirig.cli.autotune import Autotune, Levers
-from pirig.types import EpisodeResult, EpisodeSpec, Film, Timings
+from pirig.types import EpisodeResult, EpisodeSpec, Timings, Video
 
 SPECS = [EpisodeSpec("libero_goal", 0, trial) for trial in range(40)]
 LEFT = {spec: 310 for spec in SPECS}
@@ -37,7 +37,7 @@ def tuned(results, *, given=False, after_s=0.0, batches=({2: (50, 20.0)}, {2: (4
 def test_it_acts_once_with_enough_results(caplog):
     caplog.set_level(logging.INFO)
     assert tuned([result(spec) for spec in SPECS[:3]]) == ({}, [])
-    set_, (noted,) = tuned([*(result(spec) for spec in SPECS[:9]), Film(SPECS[0], "a.mp4")])
+    set_, (noted,) = tuned([*(result(spec) for spec in SPECS[:9]), Video(SPECS[0], "a.mp4")])
     assert set_["batch"] == 2
     assert set_["workers"] == noted["workers"] == noted["found"]["workers"]
     assert noted["found"]["bottleneck"] == "inference"

@@ -17,7 +17,7 @@ def folder(tmp_path):
     write(runs / "b", outcomes({(0, 2), (1, 3), (1, 4)}), policy="two")
     video = tmp_path / "data/libero/videos/b/libero_object_task01_trial003_failure.mp4"
     video.parent.mkdir(parents=True)
-    video.write_bytes(b"film")
+    video.write_bytes(b"video")
     return tmp_path
 
 
@@ -53,9 +53,9 @@ def test_the_page_is_where_it_is_asked_for(folder):
 
 def test_a_page_says_how_to_make_videos_from_where_its_runs_are(folder):
     b = folder / "results/libero/runs/b"
-    call(folder, "compare", "a", "b", "--results", str(folder / "results/libero"), "--videos", "films")
+    call(folder, "compare", "a", "b", "--results", str(folder / "results/libero"), "--videos", "clips")
     text = (folder / "results/libero/comparisons/a--b.html").read_text()
-    assert f"pirig replay --output films/a --results {folder}/results/libero a 0/1" in text
+    assert f"pirig replay --output clips/a --results {folder}/results/libero a 0/1" in text
     call(folder, "compare", "a", str(b), "--out", "page.html")
     assert f"pirig replay {b} 0/1" in (folder / "page.html").read_text()
 

@@ -3,7 +3,7 @@
 import logging
 
 from pirig.cli import console
-from pirig.types import EpisodeSpec, Film
+from pirig.types import EpisodeSpec, Video
 
 
 def test_videos_are_told_of_now_and_then(monkeypatch, caplog):
@@ -12,8 +12,8 @@ def test_videos_are_told_of_now_and_then(monkeypatch, caplog):
     caplog.set_level(logging.INFO, "pirig")
     progress = console.EpisodeProgress({"libero_object": (4, [])})
     for trial in range(4):
-        progress.show(Film(EpisodeSpec("libero_object", 0, trial), "a.mp4", error="no disk" if trial == 1 else ""))
+        progress.show(Video(EpisodeSpec("libero_object", 0, trial), "a.mp4", error="no disk" if trial == 1 else ""))
         now_s[0] += 10
     told = [record.getMessage() for record in caplog.records if record.levelno == logging.INFO]
     assert told == ["videos made: 1", "videos made: 2"]
-    assert progress.films_failed == 1
+    assert progress.videos_failed == 1

@@ -59,13 +59,13 @@ def test_what_the_commands_on_a_run_asked_for_is_what_is_planned(results):
 def test_videos_that_are_there_are_linked_from_where_the_page_is(results, tmp_path):
     store = RunStore.read(results / "runs/one")
     result = next(iter(store.results()))
-    film = tmp_path / "data/libero/videos/one" / video_name(result)
-    film.parent.mkdir(parents=True)
-    film.write_bytes(b"")
+    file = tmp_path / "data/libero/videos/one" / video_name(result)
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"")
     for words, page in ((["one"], results / "runs/one/report.html"), (["one", "--out", "a b/x.html"], "a b/x.html")):
         report.run(words)
         (video,) = parse((tmp_path / page).read_text()).find("video")
-        assert os.path.samefile((tmp_path / page).parent / video.attributes["src"], film)
+        assert os.path.samefile((tmp_path / page).parent / video.attributes["src"], file)
 
 
 def test_every_format_is_written_beside_the_run(results, capsys):

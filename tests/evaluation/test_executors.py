@@ -17,7 +17,7 @@ from pirig.evaluation.run import run
 from pirig.policies.baselines import RandomPolicy
 from pirig.results.store import RunStore
 from pirig.sim.fake import FakeEnvironment
-from pirig.types import EpisodeResult, Film, Rules
+from pirig.types import EpisodeResult, Rules, Video
 from support.killed import outlives
 
 SPECS = plan("fake", range(4), range(3), seed=7)
@@ -31,7 +31,7 @@ class Worker:
 
     def __call__(self, job):
         if isinstance(job, EpisodeResult):
-            return Film(job.spec, f"by {os.getpid()}")
+            return Video(job.spec, f"by {os.getpid()}")
         return run_episode(job, self.env, RandomPolicy(), RULES)
 
 
@@ -222,11 +222,11 @@ def test_videos_are_made_of_every_result_and_after_the_episodes(executor, tmp_pa
     order = []
     with RunStore.open(tmp_path / "run", {"suite": "fake"}) as store:
         run(SPECS, store, executor, Worker, order.append, lacks_video=lambda result: True)
-    films = [found for found in order if isinstance(found, Film)]
-    assert sorted(film.spec for film in films) == sorted(SPECS)
-    assert not any(film.error for film in films)
+    videos = [found for found in order if isinstance(found, Video)]
+    assert sorted(video.spec for video in videos) == sorted(SPECS)
+    assert not any(video.error for video in videos)
     if isinstance(executor, SerialExecutor):
-        assert [isinstance(found, Film) for found in order] == [False] * len(SPECS) + [True] * len(SPECS)
+        assert [isinstance(found, Video) for found in order] == [False] * len(SPECS) + [True] * len(SPECS)
 
 
 def test_videos_that_lack_are_made_by_whoever_asks_next(tmp_path):
@@ -234,10 +234,10 @@ def test_videos_that_lack_are_made_by_whoever_asks_next(tmp_path):
         run(SPECS, store, SerialExecutor(), Worker)
         found = []
         run(SPECS, store, ProcessExecutor(2), Worker, found.append, lacks_video=lambda r: r.status == "failure")
-    assert {film.spec for film in found} == {spec for spec, (status, *_) in SERIAL.items() if status == "failure"}
+    assert {video.spec for video in found} == {spec for spec, (status, *_) in SERIAL.items() if status == "failure"}
 
 
-class DiesFilming(Worker):
+class DiesMakingVideos(Worker):
     def __call__(self, job):
         if isinstance(job, EpisodeResult) and job.spec.trial == 1:
             os._exit(7)
@@ -247,11 +247,11 @@ class DiesFilming(Worker):
 def test_a_worker_that_dies_making_a_video_costs_the_video_alone(tmp_path):
     found = []
     with RunStore.open(tmp_path / "run", {"suite": "fake"}) as store:
-        run(SPECS, store, ProcessExecutor(2), DiesFilming, found.append, lacks_video=lambda result: True)
+        run(SPECS, store, ProcessExecutor(2), DiesMakingVideos, found.append, lacks_video=lambda result: True)
         assert outcomes(store.results()) == SERIAL
-    films = {film.spec: film for film in found if isinstance(film, Film)}
-    assert {spec for spec, film in films.items() if film.error} == {spec for spec in SPECS if spec.trial == 1}
-    assert "exit code 7 during" in films[SPECS[1]].error
+    videos = {video.spec: video for video in found if isinstance(video, Video)}
+    assert {spec for spec, video in videos.items() if video.error} == {spec for spec in SPECS if spec.trial == 1}
+    assert "exit code 7 during" in videos[SPECS[1]].error
 
 
 @pytest.mark.parametrize("executor", [SerialExecutor(), ProcessExecutor(2)], ids=["serial", "processes"])

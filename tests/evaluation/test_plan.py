@@ -52,7 +52,7 @@ def test_every_episode_is_handed_out_once():
 def test_videos_come_when_no_episode_is_left_and_from_the_worker_that_has_the_scene():
     work = Work([spec(0)])
     for task in (0, 1, 2):
-        work.film(EpisodeResult(spec(task, 5), "success", 10, 20))
+        work.add_video(EpisodeResult(spec(task, 5), "success", 10, 20))
     assert work.take(spec(1), []) == spec(0)
     jobs = [work.take(spec(1), []), work.take(spec(2), [])]
     assert [spec_of(job) for job in jobs] == [spec(1, 5), spec(2, 5)]

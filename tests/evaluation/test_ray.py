@@ -128,12 +128,12 @@ def test_videos_come_home_and_workers_are_replaced_in_time(cluster):
     heard, results = [], [EpisodeResult(spec, "success", 3, 9) for spec in SPECS[:4]]
     work = Work()
     for result in results:
-        work.film(result)
+        work.add_video(result)
     with nodes() as there:
         executor = RayExecutor(there, as_it_is, heard.append, workers=1, recycle_after=2)
-        films = list(executor.run(work, ray_workers.Worker))
-    assert {film.spec for film in films} == set(SPECS[:4])
-    assert {film.data for film in films} == {b"film"}
+        videos = list(executor.run(work, ray_workers.Worker))
+    assert {video.spec for video in videos} == set(SPECS[:4])
+    assert {video.data for video in videos} == {b"video"}
     assert len({description["pid"] for description in heard}) == 2
     assert {d["index"] for d in heard} == {0}
 

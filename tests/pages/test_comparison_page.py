@@ -31,11 +31,11 @@ def folder(tmp_path_factory):
         name = f"{suite}-{side}-with-a-name-as-long-as-they-are"
         make_run(runs / name, suite=suite, policy=f"policy {side}", seed=chance, actions=False)
     for name in ("a", "b"):
-        film(top, name, list(RunStore.read(runs / name).results())[:200])
+        write_videos(top, name, list(RunStore.read(runs / name).results())[:200])
     return top
 
 
-def film(top, run, results):
+def write_videos(top, run, results):
     for result in results:
         path = top / "data/libero/videos" / run / video_name(result)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -113,12 +113,12 @@ def test_discordant_episodes_stand_side_by_side_with_videos_or_the_way_to_them(t
     for name, sides in shown:
         for side, result, (said, source) in zip("ab", by_name[name], sides, strict=True):
             assert said == f"{side.upper()}: {result.status}, {result.steps} steps"
-            film = folder / "data/libero/videos" / side / video_name(result)
-            if film.exists():
-                assert source == film.as_uri()
+            file = folder / "data/libero/videos" / side / video_name(result)
+            if file.exists():
+                assert source == file.as_uri()
             else:
                 assert source == f"pirig replay {side} {result.spec.task_id}/{result.spec.trial}"
-            made, lacking = made + film.exists(), lacking + (not film.exists())
+            made, lacking = made + file.exists(), lacking + (not file.exists())
     assert made
     assert lacking
     assert "pirig replay a " in tab.evaluate("document.querySelector('#discordant').textContent")
@@ -144,14 +144,14 @@ def test_on_paper_outcomes_stay_and_videos_do_not(tab, pages):
 
 
 def test_2000_episodes_are_a_small_page(pages, folder, tmp_path, monkeypatch):
-    """Even where all are discordant and have been filmed."""
+    """Even where all are discordant and have a video."""
     assert (pages / "four.html").stat().st_size < 2e6
     sides = []
     for side, status in (("a", "success"), ("b", "failure")):
         names = [f"{suite}-{side}-with-a-name-as-long-as-they-are" for suite in SUITES]
         for suite, name in zip(SUITES, names, strict=True):
             make_run(tmp_path / "runs" / name, suite=suite, policy=side, actions=False, always=status)
-            film(tmp_path, name, RunStore.read(tmp_path / "runs" / name).results())
+            write_videos(tmp_path, name, RunStore.read(tmp_path / "runs" / name).results())
         sides.append(",".join(names))
     monkeypatch.chdir(tmp_path)
     compare.run([*sides, "--results", ".", "--out", "a/b/c/worst.html"])

@@ -194,9 +194,9 @@ def test_videos_are_links_that_load_only_when_they_are_played(whole):
     bad, good = whole.with_status("failure")[0], whole.with_status("success")[0]
     videos = {bad.spec: "../videos/bad.mp4", good.spec: "../videos/good.mp4"}
     section = parse(run.page(make_like(whole, videos=videos))).one("section", id="videos")
-    films = section.find("video")
-    assert [film.attributes["src"] for film in films] == ["../videos/bad.mp4", "../videos/good.mp4"]
-    assert all(film.attributes["preload"] == "none" and "autoplay" not in film.attributes for film in films)
+    videos = section.find("video")
+    assert [video.attributes["src"] for video in videos] == ["../videos/bad.mp4", "../videos/good.mp4"]
+    assert all(video.attributes["preload"] == "none" and "autoplay" not in video.attributes for video in videos)
     assert "There are none" in parse(run.page(whole)).one("section", id="videos").text
 
 

@@ -15,7 +15,7 @@ from pirig.serving.host import host_for_others
 from pirig.serving.host_policy import HostPolicy
 from pirig.serving.host_process import Door
 from pirig.sim.fake import FakeEnvironment
-from pirig.types import EpisodeResult, Film, Rules
+from pirig.types import EpisodeResult, Rules, Video
 
 RULES = Rules(max_policy_steps=60, settle_action=(0,) * 7)
 
@@ -29,7 +29,7 @@ class Worker:
     def __call__(self, job):
         time.sleep(self._pause_s)
         if isinstance(job, EpisodeResult):
-            return Film(job.spec, "a.mp4", data=b"film")
+            return Video(job.spec, "a.mp4", data=b"video")
         return run_episode(job, FakeEnvironment(), RandomPolicy(), RULES)
 
 

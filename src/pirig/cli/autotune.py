@@ -11,7 +11,7 @@ from typing import Any
 
 from pirig.evaluation.tuning import Measured, Tuning, time_left, tune
 from pirig.serving.batching import BatchTimes
-from pirig.types import EpisodeResult, EpisodeSpec, Film
+from pirig.types import EpisodeResult, EpisodeSpec, Video
 
 _log = logging.getLogger(__name__)
 AFTER_S = 60.0
@@ -51,8 +51,8 @@ class Autotune:
         self._since_s = 0.0
         self._done = False
 
-    def hears(self, found: EpisodeResult | Film) -> None:
-        if isinstance(found, Film) or found.status == "error":
+    def hears(self, found: EpisodeResult | Video) -> None:
+        if isinstance(found, Video) or found.status == "error":
             return
         self._since_s = self._since_s or time.monotonic() - found.wall_s
         self._left.pop(found.spec, None)

@@ -21,7 +21,7 @@ from rich.table import Table
 
 from pirig.checkpoints import download
 from pirig.results.statistics.tally import Tally
-from pirig.types import EpisodeResult, Film
+from pirig.types import EpisodeResult, Video
 
 _log = logging.getLogger("pirig")
 _err = Console(stderr=True)
@@ -54,7 +54,7 @@ class EpisodeProgress:
         self._successes = {
             suite: sum(result.status == "success" for result in finished) for suite, (_, finished) in suites.items()
         }
-        self.films_failed = 0
+        self.videos_failed = 0
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -66,8 +66,8 @@ class EpisodeProgress:
             speed_estimate_period=3600,  # [s]; episodes are long, so the time left is an average over many
             disable=not _err.is_terminal,
         )
-        self._films: TaskID | None = None
-        self._filmed, self._next_line_s = 0, 0.0
+        self._videos: TaskID | None = None
+        self._videos_made, self._next_line_s = 0, 0.0
         self._tasks = {
             suite: self._progress.add_task(suite, total=total, completed=self.scored[suite], rate=self._rate(suite))
             for suite, (total, _) in suites.items()
@@ -80,23 +80,23 @@ class EpisodeProgress:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def show(self, found: EpisodeResult | Film) -> None:
-        if isinstance(found, Film):
-            self._show_film(found)
+    def show(self, found: EpisodeResult | Video) -> None:
+        if isinstance(found, Video):
+            self._show_video(found)
         else:
             self._show_result(found)
 
-    def _show_film(self, film: Film) -> None:
-        if film.error:
-            self.films_failed += 1
-            _log.warning("%s: no video: %s", film.spec.key, film.error.rstrip())
-        if self._films is None:
-            self._films = self._progress.add_task("videos", total=None, rate="")
-        self._progress.update(self._films, advance=1)
-        self._filmed += not film.error
+    def _show_video(self, video: Video) -> None:
+        if video.error:
+            self.videos_failed += 1
+            _log.warning("%s: no video: %s", video.spec.key, video.error.rstrip())
+        if self._videos is None:
+            self._videos = self._progress.add_task("videos", total=None, rate="")
+        self._progress.update(self._videos, advance=1)
+        self._videos_made += not video.error
         if not _err.is_terminal and time.monotonic() >= self._next_line_s:
             self._next_line_s = time.monotonic() + _LINE_EVERY_S
-            _log.info("videos made: %d", self._filmed)
+            _log.info("videos made: %d", self._videos_made)
 
     def _show_result(self, result: EpisodeResult) -> None:
         suite = result.spec.suite

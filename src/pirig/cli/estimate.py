@@ -26,7 +26,9 @@ class Rate:
 WITHOUT_IMAGES = Rate((130, 290), "steps/s of a core without images: benchmarks/results/scaling.json, simulator-*.json")
 IN_SOFTWARE = Rate((38, 51), "steps/s of a core, images in software: benchmarks/results/simulator-*, workers-fast.json")
 ON_A_GPU = Rate((38, 150), "steps/s of a core, images on a GPU: not measured; as in software, or as if for nothing")
-FILMED = Rate((5, 20), "frames/s of a core that makes videos in software: pirig replay, on a machine with other work")
+VIDEO_MAKING = Rate(
+    (5, 20), "frames/s of a core that makes videos in software: pirig replay, on a machine with other work"
+)
 ON_A_CPU = Rate((0.116, 0.25), "chunks/s on 4 cores, bfloat16, JAX to PyTorch: benchmarks/results/inference-*.json")
 ON_AN_H100 = Rate((8.4, 210), "chunks/s of an H100: published by others for one at a time, and our goal; not measured")
 
@@ -83,18 +85,18 @@ def estimate(work: Workload, means: Means) -> Forecast:
     seconds, core_s = [], []
     for end, rate in ((0, -1), (1, 0)):  # the least time goes with the highest rate
         simulating = work.steps[end] / means.simulation.per_s[rate]
-        filming = work.steps[end] / FILMED.per_s[rate] if work.videos else 0.0
+        making_videos = work.steps[end] / VIDEO_MAKING.per_s[rate] if work.videos else 0.0
         starting = (_START_S[end] + _SCENE_S[end] * -(-work.scenes // at_once)) if work.episodes else 0.0
         inferring = work.chunks[end] / means.inference.per_s[rate] if means.inference else 0.0
         loading = _LOAD_S[end] if means.hosts and work.episodes else 0.0
-        own = (simulating + filming) / at_once
+        own = (simulating + making_videos) / at_once
         inferring_here = inferring / max(1, means.hosts)
         busy = max(own, inferring_here) if means.hosts_have_gpus else own + inferring_here
         seconds.append(starting + loading + busy)
         on_cores = 0.0 if means.hosts_have_gpus else inferring_here * means.cores
-        core_s.append(simulating + filming + on_cores + starting * at_once)
+        core_s.append(simulating + making_videos + on_cores + starting * at_once)
     gpus = means.hosts if means.hosts_have_gpus else 0
-    used = [means.simulation, *([FILMED] if work.videos else []), *([means.inference] if means.inference else [])]
+    used = [means.simulation, *([VIDEO_MAKING] if work.videos else []), *([means.inference] if means.inference else [])]
     return Forecast(
         (seconds[0], seconds[1]),
         (core_s[0] / 3600, core_s[1] / 3600),

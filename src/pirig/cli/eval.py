@@ -37,7 +37,7 @@ from pirig.evaluation.run import run as run_episodes
 from pirig.results.store import write_atomically
 from pirig.results.suite_stores import SuiteStores
 from pirig.sim import assets, boot, suites
-from pirig.types import EpisodeResult, EpisodeSpec, Film
+from pirig.types import EpisodeResult, EpisodeSpec, Video
 
 _log = logging.getLogger(__name__)
 _INCOMPLETE = 3  # exit code
@@ -135,8 +135,8 @@ def _run_remaining(
             )
         finally:
             sessions.end(site.batches())
-    if progress.films_failed:
-        _log.warning("%d videos could not be made; the same command tries again", progress.films_failed)
+    if progress.videos_failed:
+        _log.warning("%d videos could not be made; the same command tries again", progress.videos_failed)
     if early and not early.is_decided:
         _log.info("not decided; pirig compare %s %s says what the pairs show", asked.flags.against, runs[0].name)
 
@@ -157,14 +157,14 @@ def _factory(
     )
 
 
-def _bring_home(found: EpisodeResult | Film, by_suite: Mapping[str, SuiteRun]) -> None:
+def _bring_home(found: EpisodeResult | Video, by_suite: Mapping[str, SuiteRun]) -> None:
     """Writes a video that was made where the folder is not."""
-    if isinstance(found, Film) and found.data:
+    if isinstance(found, Video) and found.data:
         write_atomically(by_suite[found.spec.suite].videos / found.name, found.data)
 
 
 def _export_when_scored(
-    found: EpisodeResult | Film, by_suite: Mapping[str, SuiteRun], scored: Mapping[str, int]
+    found: EpisodeResult | Video, by_suite: Mapping[str, SuiteRun], scored: Mapping[str, int]
 ) -> None:
     """Of the whole suite; videos may still be made."""
     run = by_suite[found.spec.suite]

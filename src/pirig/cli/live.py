@@ -18,7 +18,7 @@ from pirig.results import live
 from pirig.results.page import live as pages
 from pirig.results.report import Report
 from pirig.results.store import RunStore
-from pirig.types import EpisodeResult, EpisodeSpec, Film, Job
+from pirig.types import EpisodeResult, EpisodeSpec, Job, Video
 
 _log = logging.getLogger(__name__)
 _LINGER_S = 3.0  # pages ask once a second
@@ -88,7 +88,7 @@ class Watch:
         with self._lock:
             self._doing[worker] = _Doing(job, time.monotonic())
 
-    def hears(self, found: EpisodeResult | Film) -> None:
+    def hears(self, found: EpisodeResult | Video) -> None:
         with self._lock:
             for worker, doing in self._doing.items():
                 if doing and spec_of(doing.job) == found.spec:

@@ -22,7 +22,7 @@ from pirig.machine import gpus, resources, versions
 from pirig.results.store import RunStore
 from pirig.serving.batching import BatchTimes
 from pirig.sim.suites import MAX_STEPS, SETTLE_ACTION
-from pirig.types import EpisodeResult, Film
+from pirig.types import EpisodeResult, Video
 
 _PACKAGES = (
     "mujoco",
@@ -130,7 +130,7 @@ class Sessions:
         for session in self._sessions.values():
             session.worker_is_ready(description)
 
-    def hears(self, found: EpisodeResult | Film) -> None:
+    def hears(self, found: EpisodeResult | Video) -> None:
         if isinstance(found, EpisodeResult):
             self._results[found.spec.suite].append(found)
 

@@ -17,7 +17,7 @@ from pirig.results import runs
 from pirig.results.comparison import differences
 from pirig.results.statistics.sequential import Declaration, SequentialTest, declared_order, in_words
 from pirig.results.store import Configuration, RunStore
-from pirig.types import EpisodeResult, EpisodeSpec, Film
+from pirig.types import EpisodeResult, EpisodeSpec, Video
 
 _log = logging.getLogger(__name__)
 _BLOCKS_AHEAD = 5  # a worker may stay at a task for so many blocks, since another scene takes seconds to build
@@ -41,7 +41,7 @@ class Stopping:
         """In words; empty while there is none."""
         return in_words(self._test)
 
-    def hears(self, found: EpisodeResult | Film) -> None:
+    def hears(self, found: EpisodeResult | Video) -> None:
         if isinstance(found, EpisodeResult):
             self.feed(found)
 

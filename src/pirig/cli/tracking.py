@@ -17,7 +17,7 @@ from typing import Any, Literal, Protocol
 from pirig.imports import require
 from pirig.results.curves import Curves
 from pirig.results.store import RunStore
-from pirig.types import EpisodeResult, Film
+from pirig.types import EpisodeResult, Video
 
 TrackerName = Literal["none", "tensorboard", "trackio", "wandb"]
 _EXTRAS = {"tensorboard": ("tensorboard", "trackers"), "trackio": ("trackio", "trackio"), "wandb": ("wandb", "wandb")}
@@ -44,7 +44,7 @@ def check(name: TrackerName) -> None:
 @contextlib.contextmanager
 def tracking(
     name: TrackerName, store: RunStore, known: Iterable[EpisodeResult]
-) -> Generator[Callable[[EpisodeResult | Film], None]]:
+) -> Generator[Callable[[EpisodeResult | Video], None]]:
     """What is to hear each result, while the block runs. `known`: results that are there already."""
     if name == "none":
         yield lambda found: None
@@ -61,7 +61,7 @@ class _Track:
         self._tracker, self._curves = tracker, curves
         self._works = True
 
-    def hears(self, found: EpisodeResult | Film) -> None:
+    def hears(self, found: EpisodeResult | Video) -> None:
         if isinstance(found, EpisodeResult):
             values = self._curves.after(found)
             self._try(lambda: self._tracker.log(values, self._curves.scored))

@@ -23,7 +23,7 @@ from pirig.errors import StartError
 from pirig.evaluation import worker_life
 from pirig.evaluation.plan import spec_of
 from pirig.interfaces import Work, WorkerFactory
-from pirig.types import EpisodeResult, EpisodeSpec, Film, Job
+from pirig.types import EpisodeResult, EpisodeSpec, Job, Video
 
 _SPAWN = mp.get_context("spawn")
 _DEATHS_IN_A_ROW = 5
@@ -47,7 +47,7 @@ class SerialExecutor:
     def __init__(self, on_ready: OnReady = ignore, on_start: OnStart = ignore):
         self._on_ready, self._on_start = on_ready, on_start
 
-    def run(self, work: Work, make_worker: WorkerFactory) -> Iterator[EpisodeResult | Film]:
+    def run(self, work: Work, make_worker: WorkerFactory) -> Iterator[EpisodeResult | Video]:
         if not len(work):
             return
         worker = make_worker(0)
@@ -86,7 +86,7 @@ class ProcessExecutor:
         self._recycle_after, self._max_memory = recycle_after, max_memory_gib * _GIB
         self._timeout_s = job_timeout_s or math.inf
 
-    def run(self, work: Work, make_worker: WorkerFactory) -> Iterator[EpisodeResult | Film]:
+    def run(self, work: Work, make_worker: WorkerFactory) -> Iterator[EpisodeResult | Video]:
         slots: list[_Slot] = []
         deaths = 0
         try:

@@ -31,17 +31,17 @@ class Work:
     def __init__(self, specs: Iterable[EpisodeSpec] = (), ahead: int | None = None):
         """`ahead`: how many places beyond the first episode that is left one may be taken; by default any number."""
         self._episodes: list[Job] = list(specs)
-        self._films: list[Job] = []
+        self._videos: list[Job] = []
         self._place = {job: place for place, job in enumerate(self._episodes)}
         self._ahead = ahead
 
-    def film(self, result: EpisodeResult) -> None:
-        self._films.append(result)
+    def add_video(self, result: EpisodeResult) -> None:
+        self._videos.append(result)
 
     def take(self, last: EpisodeSpec | None, busy: Collection[EpisodeSpec]) -> Job | None:
         """A worker's own task first, since its scene is built; else, of the suite that is next, the task with most left
         per worker on it."""
-        jobs = self._within_reach() or self._films
+        jobs = self._within_reach() or self._videos
         if not jobs:
             return None
         left: dict[tuple[str, int], int] = {}
@@ -55,12 +55,12 @@ class Work:
             ways = [task for task in left if task[0] == suite]
             task = max(ways, key=lambda task: left[task] / (1 + crowd.count(task)))
         index = next(i for i, job in enumerate(jobs) if _task(job) == task)
-        return (self._episodes or self._films).pop(index)
+        return (self._episodes or self._videos).pop(index)
 
     def put_back(self, job: Job) -> None:
         """To its place: it is to be done again, soon."""
         if isinstance(job, EpisodeResult):
-            self._films.insert(0, job)
+            self._videos.insert(0, job)
         else:
             bisect.insort(self._episodes, job, key=self._place.__getitem__)
 
@@ -76,7 +76,7 @@ class Work:
         return [job for job in self._episodes[: self._ahead] if self._place[job] < limit]
 
     def __len__(self) -> int:
-        return len(self._episodes) + len(self._films)
+        return len(self._episodes) + len(self._videos)
 
 
 def spec_of(job: Job) -> EpisodeSpec:

@@ -21,7 +21,7 @@ from pirig.evaluation.executors import OnReady, OnStart, ignore
 from pirig.evaluation.plan import spec_of
 from pirig.evaluation.ray_nodes import Node, Nodes
 from pirig.interfaces import Work, WorkerFactory
-from pirig.types import EpisodeResult, EpisodeSpec, Film, Job
+from pirig.types import EpisodeResult, EpisodeSpec, Job, Video
 
 _log = logging.getLogger(__name__)
 _TICK_S = 1.0
@@ -63,7 +63,7 @@ class RayExecutor:
         self._deaths, self._losses = 0, Counter[Job]()
         self._deserted_since_s: float | None = None
 
-    def run(self, work: Work, make_worker: WorkerFactory) -> Iterator[EpisodeResult | Film]:
+    def run(self, work: Work, make_worker: WorkerFactory) -> Iterator[EpisodeResult | Video]:
         try:
             while len(work) or any(slot.job is not None for slot in self._slots):
                 nodes = self._nodes.usable()
@@ -113,7 +113,7 @@ class RayExecutor:
                     slot.give(job)
                     self._on_start(slot.index, job)
 
-    def _hear(self, slot: "_Slot", work: Work) -> Iterator[EpisodeResult | Film]:
+    def _hear(self, slot: "_Slot", work: Work) -> Iterator[EpisodeResult | Video]:
         try:
             kind, value, memory = self._ray.get(slot.pending)
         except self._ray.exceptions.RayTaskError as e:
@@ -133,7 +133,7 @@ class RayExecutor:
             _end(self._ray, [slot])
         yield value
 
-    def _lose(self, slot: "_Slot", work: Work, how: str, *, has_died: bool = True) -> Iterator[EpisodeResult | Film]:
+    def _lose(self, slot: "_Slot", work: Work, how: str, *, has_died: bool = True) -> Iterator[EpisodeResult | Video]:
         """Put the worker's job back. `has_died`: by itself, so that its place stays empty until law 4 has judged it.
 
         A worker that is ended here because its node or policy host is gone proves nothing against its node: one lost
@@ -215,7 +215,7 @@ class _WorkerActor:
         self._worker, found = worker_life.start(make_worker, place)
         return *found, worker_life.resident()
 
-    def do(self, job: Job) -> tuple[str, EpisodeResult | Film, int]:
+    def do(self, job: Job) -> tuple[str, EpisodeResult | Video, int]:
         assert self._worker
         return "result", self._worker(job), worker_life.resident()
 

@@ -9,12 +9,12 @@ from collections.abc import Callable, Sequence
 from pirig.errors import StartError
 from pirig.evaluation.plan import Work, remaining
 from pirig.interfaces import Executor, ResultStore, WorkerFactory
-from pirig.types import EpisodeResult, EpisodeSpec, Film
+from pirig.types import EpisodeResult, EpisodeSpec, Video
 
 _ERRORS_IN_A_ROW = 10
 _log = logging.getLogger(__name__)
 
-Observer = Callable[[EpisodeResult | Film], object]
+Observer = Callable[[EpisodeResult | Video], object]
 
 
 def run(
@@ -40,17 +40,17 @@ def run(
     if finished & set(specs):
         _log.info("%d of %d episodes are there already; going on with the rest", len(finished & set(specs)), len(specs))
     planned = set(specs)
-    unfilmed = [result for result in store.results() if result.spec in planned and lacks_video(result)]
+    without_video = [result for result in store.results() if result.spec in planned and lacks_video(result)]
     in_a_row = 0
     for again in (False, True):
         if again and todo:
             _log.warning("%d episodes ended in an error; running them once more", len(todo))
         work = Work(todo, ahead)
         put_back: set[EpisodeSpec] = set()
-        for result in unfilmed if not again else ():
-            work.film(result)
+        for result in without_video if not again else ():
+            work.add_video(result)
         for found in executor.run(work, make_worker):
-            if isinstance(found, Film):
+            if isinstance(found, Video):
                 observer(found)
                 continue
             store.append(found)
@@ -61,7 +61,7 @@ def run(
             if is_decided():
                 work.drop_episodes()
             if lacks_video(found):
-                work.film(found)
+                work.add_video(found)
             in_a_row = in_a_row + 1 if found.status == "error" else 0
             if in_a_row == _ERRORS_IN_A_ROW:
                 raise StartError(f"{in_a_row} errors in a row, so the run stops; the last one:\n{found.error}")

@@ -10,7 +10,7 @@ import numpy as np
 from pirig.evaluation.episode import run_episode, warm_up
 from pirig.evaluation.replay import frames
 from pirig.interfaces import Environment, Policy
-from pirig.types import EpisodeResult, EpisodeSpec, Film, Job, Rules
+from pirig.types import EpisodeResult, EpisodeSpec, Job, Rules, Video
 
 VideoChoice = Literal["none", "failures", "all"]
 SaveVideo = Callable[[EpisodeSpec, str, Iterator[np.ndarray]], bytes]
@@ -37,20 +37,20 @@ class EpisodeWorker:
         warm_up_s = warm_up(first, env, policy, rules[first.suite])
         self.description = {"warm_up_s": round(warm_up_s, 3), "policy": dict(policy.metadata), **describe()}
 
-    def __call__(self, job: Job) -> EpisodeResult | Film:
+    def __call__(self, job: Job) -> EpisodeResult | Video:
         if isinstance(job, EpisodeResult):
-            return self._film(job)
+            return self._make_video(job)
         return run_episode(job, self._env, self._policy, self._rules[job.suite])
 
-    def _film(self, result: EpisodeResult) -> Film:
+    def _make_video(self, result: EpisodeResult) -> Video:
         start, name = time.perf_counter(), video_name(result)
         if self._save_video is None:
-            return Film(result.spec, name, error="this worker has no place for videos")
+            return Video(result.spec, name, error="this worker has no place for videos")
         try:
             data = self._save_video(result.spec, name, frames(result, self._env, self._rules[result.spec.suite]))
         except Exception:
-            return Film(result.spec, name, time.perf_counter() - start, traceback.format_exc())
-        return Film(result.spec, name, time.perf_counter() - start, data=data)
+            return Video(result.spec, name, time.perf_counter() - start, traceback.format_exc())
+        return Video(result.spec, name, time.perf_counter() - start, data=data)
 
     def close(self) -> None:
         for part in (self._policy, self._env):

@@ -6,7 +6,7 @@ from typing import Any
 
 from pirig.errors import PirigError
 from pirig.interfaces import Worker, WorkerFactory
-from pirig.types import EpisodeResult, Film, Job
+from pirig.types import EpisodeResult, Job, Video
 
 
 def start(make_worker: WorkerFactory, index: int) -> tuple[Worker | None, tuple[str, Any]]:
@@ -35,8 +35,8 @@ def resident(process: int | str = "self") -> int:
         return 0
 
 
-def lost(job: Job, why: str) -> EpisodeResult | Film:
+def lost(job: Job, why: str) -> EpisodeResult | Video:
     """What comes of a job whose worker has died."""
     if isinstance(job, EpisodeResult):
-        return Film(job.spec, "", error=why)
+        return Video(job.spec, "", error=why)
     return EpisodeResult(job, "error", 0, 0, error=why)

@@ -54,9 +54,9 @@ def _episode(result: EpisodeResult, side: Side) -> Html:
     source = side.video(result.spec)
     if source:
         name = f"{said}, task {result.spec.task_id} trial {result.spec.trial}"
-        film = element(
+        video = element(
             "video", src=source, preload="none", controls=True, muted=True, playsinline=True, aria_label=name
         )
     else:
-        film = element("div", element("code", side.replays(result.spec)), class_="blank")
-    return element("figure", film, element("figcaption", said, class_=f"is-{result.status}"))
+        video = element("div", element("code", side.replays(result.spec)), class_="blank")
+    return element("figure", video, element("figcaption", said, class_=f"is-{result.status}"))

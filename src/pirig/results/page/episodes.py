@@ -55,9 +55,9 @@ def episodes(report: Report) -> Html:
 
 def _video(report: Report, result: EpisodeResult) -> Html:
     source, name = report.videos[result.spec], _name(result.spec)
-    film = element("video", src=source, preload="none", controls=True, muted=True, playsinline=True, aria_label=name)
+    video = element("video", src=source, preload="none", controls=True, muted=True, playsinline=True, aria_label=name)
     said = join(element("a", name, href=source), f" {result.steps} steps")
-    return element("figure", film, element("figcaption", said, title=report.task_name(result.spec.task_id)))
+    return element("figure", video, element("figcaption", said, title=report.task_name(result.spec.task_id)))
 
 
 def _episode_row(report: Report, result: EpisodeResult) -> Html:

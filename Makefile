@@ -129,7 +129,7 @@ fuzz: $(MODELS) ## a million spoiled frames into the codec, ten thousand into a 
 	$(PYTEST) tests/fuzz -q --hypothesis-profile=long
 
 test-trackers: $(TRACKERS) ## trackio and, offline, Weights & Biases keep what a run's store has
-	.venv-trackers/bin/python -m pytest tests/cli/test_hosted_trackers.py $(ARGS)
+	.venv-trackers/bin/python -m pytest tests/launch/test_hosted_trackers.py $(ARGS)
 
 # The environment's own packages come first; pirig, pytest and what else it lacks are those of .venv.
 $(TRACKERS): $(STAMP)

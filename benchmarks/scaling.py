@@ -28,13 +28,13 @@ from rich.console import Console
 from rich.table import Table
 
 from pirig import envvars
-from pirig.cli import simulator
-from pirig.cli.console import EpisodeProgress
 from pirig.evaluation.episode import run_episode
 from pirig.evaluation.executors import ProcessExecutor
-from pirig.evaluation.plan import Work, plan
-from pirig.evaluation.run import run
-from pirig.interfaces import Policy, WorkerFactory
+from pirig.evaluation.plan import Plan, Work, plan
+from pirig.evaluation.run import Observers, run
+from pirig.interfaces import Observer, Policy, WorkerFactory
+from pirig.launch import simulator
+from pirig.launch.observers.progress import EpisodeProgress
 from pirig.policies.baselines import RandomPolicy
 from pirig.policies.scripted import ScriptedPolicy
 from pirig.results.store import RunStore
@@ -196,21 +196,22 @@ def coordinator(flags: Args) -> dict[str, float]:
     with (
         tempfile.TemporaryDirectory() as folder,
         RunStore.open(pathlib.Path(folder) / "run", {"suite": "fake"}) as store,
-        EpisodeProgress({"fake": (len(specs), [])}) as progress,
     ):
 
-        def observe(found: EpisodeResult | Video) -> None:
-            progress.show(found)
-            results[0] += begun[0] > 0
+        class Counter(Observer):
+            def result(self, result: EpisodeResult) -> None:
+                results[0] += begun[0] > 0
 
         over = time.monotonic() + 600
         run(
-            specs,
+            Plan(
+                specs,
+                is_decided=lambda: time.monotonic() > min(over, begun[0] + flags.fake_seconds if begun[0] else over),
+            ),
             store,
             ProcessExecutor(flags.fake_workers, on_ready),
             FakeWorker(flags.fake_episode_s),
-            observe,
-            is_decided=lambda: time.monotonic() > min(over, begun[0] + flags.fake_seconds if begun[0] else over),
+            Observers(EpisodeProgress({"fake": (len(specs), [])}), Counter()),
         )
         wall_s, cpu_s = time.monotonic() - begun[0], time.process_time() - begun[1]
     return {

@@ -31,8 +31,8 @@ from rich.console import Console
 from rich.table import Table
 
 from pirig import envvars
-from pirig.cli import simulator
 from pirig.evaluation.replay import frames
+from pirig.launch import simulator
 from pirig.sim import boot, suites
 from pirig.sim.libero import CAMERAS, LiberoEnvironment
 from pirig.sim.video import write_mp4

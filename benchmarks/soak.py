@@ -34,7 +34,7 @@ from rich.table import Table
 
 from pirig.evaluation.episode import run_episode
 from pirig.evaluation.executors import ProcessExecutor
-from pirig.evaluation.plan import plan
+from pirig.evaluation.plan import Plan, plan
 from pirig.evaluation.run import run
 from pirig.policies.baselines import RandomPolicy
 from pirig.results.store import RunStore
@@ -120,7 +120,7 @@ def fake_evaluation(flags: Args, folder: pathlib.Path) -> None:
     specs = plan("fake", range(40), range(flags.fake_episodes // 40), seed=7)
     executor = ProcessExecutor(flags.workers, recycle_after=len(specs))
     with host(RandomPolicy) as (address, _), RunStore.open(folder / "run", {"suite": "fake"}) as store:
-        run(specs, store, executor, FakeWorker(address))
+        run(Plan(specs), store, executor, FakeWorker(address))
 
 
 def real(flags: Args, folder: pathlib.Path) -> list[dict]:

@@ -23,10 +23,10 @@ from rich.console import Console
 from rich.table import Table
 
 from pirig import envvars
-from pirig.cli import simulator
 from pirig.evaluation.episode import run_episode
 from pirig.evaluation.executors import ProcessExecutor
 from pirig.evaluation.plan import Work
+from pirig.launch import simulator
 from pirig.policies.wrappers import OneByOne
 from pirig.sim import boot, suites
 from pirig.sim.libero import LiberoEnvironment

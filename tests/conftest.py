@@ -22,7 +22,7 @@ from support import scheduling, shared_runs
 pytest_plugins = ["faults.table"]
 _NEED_PACKAGES = {  # files that are no part of `make test`: a target of their own installs what they need
     "quantization/test_triton_kernels.py": "triton",  # make test-triton
-    "cli/test_hosted_trackers.py": "trackio",  # make test-trackers
+    "launch/test_hosted_trackers.py": "trackio",  # make test-trackers
 }
 collect_ignore = [file for file, package in _NEED_PACKAGES.items() if not importlib.util.find_spec(package)]
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy and PyTorch read it

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from pirig.cli import args
-from pirig.cli.eval_args import EvalArgs
+from pirig.cli.eval import EvalArgs
 from pirig.sim.suites import STANDARD_SUITES
 
 ROOT = pathlib.Path(__file__).parents[1]

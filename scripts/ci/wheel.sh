@@ -58,7 +58,7 @@ for extra; do
         jax) "$environment/bin/python" -c 'import pirig.policies.backend_jax, pirig.models.pi0_jax' ;;
         torch) "$environment/bin/python" -c 'import pirig.policies.backend_torch, pirig.models.pi0_torch' ;;
         stack) "$environment/bin/python" -c 'import pirig.stack.containers' ;;
-        ray) "$environment/bin/python" -c 'import pirig.cli.cluster, pirig.evaluation.ray_executor, ray' ;;
+        ray) "$environment/bin/python" -c 'import pirig.launch.ray_cluster, pirig.evaluation.ray_executor, ray' ;;
         trackers) "$environment/bin/python" -c 'from pirig.cli import tracking; tracking.check("tensorboard")' ;;
         trackio | wandb) "$environment/bin/python" -c "from pirig.cli import tracking; tracking.check('$extra')" ;;
         dev) "$environment/bin/pytest" --version >/dev/null; "$environment/bin/ruff" --version >/dev/null ;;

@@ -1,6 +1,6 @@
 """What the parts promise each other. Structural: nobody has to inherit. Laws: tests/support/contracts.py."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -68,6 +68,28 @@ class Executor(Protocol):
         ...
 
 
+class Observer:
+    """Follows a run. Every method does nothing here; a subclass overrides those that it needs.
+
+    Called by the coordinator in one thread, after the store has the result. What an observer raises stops the run.
+    """
+
+    def worker_ready(self, description: Mapping[str, Any]) -> None:
+        """A worker has started. `description`: what it says of itself."""
+
+    def started(self, worker: int, job: Job) -> None:
+        """The worker with this index was given this job."""
+
+    def result(self, result: EpisodeResult) -> None:
+        """An episode has ended; its result is in the store."""
+
+    def video(self, video: Video) -> None:
+        """A video was made, or could not be."""
+
+    def close(self) -> None:
+        """The run is over, however it ended."""
+
+
 class Work(Protocol):
     """What is left to do."""
 
@@ -91,4 +113,8 @@ class ResultStore(Protocol):
 
     def results(self) -> Iterator[EpisodeResult]:
         """One per episode, the latest, in order of first completion."""
+        ...
+
+    def scored(self) -> dict[EpisodeSpec, EpisodeResult]:
+        """Return the results that need not run again, successes and failures, by episode."""
         ...

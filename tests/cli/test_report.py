@@ -7,9 +7,10 @@ import os
 
 import pytest
 
-from pirig.cli import pages, report
+from pirig.cli import report
 from pirig.errors import ConfigError
 from pirig.evaluation.worker import video_name
+from pirig.launch import reports
 from pirig.results.export import export
 from pirig.results.store import RunStore
 from pirig.types import EpisodeSpec
@@ -26,7 +27,7 @@ def results(tmp_path, monkeypatch):
     flags = {"num_trials_per_task": 3, "task_ids": [0, 4], "trials": []}
     make_run(folder / "runs/one", tasks=1, trials=3, manifest={"sessions": [{"flags": flags}]})
     store = RunStore.read(folder / "runs/one")
-    names = pages.task_names(store.manifest)
+    names = reports.task_names(store.manifest)
     extra = {"complete": True, "run": "one"}
     export(folder, "libero_goal", store.results(), task_names=names, seed=7, headless=True, extra=extra)
     return folder
@@ -46,14 +47,14 @@ def test_without_a_run_it_is_about_the_latest_of_all_suites(results, capsys):
 
 
 def test_what_the_commands_on_a_run_asked_for_is_what_is_planned(results):
-    found = pages.planned(RunStore.read(results / "runs/one").manifest)
+    found = reports.planned(RunStore.read(results / "runs/one").manifest)
     assert found == [EpisodeSpec("libero_goal", task, trial, 7) for task in (0, 4) for trial in range(3)]
     report.run(["one"])
     text = parse((results / "runs/one/report.html").read_text()).one("section", id="headline").text
     assert "incomplete: 3 of 6 scored, 3 missing" in text
     part = {"notes": {"sessions": [{"flags": {"task_ids": [9], "trials": [8]}}]}}
     manifest = {"configuration": {"suite": "libero_goal", "seed": 7}, "merged_from": [part]}
-    assert pages.planned(manifest) == [EpisodeSpec("libero_goal", 9, 8, 7)]
+    assert reports.planned(manifest) == [EpisodeSpec("libero_goal", 9, 8, 7)]
 
 
 def test_videos_that_are_there_are_linked_from_where_the_page_is(results, tmp_path):

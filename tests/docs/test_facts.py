@@ -1,7 +1,6 @@
 """What pages say of the code, the code says too: error texts, constants, variables, commands, the published row."""
 
 import ast
-import dataclasses
 import importlib.util
 import pathlib
 import re
@@ -11,7 +10,8 @@ import sys
 import pytest
 
 from pirig import envvars
-from pirig.cli.eval_args import EvalArgs
+from pirig.cli.eval import EvalArgs
+from pirig.launch.settings import recorded
 from pirig.policies.baselines import NAMES
 from pirig.policies.recipes import RECIPES
 from pirig.results.statistics.published import PUBLISHED, PUBLISHED_AVERAGE
@@ -78,7 +78,7 @@ def table(page: pathlib.Path, first: str) -> dict[str, str]:
 
 
 def test_constants_of_the_protocol_are_those_of_the_code():
-    defaults = {field.name: field.default for field in dataclasses.fields(EvalArgs)}
+    defaults = recorded(EvalArgs())
     said = table(DOCS / "evaluation-protocol.md", "flag")
     assert len(said) >= 6
     for flag, value in said.items():

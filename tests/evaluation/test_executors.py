@@ -12,8 +12,9 @@ from pirig.errors import ConfigError, StartError
 from pirig.evaluation import executors
 from pirig.evaluation.episode import run_episode
 from pirig.evaluation.executors import ProcessExecutor, SerialExecutor
-from pirig.evaluation.plan import Work, plan
+from pirig.evaluation.plan import Plan, Work, plan
 from pirig.evaluation.run import run
+from pirig.interfaces import Observer
 from pirig.policies.baselines import RandomPolicy
 from pirig.results.store import RunStore
 from pirig.sim.fake import FakeEnvironment
@@ -45,6 +46,13 @@ class DiesOnTask2(FakeEnvironment):
 class AlwaysDies(FakeEnvironment):
     def reset(self, spec, look=()):
         os._exit(11)
+
+
+class Recorder(Observer):
+    """Keeps results and videos in the order in which they came."""
+
+    def __init__(self, found):
+        self.result = self.video = found.append
 
 
 def refuses(index):
@@ -156,9 +164,9 @@ def test_errors_run_once_more_and_in_the_next_session_and_nothing_else_does(tmp_
     bad = {spec for spec in SPECS if spec.task_id == 2}
     with RunStore.open(tmp_path / "run", {"suite": "fake"}) as store:
         first, again = [], []
-        run(SPECS, store, ProcessExecutor(2), functools.partial(Worker, env=DiesOnTask2), first.append)
+        run(Plan(SPECS), store, ProcessExecutor(2), functools.partial(Worker, env=DiesOnTask2), Recorder(first))
         assert sorted(r.spec for r in first) == sorted([*SPECS, *bad])
-        run(SPECS, store, SerialExecutor(), Worker, again.append)
+        run(Plan(SPECS), store, SerialExecutor(), Worker, Recorder(again))
         assert {r.spec for r in again} == bad
         assert len(again) == len(bad)
         assert outcomes(store.results()) == SERIAL
@@ -172,9 +180,9 @@ class AlwaysRaises(FakeEnvironment):
 def test_nothing_but_errors_stops_the_run_with_the_last_one(tmp_path):
     with RunStore.open(tmp_path / "run", {"suite": "fake"}) as store:
         with pytest.raises(StartError, match=r"10 errors in a row[\s\S]*the server is gone"):
-            run(SPECS, store, SerialExecutor(), functools.partial(Worker, env=AlwaysRaises))
+            run(Plan(SPECS), store, SerialExecutor(), functools.partial(Worker, env=AlwaysRaises))
         assert len(list(store.results())) == 10
-        assert not store.finished()
+        assert not store.scored()
 
 
 class Hoards(Worker):
@@ -221,7 +229,7 @@ class TellsItsCores(Worker):
 def test_videos_are_made_of_every_result_and_after_the_episodes(executor, tmp_path):
     order = []
     with RunStore.open(tmp_path / "run", {"suite": "fake"}) as store:
-        run(SPECS, store, executor, Worker, order.append, lacks_video=lambda result: True)
+        run(Plan(SPECS, wants_video=lambda result: True), store, executor, Worker, Recorder(order))
     videos = [found for found in order if isinstance(found, Video)]
     assert sorted(video.spec for video in videos) == sorted(SPECS)
     assert not any(video.error for video in videos)
@@ -231,9 +239,10 @@ def test_videos_are_made_of_every_result_and_after_the_episodes(executor, tmp_pa
 
 def test_videos_that_lack_are_made_by_whoever_asks_next(tmp_path):
     with RunStore.open(tmp_path / "run", {"suite": "fake"}) as store:
-        run(SPECS, store, SerialExecutor(), Worker)
+        run(Plan(SPECS), store, SerialExecutor(), Worker)
         found = []
-        run(SPECS, store, ProcessExecutor(2), Worker, found.append, lacks_video=lambda r: r.status == "failure")
+        whole = Plan(SPECS, wants_video=lambda result: result.status == "failure")
+        run(whole, store, ProcessExecutor(2), Worker, Recorder(found))
     assert {video.spec for video in found} == {spec for spec, (status, *_) in SERIAL.items() if status == "failure"}
 
 
@@ -247,7 +256,8 @@ class DiesMakingVideos(Worker):
 def test_a_worker_that_dies_making_a_video_costs_the_video_alone(tmp_path):
     found = []
     with RunStore.open(tmp_path / "run", {"suite": "fake"}) as store:
-        run(SPECS, store, ProcessExecutor(2), DiesMakingVideos, found.append, lacks_video=lambda result: True)
+        whole = Plan(SPECS, wants_video=lambda result: True)
+        run(whole, store, ProcessExecutor(2), DiesMakingVideos, Recorder(found))
         assert outcomes(store.results()) == SERIAL
     videos = {video.spec: video for video in found if isinstance(video, Video)}
     assert {spec for spec, video in videos.items() if video.error} == {spec for spec in SPECS if spec.trial == 1}
@@ -260,7 +270,8 @@ def test_a_run_that_is_decided_starts_nothing_else(tmp_path, executor):
     seen = []
     with RunStore.open(tmp_path / "run", {"suite": "fake"}) as store:
         for _ in range(2):
-            run(SPECS, store, executor, Worker, seen.append, is_decided=lambda: len(seen) >= 4, ahead=3)
+            whole = Plan(SPECS, is_decided=lambda: len(seen) >= 4, ahead=3)
+            run(whole, store, executor, Worker, Recorder(seen))
         assert 4 <= len(seen) <= 5
         assert len(list(store.results())) == len(seen)
 

@@ -18,13 +18,13 @@ from typing import Any
 
 import numpy as np
 
-import pirig.cli.source
-import pirig.cli.worker
+import pirig.launch.model_loading
+import pirig.launch.worker
 from faults.stage import Stage
-from pirig.cli.source import ModelSource
-from pirig.cli.worker import LiberoWorkerFactory
 from pirig.evaluation.worker import EpisodeWorker
 from pirig.interfaces import Policy
+from pirig.launch.model_loading import ModelLoader
+from pirig.launch.worker import LiberoWorkerFactory
 from pirig.machine.placement import ANYWHERE, HostPlace
 from pirig.policies.baselines import RandomPolicy
 from pirig.sim.fake import FakeEnvironment
@@ -37,16 +37,16 @@ _HOARD = 300 << 20  # [bytes]
 
 def run(words: Sequence[str]) -> None:
     """`words`: the stage's folder, fake or libero, and what stands behind `pirig eval`."""
-    import pirig.cli.eval  # what workers do not need, who import this file too
+    import pirig.launch.evaluate  # what workers do not need, who import this file too
     from pirig.cli.main import main
 
     folder, kind, *rest = words
     stage = Stage.read(folder)
-    pirig.cli.eval.LiberoWorkerFactory = functools.partial(StagedFactory, stage=stage, is_fake=kind == "fake")
-    pirig.cli.source.model_source = (
-        (lambda *_, **__: StagedModel(stage))
+    pirig.launch.evaluate.LiberoWorkerFactory = functools.partial(StagedFactory, stage=stage, is_fake=kind == "fake")
+    pirig.launch.model_loading.prepare = (
+        functools.partial(_staged_model, stage)
         if kind == "fake"
-        else functools.partial(_staged, pirig.cli.source.model_source, stage)
+        else functools.partial(_staged, pirig.launch.model_loading.prepare, stage)
     )
     _announce_appends(stage)
     main(["eval", *rest])
@@ -62,7 +62,7 @@ class StagedFactory(LiberoWorkerFactory):
         _halve_messages(self.stage, "worker", b"EpisodeResult")
         if self.is_fake:
             return EpisodeWorker(StagedFake(self.stage), self.policy.open(index), self.rules, self.first)
-        pirig.cli.worker.LiberoEnvironment = functools.partial(StagedLibero, stage=self.stage)
+        pirig.launch.worker.LiberoEnvironment = functools.partial(StagedLibero, stage=self.stage)
         return super().__call__(index)
 
 
@@ -104,9 +104,10 @@ class StagedLibero(_Staged, LiberoEnvironment):
 
 @dataclasses.dataclass(frozen=True)
 class StagedModel:
-    """In the place of a `ModelSource`: what a policy host loads."""
+    """In the place of a `ModelLoader`: what a policy host loads."""
 
     stage: Stage
+    max_batch: int
     place: HostPlace = ANYWHERE
 
     def __call__(self) -> "StagedPolicy":
@@ -133,15 +134,19 @@ class StagedPolicy(RandomPolicy):
 
 
 @dataclasses.dataclass(frozen=True)
-class StagedCheckpoint(ModelSource):
+class StagedCheckpoint(ModelLoader):
     stage: Stage = Stage  # ty: ignore[invalid-assignment]
 
     def __call__(self) -> "StagedInference":
         return StagedInference(super().__call__(), self.stage)
 
 
-def _staged(model_source: Callable[..., ModelSource], stage: Stage, *args: Any, **kwargs: Any) -> StagedCheckpoint:
-    return StagedCheckpoint(**vars(model_source(*args, **kwargs)), stage=stage)
+def _staged(prepare: Callable[..., ModelLoader], stage: Stage, *args: Any, **kwargs: Any) -> StagedCheckpoint:
+    return StagedCheckpoint(**vars(prepare(*args, **kwargs)), stage=stage)
+
+
+def _staged_model(stage: Stage, *_: Any, max_batch: Any, auto_batch: int) -> StagedModel:
+    return StagedModel(stage, auto_batch if max_batch == "auto" else max_batch)
 
 
 class StagedInference:

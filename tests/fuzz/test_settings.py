@@ -11,11 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pirig import envvars
-from pirig.cli import args, eval_args, quantizing, serve, source, stopping, suite_runs
-from pirig.cli import eval as evaluate
-from pirig.cli.model_args import ModelArgs
+from pirig.cli import args, serve
+from pirig.cli.eval import EvalArgs
 from pirig.errors import ConfigError, PirigError, ProtocolError
-from pirig.policies import baselines
+from pirig.launch import evaluate, packs, suite_run
+from pirig.launch.policy import Baseline, source_of
+from pirig.launch.settings import Episodes
+from pirig.policies.choice import ModelChoice
 from pirig.quantization import variables
 from pirig.results import runs
 from pirig.sim import assets
@@ -37,7 +39,7 @@ ARGV = st.lists(st.tuples(st.sampled_from(FLAGS), WORDS), min_size=1, max_size=2
 
 
 def parsed(kind, words):
-    """None where the parser refuses them, which it says with exit code 2."""
+    """None where the parser refuses them, which it says with exit code 2. Raises ConfigError as the settings do."""
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
@@ -51,41 +53,56 @@ def parsed(kind, words):
 @given(ARGV)
 def test_flags_of_eval(tmp_path_factory, pairs):
     words = [f"--{name}={word}" for name, word in pairs]
-    flags = parsed(eval_args.EvalArgs, words)
-    if flags is None:
-        return
     try:
-        eval_args.check(flags)
-        stopping.check(flags)
-        quantizing.wanted(flags.model)
-        names = evaluate.suites.STANDARD_SUITES if flags.task_suite_name == "all" else (flags.task_suite_name,)
-        for suite in names:
-            assert evaluate._plan(suite, flags)
-            suite_runs._rules(suite, {}, flags)
-        policy = source.chosen(flags)
-        if "://" not in policy and not source.is_model(policy):
-            baselines.make(policy, source.PolicySource(policy, pathlib.Path("nowhere"))._recorded)
-        if flags.against:
-            runs.find(flags.against, pathlib.Path("nowhere"))
+        flags = parsed(EvalArgs, words)
+        if flags is None:
+            return
+        packs.wanted(flags.model)
+        for suite, specs in evaluate.planned(flags.episodes, flags.stop).items():
+            assert specs
+            suite_run._rules(suite, {}, flags.episodes)
+        source = source_of(flags.policy, pathlib.Path("nowhere"))
+        if isinstance(source, Baseline):
+            source.open()
+        if flags.stop.against:
+            runs.find(flags.stop.against, pathlib.Path("nowhere"))
     except PirigError as e:
         assert str(e)
         assert "Traceback" not in str(e)
 
 
-@pytest.mark.parametrize("name", sorted(eval_args._WITHIN))
-def test_a_number_out_of_bounds_is_named_with_its_flag(name):
-    for wrong in ("-1", str(10**40)):
-        flags = parsed(eval_args.EvalArgs, [f"--{name.replace('_', '-')}={wrong}"])
-        if flags is None or (wrong != "-1" and eval_args._WITHIN[name][1] == float("inf")):
-            continue
-        with pytest.raises(ConfigError, match=f"^--{name.replace('_', '-')} is "):
-            eval_args.check(flags)
+BOUNDED = {  # flag -> the greatest value
+    "num-trials-per-task": 10_000,
+    "seed": 2**32 - 1,
+    "replan-steps": None,
+    "num-steps-wait": 10_000,
+    "resize-size": 4096,
+    "workers": 4096,
+    "recycle-after": None,
+    "max-worker-memory-gib": None,
+    "episode-timeout-s": None,
+    "live": 65535,
+    "port": 65535,
+    "connect-timeout-s": None,
+    "request-timeout-s": None,
+    "max-frame-mib": 4096,
+    "max-batch": 4096,
+    "policy-hosts": None,
+}
+
+
+@pytest.mark.parametrize("flag", BOUNDED)
+def test_a_number_out_of_bounds_is_named_with_its_flag(flag):
+    greatest = BOUNDED[flag]
+    for wrong in ["-1"] if greatest is None else ["-1", str(10**40), str(greatest + 1)]:
+        with pytest.raises(ConfigError, match=f"^--{flag} is "):
+            parsed(EvalArgs, [f"--{flag}={wrong}"])
 
 
 @pytest.mark.parametrize("said", ["5", None, 2.5, [1], float("nan")])
 def test_a_server_that_says_nonsense_about_itself(said):
     with pytest.raises(ProtocolError, match="replan_steps"):
-        suite_runs._rules("libero_goal", {"replan_steps": said}, eval_args.EvalArgs())
+        suite_run._rules("libero_goal", {"replan_steps": said}, Episodes())
 
 
 SERVE = ("port", "host", "env", "max-batch", "max-clients", "max-queue", "max-frame-mib", "idle-timeout-s")
@@ -128,7 +145,7 @@ def test_variables_of_the_table(monkeypatch, variable, value):
         protocol.authorization(envvars.get("PIRIG_API_KEY"))
         gl.choose(envvars.get("MUJOCO_GL"), envvars.get("MUJOCO_EGL_DEVICE_ID"))
         assets.locate(envvars.get("PIRIG_LIBERO_ASSETS"))
-        quantizing.wanted(ModelArgs())
+        packs.wanted(ModelChoice())
     except PirigError as e:
         assert given
         assert variable.name in str(e)

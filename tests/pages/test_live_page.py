@@ -6,12 +6,12 @@ import struct
 import threading
 import time
 
-from pirig.cli.live import Followed, watching
 from pirig.evaluation.episode import run_episode
 from pirig.evaluation.executors import ProcessExecutor
 from pirig.evaluation.onlooker import Onlooker
-from pirig.evaluation.plan import plan
+from pirig.evaluation.plan import Plan, plan
 from pirig.evaluation.run import run
+from pirig.launch.observers.live import Followed, watching
 from pirig.policies.baselines import RandomPolicy
 from pirig.results.page.run import page
 from pirig.results.report import make_report
@@ -59,9 +59,9 @@ def test_the_page_follows_a_run(tab, tmp_path):
     ):
         watch = watched.enter_context(watching("127.0.0.1", 0))
         watch.begin([Followed(store, SPECS, {i: f"put the bowl on plate {i}" for i in range(3)})])
-        executor = ProcessExecutor(2, on_start=watch.starts)
+        executor = ProcessExecutor(2, on_start=watch.started)
         make = functools.partial(Gated, frames=watch.frames, gate=gate)
-        running = threading.Thread(target=run, args=(SPECS, store, executor, make, watch.hears))
+        running = threading.Thread(target=run, args=(Plan(SPECS), store, executor, make, watch))
         running.start()
         try:
             for name, width in (("desk", 1280), ("phone", 390)):

@@ -27,7 +27,7 @@ def test_parts_are_joined_bit_by_bit(tmp_path, parts):
     assert [row["run"] for row in found.manifest["merged_from"]] == ["part0", "part1"]
     assert not list(tmp_path.glob(".*"))
     with RunStore.open(tmp_path / "whole", CONFIGURATION) as store:
-        assert len(store.finished()) == 20  # it goes on as the run that it is
+        assert len(store.scored()) == 20  # it goes on as the run that it is
 
 
 def test_an_error_of_one_machine_is_no_duplicate_of_a_score(tmp_path, parts):

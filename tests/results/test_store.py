@@ -65,7 +65,7 @@ def test_an_error_is_replaced_by_a_score_and_never_the_other_way(tmp_path):
         for one in (result(0, "error"), result(1), result(0, "failure"), result(1, "error")):
             store.append(one)
         assert [(r.spec.trial, r.status) for r in store.results()] == [(0, "failure"), (1, "success")]
-        assert {spec.trial for spec in store.finished()} == {0, 1}
+        assert {spec.trial for spec in store.scored()} == {0, 1}
 
 
 def test_a_last_line_cut_anywhere_is_a_result_that_was_never_there(tmp_path):
@@ -154,9 +154,9 @@ def test_another_configuration_is_refused_naming_what_differs(tmp_path):
 def test_starting_over_keeps_the_old_run(tmp_path):
     for _ in range(2):
         with RunStore.open(tmp_path / "run", CONFIGURATION, fresh=True) as store:
-            assert not store.finished()
+            assert not store.scored()
             store.append(result(0))
-    assert len(RunStore.read(tmp_path / "run.replaced-1").finished()) == 1
+    assert len(RunStore.read(tmp_path / "run.replaced-1").scored()) == 1
 
 
 def test_notes_are_kept(tmp_path):

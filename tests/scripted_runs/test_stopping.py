@@ -7,11 +7,12 @@ import shutil
 
 import pytest
 
-from pirig.cli import stopping
-from pirig.cli.eval_args import EvalArgs
 from pirig.evaluation.executors import SerialExecutor
-from pirig.evaluation.plan import plan
-from pirig.evaluation.run import run
+from pirig.evaluation.plan import Plan, plan
+from pirig.evaluation.run import Observers, run
+from pirig.interfaces import Observer
+from pirig.launch.observers import early_stop
+from pirig.launch.settings import StopRule
 from pirig.results.store import RunStore
 from support.command import call
 from support.run_folders import CONFIGURATION, episode, write
@@ -50,23 +51,23 @@ class Backwards:
 
 def decide(folder, name, executor, *, stop_after=None):
     """Runs B until it is decided, or stopped from outside. Returns what the manifest says, and episodes scored."""
-    flags = EvalArgs(against="a", stop_when="decided", results_out_path=folder)
+    rule = StopRule(against="a", stop_when="decided")
     configuration, directory = {**CONFIGURATION, "policy": "b"}, folder / "runs" / name
-    test = stopping.prepare(flags, SPECS, configuration, directory)
+    test = early_stop.prepare(rule, SPECS, configuration, directory, folder)
     worker, results = Quick(), []
     with RunStore.open(directory, configuration) as store:
-        early = stopping.declare(test, store)
+        early = early_stop.declare(test, store)
 
-        def observe(result):
-            results.append(result)
-            early.feed(result)
-            if len(results) == stop_after:
-                raise KeyboardInterrupt
+        class StopsAfter(Observer):
+            def result(self, result):
+                results.append(result)
+                if len(results) == stop_after:
+                    raise KeyboardInterrupt
 
-        decided = {"is_decided": lambda: early.is_decided, "ahead": early.ahead}
+        plan = Plan(early.order, is_decided=lambda: early.is_decided, ahead=early.ahead)
         with contextlib.suppress(KeyboardInterrupt):
-            run(early.order, store, executor, lambda index: worker, observe, **decided)
-        return store.manifest["stopping"], len(store.finished())
+            run(plan, store, executor, lambda index: worker, Observers(early, StopsAfter()))
+        return store.manifest["stopping"], len(store.scored())
 
 
 def test_the_answer_is_the_same_however_it_ran(tmp_path):
@@ -113,7 +114,7 @@ def test_a_run_that_is_clearly_worse_ends_early_and_says_so(folder):
     assert noted["answer"] == "worse"
     assert noted["look"]["pairs"] < 16
     assert noted["episodes"] == 16
-    scored = len(store.finished())
+    scored = len(store.scored())
     assert noted["look"]["pairs"] <= scored < 16
     assert not store.manifest["complete"]
     export = json.loads((folder / "results/libero/libero_object_results.json").read_text())
@@ -123,7 +124,7 @@ def test_a_run_that_is_clearly_worse_ends_early_and_says_so(folder):
     again = call(folder, *words)  # it is decided, so nothing runs
     assert again.code == 0
     assert "STOPPED EARLY" in again.out
-    assert len(store.finished()) == scored
+    assert len(store.scored()) == scored
 
     other = call(folder, *words, "--margin", "5")
     assert other.code == 2

@@ -14,8 +14,8 @@ import pytest
 import websockets.sync.client
 from websockets import InvalidStatus
 
-from pirig.cli import provenance
 from pirig.errors import ConfigError
+from pirig.launch import sessions
 from pirig.serving.client import RemotePolicy
 from pirig.serving.server import serve_in_thread
 from pirig.wire import codec
@@ -77,7 +77,7 @@ def test_the_key_is_neither_logged_nor_recorded(monkeypatch):
     assert "serving policy zero" in said
     assert KEY not in said
     assert "OTHER" not in said
-    assert provenance.variables()["PIRIG_API_KEY"] == "(set)"
+    assert sessions.variables()["PIRIG_API_KEY"] == "(set)"
 
 
 SERVER = """

@@ -2,11 +2,12 @@
 
 import pytest
 
-from pirig.cli.source import PolicySource
-from pirig.cli.worker import LiberoWorkerFactory
 from pirig.errors import ConfigError
 from pirig.evaluation.executors import ProcessExecutor
 from pirig.evaluation.plan import Work
+from pirig.launch.policy import source_of
+from pirig.launch.settings import PolicyChoice
+from pirig.launch.worker import LiberoWorkerFactory
 from pirig.machine import egl
 from pirig.policies.scripted import ScriptedPolicy
 from pirig.serving.server import serve_in_thread
@@ -29,7 +30,7 @@ def outcomes(specs, tmp_path, *, workers=1, policy="random", rules=SHORT):
         simulator="fast",
         seeding="per-episode",
         resize=224,
-        policy=PolicySource(policy, tmp_path, connect_timeout_s=10),
+        policy=source_of(PolicyChoice(policy, connect_timeout_s=10), tmp_path),
         rules={spec.suite: rules for spec in specs},
         first=specs[0],
         videos={},

@@ -9,7 +9,8 @@ import json
 import sys
 from typing import Any, NoReturn
 
-from pirig.cli import args, eval_args, main
+from pirig.cli import args, main
+from pirig.cli.eval import EvalArgs
 from pirig.errors import PirigError
 from pirig.policies.baselines import NAMES
 from pirig.policies.recipes import RECIPES, recipe
@@ -40,6 +41,8 @@ def complaint(words: list[str]) -> str:
             main.main(words)
     except Read as found:
         return check(found.flags)
+    except PirigError as e:
+        return str(e)
     except SystemExit as end:
         if end.code == 0 and words[-1] == "--help":
             return ""
@@ -50,12 +53,10 @@ def complaint(words: list[str]) -> str:
 def check(flags: Any) -> str:
     """What the parser cannot know."""
     try:
-        if isinstance(flags, eval_args.EvalArgs):
-            eval_args.check(flags)
-            for suite in flags.task_suite_name.split(","):
-                if suite != "all":
-                    suites.check_suite(suite)
-            policy(flags.policy or flags.policy_config)
+        if isinstance(flags, EvalArgs):
+            for suite in flags.episodes.suites:
+                suites.check_suite(suite)
+            policy(flags.policy.policy or flags.policy.policy_config)
     except PirigError as e:
         return str(e)
     return ""

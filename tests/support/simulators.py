@@ -10,8 +10,8 @@ import time
 
 import numpy as np
 
-from pirig.cli.simulator import settings
 from pirig.evaluation.episode import run_episode
+from pirig.launch.simulator import settings
 from pirig.policies import baselines
 from pirig.policies.scripted import ScriptedPolicy
 from pirig.sim import boot, suites

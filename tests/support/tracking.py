@@ -1,14 +1,15 @@
 """Tracks a recorded run, and what a tracker must then show of it."""
 
-from pirig.cli import tracking
+from pirig.launch.observers.trackers import Tracking
 
 
 def track(name, store, *, after=0):
     """All results but the first `after`, which are known already."""
     results = list(store.results())
-    with tracking.tracking(name, store, results[:after]) as hears:
-        for result in results[after:]:
-            hears(result)
+    tracking = Tracking(name, store, results[:after])
+    for result in results[after:]:
+        tracking.result(result)
+    tracking.close()
 
 
 def rates(results):

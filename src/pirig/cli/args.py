@@ -9,8 +9,6 @@ from pirig.cli import commands
 
 T = TypeVar("T")
 
-SAID = tyro.conf.arg(help_behavior_hint="")
-"""For a flag whose text says what it is by default, because None or '' would say nothing."""
 STYLE = (tyro.conf.PositionalMetavarFromFieldName, tyro.conf.DisallowNone)
 
 

@@ -15,9 +15,11 @@ import numpy as np
 import tyro
 
 from pirig import envvars
-from pirig.cli import args, commands, console, signals
-from pirig.cli.fetching import bring
+from pirig.cli import args, commands
 from pirig.errors import ConfigError, Interrupted
+from pirig.launch import logs, signals
+from pirig.launch.fetch import bring
+from pirig.launch.settings import DEFAULT_IN_HELP
 from pirig.models import random_weights, weight_table, weights
 from pirig.policies.factory import require_readers
 from pirig.policies.recipes import RECIPES, Recipe, recipe
@@ -30,7 +32,7 @@ _NORM_STATS = "assets/**/norm_stats.json"
 class FetchArgs:
     url: tyro.conf.Positional[str]
     """gs://BUCKET/PATH, https://HOST/PATH, hf://ORG/REPO[@REVISION][/PATH], or a local path"""
-    data_home: Annotated[pathlib.Path | None, args.SAID] = None
+    data_home: Annotated[pathlib.Path | None, DEFAULT_IN_HELP] = None
     """folder for downloads; default: OPENPI_DATA_HOME, else ~/.cache/openpi"""
     offline: bool = False
     """use what is in the cache, or fail; also PIRIG_OFFLINE=1 or HF_HUB_OFFLINE=1"""
@@ -136,7 +138,7 @@ ACTIONS = {
 
 def run(argv: Sequence[str]) -> int:
     """Returns the exit code. Raises PirigError, and Interrupted on SIGINT or SIGTERM."""
-    console.log_to_stderr()
+    logs.log_to_stderr()
     if not argv or argv[0] in ("-h", "--help"):
         print(commands.usage("checkpoint"))
         return 0 if argv else 2

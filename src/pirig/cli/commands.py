@@ -28,7 +28,7 @@ GROUPS: Mapping[str, str] = {
 COMMANDS: Mapping[str, Command] = {
     "eval": Command(
         "run LIBERO episodes with a policy and report success rates",
-        "eval_args.EvalArgs",
+        "eval.EvalArgs",
         (
             "eval --policy scripted --suite libero_object --num-trials-per-task 1",
             "eval --policy pi05_libero --dry-run  # what it would do, fetch and take",

@@ -11,9 +11,11 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from pirig.cli import args, pages
+from pirig.cli import args
 from pirig.errors import ConfigError
 from pirig.evaluation.worker import video_name
+from pirig.launch import reports
+from pirig.launch.settings import DEFAULT_IN_HELP
 from pirig.results import comparison, conclusion, runs
 from pirig.results.comparison import Comparison
 from pirig.results.statistics.paired import Paired
@@ -29,7 +31,7 @@ class CompareArgs:
     """the run to compare with: a name under results/libero/runs or a folder; several suites with commas"""
     b: Annotated[str, tyro.conf.Positional]
     """the run in question"""
-    margin: Annotated[float | None, args.SAID] = None
+    margin: Annotated[float | None, DEFAULT_IN_HELP] = None
     """is B worse than A by this or more? [percentage points]; default: is there a difference?"""
     level: float = 5.0
     """two-sided significance level [percent]; intervals have the rest"""
@@ -39,7 +41,7 @@ class CompareArgs:
     """for programs; rates are fractions of 1"""
     page: bool = True
     """write a page about the comparison"""
-    out: Annotated[pathlib.Path | None, args.SAID] = None
+    out: Annotated[pathlib.Path | None, DEFAULT_IN_HELP] = None
     """the page's file; default: A--B.html in the folder comparisons of --results"""
     results: pathlib.Path = pathlib.Path("results/libero")
     """where runs are looked up by name"""
@@ -59,7 +61,7 @@ def run(argv: Sequence[str]) -> int:
     else:
         _show(found, discordant, level, margin, flags.videos)
     if flags.page:
-        path = pages.write_comparison(
+        path = reports.write_comparison(
             found, sides, flags.results, flags.videos, level=level, margin=margin, out=flags.out
         )
         print(f"page: {path}", file=sys.stderr)

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import tyro
 
-from pirig.cli import args, exports, pages
+from pirig.cli import args
 from pirig.errors import ConfigError
+from pirig.launch import exports, reports
 from pirig.results import runs
 from pirig.results.merge import merge
 from pirig.results.store import RunStore
@@ -50,8 +51,8 @@ def run(argv: Sequence[str]) -> int:
 def _write(store: RunStore, flags: MergeArgs) -> None:
     """Exports and pages, as `pirig eval` leaves them: the joined run is its suite's latest."""
     recorded = {result.spec for result in store.results()}
-    planned = sorted(recorded.union(pages.planned(store.manifest)))
+    planned = sorted(recorded.union(reports.planned(store.manifest)))
     path, _, _ = exports.write(store, planned, flags.results)
     print(f"results: {path}")
-    print(f"report: {pages.write_run(store, flags.videos)}")
-    pages.write_overview(flags.results, tuple(suites.MAX_STEPS))
+    print(f"report: {reports.write_run(store, flags.videos)}")
+    reports.write_overview(flags.results, tuple(suites.MAX_STEPS))

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from pirig.cli import args
 from pirig.errors import ConfigError
+from pirig.launch.settings import DEFAULT_IN_HELP
 from pirig.results import runs
 from pirig.results.comparison import compare
 from pirig.results.statistics import power
@@ -27,10 +28,10 @@ class PowerArgs:
     """by which B is worse [percentage points]"""
     episodes: tuple[int, ...] = _EPISODES
     """of each policy"""
-    discordance: Annotated[float | None, args.SAID] = None
+    discordance: Annotated[float | None, DEFAULT_IN_HELP] = None
     """episodes in which one policy alone succeeds [percent of pairs]; default: as of policies whose successes have
     nothing to do with each other. They mostly have, so that fewer pairs will do"""
-    like: Annotated[tuple[str, ...], args.SAID] = ()
+    like: Annotated[tuple[str, ...], DEFAULT_IN_HELP] = ()
     """two runs A B, whose rate and discordance are taken; default: --baseline and --discordance"""
     power: float = 80.0
     """how often a difference that is there is to be shown [percent]"""

@@ -10,10 +10,12 @@ from typing import Annotated, Literal
 import tyro
 
 from pirig import envvars
-from pirig.cli import args, console, quantizing, signals
-from pirig.cli.fetching import bring
-from pirig.cli.model_args import ModelArgs
+from pirig.cli import args
 from pirig.errors import ConfigError
+from pirig.launch import logs, packs, signals
+from pirig.launch.fetch import bring
+from pirig.launch.settings import DEFAULT_IN_HELP
+from pirig.policies.choice import ModelChoice
 from pirig.policies.factory import require_readers
 from pirig.policies.recipes import recipe as find_recipe
 from pirig.quantization import variables
@@ -28,37 +30,37 @@ class QuantizeArgs:
 
     recipe: tyro.conf.Positional[str] = "pi05_libero"
     """the model"""
-    policy_dir: Annotated[str, args.SAID] = ""
+    policy_dir: Annotated[str, DEFAULT_IN_HELP] = ""
     """its checkpoint: a directory or an address; default: the published one"""
-    output: Annotated[pathlib.Path | None, args.SAID] = None
+    output: Annotated[pathlib.Path | None, DEFAULT_IN_HELP] = None
     """the pack's file; default: a name made from its content, in --pack-dir, where --quantize finds it"""
-    pack_dir: Annotated[str, args.SAID] = ""
+    pack_dir: Annotated[str, DEFAULT_IN_HELP] = ""
     """where packs are kept; default: OPENPI_DUQUANT_PACKDIR, else below PIRIG_CACHE"""
-    bits: Annotated[str, args.SAID] = ""
+    bits: Annotated[str, DEFAULT_IN_HELP] = ""
     """w4a8, w8a8, w4a16, w3a8, …: bits of weights and of activations; 0 or 16 for activations: as they are;
     default: w4a8"""
-    method: Annotated[Method | None, args.SAID] = None
+    method: Annotated[Method | None, DEFAULT_IN_HELP] = None
     """duquant: smoothing, zigzag permutation, Hadamard rotation, GPTQ; duquant-paper: with two greedy rotations;
     rtn: nothing of it, and no calibration; default: duquant"""
-    calibration_samples: Annotated[int | None, args.SAID] = None
+    calibration_samples: Annotated[int | None, DEFAULT_IN_HELP] = None
     """observations to calibrate with, each with all its denoising times; default: 32"""
-    group: Annotated[int | None, args.SAID] = None
+    group: Annotated[int | None, DEFAULT_IN_HELP] = None
     """columns that share a weight scale; default: all of an output channel"""
-    block: Annotated[int | None, args.SAID] = None
+    block: Annotated[int | None, DEFAULT_IN_HELP] = None
     """most channels that are rotated together, a power of two; default: 128"""
-    smoothing: Annotated[float | None, args.SAID] = None
+    smoothing: Annotated[float | None, DEFAULT_IN_HELP] = None
     """exponent of the activations; 0: none; default: 0.5"""
-    scope: Annotated[str | None, args.SAID] = None
+    scope: Annotated[str | None, DEFAULT_IN_HELP] = None
     """only layers whose name begins with this; default: all"""
-    include: Annotated[str | None, args.SAID] = None
+    include: Annotated[str | None, DEFAULT_IN_HELP] = None
     """only layers whose name has a match of this pattern; default: all"""
-    exclude: Annotated[str | None, args.SAID] = None
+    exclude: Annotated[str | None, DEFAULT_IN_HELP] = None
     """but not those with a match of this one; default: none"""
-    seed: Annotated[int | None, args.SAID] = None
+    seed: Annotated[int | None, DEFAULT_IN_HELP] = None
     """of rotations and observations; default: 0"""
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
     """of the model that is quantized, and of the rest of the quantized one"""
-    device: Annotated[str, args.SAID] = ""
+    device: Annotated[str, DEFAULT_IN_HELP] = ""
     """cpu, cuda, cuda:1; default: the first accelerator, else the CPU"""
     dry_run: bool = False
     """name the layers and stop"""
@@ -68,19 +70,19 @@ class QuantizeArgs:
 
 def run(argv: Sequence[str]) -> int:
     """Prints the pack's path. Raises PirigError, and Interrupted on SIGINT or SIGTERM."""
-    console.log_to_stderr()
+    logs.log_to_stderr()
     flags = args.parse(QuantizeArgs, argv, "quantize")
     signals.raise_interrupted()
     asked = variables.read(envvars.starting_with(variables.PREFIX))
     configuration = configured(flags, asked.settings)
     if flags.dry_run or asked.list_only:
-        print(quantizing.listing(flags.recipe, configuration))
+        print(packs.listing(flags.recipe, configuration))
         return 0
     require_readers()
     directory = _checkpoint(flags)
-    model = ModelArgs(dtype=flags.dtype, device=flags.device, pack_dir=flags.pack_dir or asked.folder)
-    name = quantizing.named(flags.recipe, directory, configuration, model)
-    file = flags.output or quantizing.wanted(model).folder / name
+    model = ModelChoice(dtype=flags.dtype, device=flags.device, pack_dir=flags.pack_dir or asked.folder)
+    name = packs.named(flags.recipe, directory, configuration, model)
+    file = flags.output or packs.wanted(model).folder / name
     if file.exists() and not flags.fresh:
         _log.info("%s is there; --fresh makes it again", file)
     else:
@@ -119,12 +121,12 @@ def _make(
     flags: QuantizeArgs,
     directory: pathlib.Path,
     configuration: QuantConfig,
-    model: ModelArgs,
+    model: ModelChoice,
     *,
     verbose: bool,
 ) -> None:
     start = time.monotonic()
-    layers = quantizing.make(file, flags.recipe, directory, configuration, model)
+    layers = packs.make(file, flags.recipe, directory, configuration, model)
     for name, layer in layers.items() if verbose else ():
         _log.info("%s: w%d %s, relative output error %.3g", name, layer["bits"], layer["shape"], layer["error"])
     mean = sum(layer["error"] for layer in layers.values()) / len(layers)

@@ -9,10 +9,12 @@ from typing import Annotated
 import numpy as np
 import tyro
 
-from pirig.cli import args, console, recorded, signals
+from pirig.cli import args
 from pirig.errors import ConfigError, PirigError
 from pirig.evaluation.replay import frames, pictures, steps
 from pirig.evaluation.worker import video_name
+from pirig.launch import logs, recorded, signals
+from pirig.launch.settings import DEFAULT_IN_HELP
 from pirig.results import runs
 from pirig.sim.libero import LiberoEnvironment
 from pirig.types import EpisodeResult, Rules
@@ -33,7 +35,7 @@ class ReplayArgs:
     """agentview, robot0_eye_in_hand, frontview, birdview, sideview, …"""
     size: int = 0
     """width and height [pixels]; 0: agentview as the policy saw it"""
-    output: Annotated[pathlib.Path | None, args.SAID] = None
+    output: Annotated[pathlib.Path | None, DEFAULT_IN_HELP] = None
     """folder for videos; default: data/libero/videos/RUN"""
     results: pathlib.Path = pathlib.Path("results/libero")
     """where runs are looked up by name"""
@@ -41,7 +43,7 @@ class ReplayArgs:
 
 def run(argv: Sequence[str]) -> int:
     """Returns 0 where every episode ends as recorded, else 1. Raises ConfigError."""
-    console.log_to_stderr()
+    logs.log_to_stderr()
     flags = args.parse(ReplayArgs, argv, "replay")
     signals.raise_interrupted()
     if flags.size < 0 or flags.size > 4096 or (flags.camera != "agentview" and not flags.size):

@@ -10,8 +10,10 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from pirig.cli import args, pages
+from pirig.cli import args
 from pirig.errors import ConfigError
+from pirig.launch import reports
+from pirig.launch.settings import DEFAULT_IN_HELP
 from pirig.results import runs, summary
 from pirig.results.statistics import published
 from pirig.results.store import RunStore
@@ -21,11 +23,11 @@ from pirig.sim.suites import MAX_STEPS
 
 @dataclasses.dataclass(frozen=True)
 class ReportArgs:
-    runs: Annotated[tyro.conf.Positional[tuple[str, ...]], args.SAID] = ()
+    runs: Annotated[tyro.conf.Positional[tuple[str, ...]], DEFAULT_IN_HELP] = ()
     """names of runs, or their folders; default: the latest of each suite, and a page about all suites"""
-    format: tuple[pages.Format, ...] = ("html",)
+    format: tuple[reports.Format, ...] = ("html",)
     """html: a page that needs nothing else; json, csv, md: report.json and so on, beside it"""
-    out: Annotated[pathlib.Path | None, args.SAID] = None
+    out: Annotated[pathlib.Path | None, DEFAULT_IN_HELP] = None
     """the file to write, where it is one; - is standard output; default: in the run's folder"""
     results: pathlib.Path = pathlib.Path("results/libero")
     """where runs are looked up by name"""
@@ -52,7 +54,9 @@ def run(argv: Sequence[str]) -> int:
 
 def _of_runs(flags: ReportArgs) -> list[pathlib.Path]:
     stores = [runs.find(name, flags.results) for name in flags.runs]
-    return [pages.write_run(store, flags.video_out_path, form, flags.out) for store in stores for form in flags.format]
+    return [
+        reports.write_run(store, flags.video_out_path, form, flags.out) for store in stores for form in flags.format
+    ]
 
 
 def _of_suites(flags: ReportArgs) -> list[pathlib.Path]:
@@ -67,12 +71,12 @@ def _of_suites(flags: ReportArgs) -> list[pathlib.Path]:
             )
         if str(flags.out) != "-":
             show(flags.results, flags.suites)
-        return [pages.write_overview(flags.results, flags.suites, about_all[0], flags.out)]
+        return [reports.write_overview(flags.results, flags.suites, about_all[0], flags.out)]
     show(flags.results, flags.suites)
     folders = [flags.results / "runs" / row.run for row in rows if row.run]
     stores = [RunStore.read(folder) for folder in folders if folder.is_dir()]
-    written = [pages.write_run(store, flags.video_out_path, form) for store in stores for form in flags.format]
-    return written + [pages.write_overview(flags.results, flags.suites, form) for form in about_all]
+    written = [reports.write_run(store, flags.video_out_path, form) for store in stores for form in flags.format]
+    return written + [reports.write_overview(flags.results, flags.suites, form) for form in about_all]
 
 
 def show(results: pathlib.Path, suites: Sequence[str]) -> bool:

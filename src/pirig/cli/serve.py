@@ -9,10 +9,12 @@ from typing import Annotated, Literal
 import tyro
 
 from pirig import envvars
-from pirig.cli import args, console, quantizing, signals, source
-from pirig.cli.model_args import ModelArgs
+from pirig.cli import args
 from pirig.errors import ConfigError
 from pirig.interfaces import Policy
+from pirig.launch import logs, model_loading, packs, signals
+from pirig.launch.policy import Baseline as BaselineSource
+from pirig.launch.settings import DEFAULT_IN_HELP, ModelChoice
 from pirig.policies.wrappers import DefaultPrompt
 from pirig.serving.heap import keep_freed_memory
 from pirig.serving.limits import Limits
@@ -21,6 +23,7 @@ from pirig.serving.server import PolicyServer
 _log = logging.getLogger(__name__)
 _THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
 _DEFAULT_RECIPE = {"LIBERO": "pi05_libero"}
+_AUTO_BATCH = 8  # of --max-batch auto, on an accelerator
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Checkpoint:
 
     config: str
     """recipe (openpi: train config), e.g. pi05_libero"""
-    dir: Annotated[str, args.SAID] = ""
+    dir: Annotated[str, DEFAULT_IN_HELP] = ""
     """directory of the checkpoint, or its address: gs://, hf://, https://; default: the published one"""
 
 
@@ -56,7 +59,7 @@ class ServeArgs:
     """address to listen on; 0.0.0.0: all of this machine's, which lets others in (see PIRIG_API_KEY)"""
     port: int = 8000
     """TCP port to listen on; 0: any that is free"""
-    default_prompt: Annotated[str | None, args.SAID] = None
+    default_prompt: Annotated[str | None, DEFAULT_IN_HELP] = None
     """prompt for requests that have none; default: none"""
     runs: pathlib.Path = pathlib.Path("results/libero/runs")
     """where replay:RUN is looked up"""
@@ -65,22 +68,29 @@ class ServeArgs:
     prepare: bool = False
     """fetch the checkpoint and make the pack, where they are not there yet, and stop"""
     limits: tyro.conf.OmitArgPrefixes[Limits] = dataclasses.field(default_factory=Limits)
-    model: tyro.conf.OmitArgPrefixes[ModelArgs] = dataclasses.field(default_factory=ModelArgs)
+    model: tyro.conf.OmitArgPrefixes[ModelChoice] = dataclasses.field(default_factory=ModelChoice)
     policy: Checkpoint | Default | Baseline = dataclasses.field(default_factory=Default)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise ConfigError(f"--port is {self.port}; expected 1 to 65535, or 0 for any that is free")
+        if self.max_batch != "auto" and self.max_batch < 1:
+            raise ConfigError(f"--max-batch is {self.max_batch}; at least 1 is needed")
 
 
 def run(argv: Sequence[str]) -> int:
     """Serves until SIGINT or SIGTERM. Raises PirigError."""
-    console.log_to_stderr()
+    logs.log_to_stderr()
     flags = args.parse(ServeArgs, argv, "serve")
-    if not 0 <= flags.port <= 65535:
-        raise ConfigError(f"--port is {flags.port}; expected 1 to 65535, or 0 for any that is free")
     signals.raise_interrupted()  # while it loads; the server has handlers of its own
+    if listing := _listing(flags):
+        print(listing)
+        return 0
     open_policy = _source(flags)
     if flags.prepare:
         return 0
     policy = open_policy()
-    quantizing.check_done(flags.model, policy.metadata)
+    packs.check_done(flags.model, policy.metadata)
     if flags.default_prompt is not None:
         policy = DefaultPrompt(policy, flags.default_prompt)
     keep_freed_memory()
@@ -92,13 +102,27 @@ def run(argv: Sequence[str]) -> int:
     return 0
 
 
-def _source(flags: ServeArgs) -> Callable[[], Policy]:
-    """With all that it needs on this machine; opening it loads it."""
-    most, auto = (8, True) if flags.max_batch == "auto" else (flags.max_batch, False)
+def _recipe(flags: ServeArgs) -> tuple[str, str] | None:
+    """Recipe and checkpoint directory of the served model; None for a policy without a model."""
     match flags.policy:
-        case Baseline(name):
-            return source.PolicySource(name, flags.runs).open
+        case Baseline():
+            return None
         case Checkpoint(config, directory):
-            return source.model_source(config, directory, flags.model, max_batch=most, auto=auto)
+            return config, directory
         case Default():
-            return source.model_source(_DEFAULT_RECIPE[flags.env], "", flags.model, max_batch=most, auto=auto)
+            return _DEFAULT_RECIPE[flags.env], ""
+
+
+def _listing(flags: ServeArgs) -> str:
+    """The layers that OPENPI_DUQUANT_DRYRUN asks for in the place of a server."""
+    model = _recipe(flags)
+    return packs.requested_listing(model[0], flags.model) if model else ""
+
+
+def _source(flags: ServeArgs) -> Callable[[], Policy]:
+    """Return what loads the policy, once all that it needs is on this machine."""
+    if isinstance(flags.policy, Baseline):
+        return BaselineSource(flags.policy.name, flags.runs).open
+    model = _recipe(flags)
+    assert model
+    return model_loading.prepare(*model, flags.model, max_batch=flags.max_batch, auto_batch=_AUTO_BATCH)

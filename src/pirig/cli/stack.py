@@ -16,8 +16,10 @@ from rich.table import Table
 from rich.text import Text
 
 from pirig import envvars
-from pirig.cli import args, commands, console, report, signals
+from pirig.cli import args, commands, report
 from pirig.errors import ConfigError, MissingExtra, StartError
+from pirig.launch import logs, signals
+from pirig.launch.settings import DEFAULT_IN_HELP
 from pirig.machine import gpus, resources
 from pirig.sim import suites as libero
 from pirig.stack import fanout
@@ -38,18 +40,18 @@ _err = Console(stderr=True, highlight=False)
 class ServersArgs:
     policy: str = "pi05_libero"
     """a recipe, a baseline, or (for run) ws://HOST:PORT"""
-    policy_dir: Annotated[str, args.SAID] = ""
+    policy_dir: Annotated[str, DEFAULT_IN_HELP] = ""
     """checkpoint: a directory or an address; default: the published one"""
-    quantize: Annotated[str, args.SAID] = ""
+    quantize: Annotated[str, DEFAULT_IN_HELP] = ""
     """w4a8, w8a8, …: a pack is made first, where it is not there yet; default: as OPENPI_DUQUANT_* variables say,
     which reach the servers"""
-    gpus: Annotated[tuple[int, ...], args.SAID] = ()
+    gpus: Annotated[tuple[int, ...], DEFAULT_IN_HELP] = ()
     """as nvidia-smi numbers them; default: all"""
-    servers: Annotated[int | None, args.SAID] = None
+    servers: Annotated[int | None, DEFAULT_IN_HELP] = None
     """policy servers; default: one for each GPU, or one on the CPU"""
     port: int = 8000
     """of the first server, on 127.0.0.1"""
-    checkout: Annotated[pathlib.Path, args.SAID] = pathlib.Path()
+    checkout: Annotated[pathlib.Path, DEFAULT_IN_HELP] = pathlib.Path()
     """folder with compose.yml; default: this one"""
 
 
@@ -61,7 +63,7 @@ class RunArgs(ServersArgs):
     """trials 0 to N-1 of each task"""
     workers: int | Literal["auto"] = "auto"
     """simulator processes of each suite; auto: the machine's cores, shared out"""
-    client_args: Annotated[str, args.SAID] = ""
+    client_args: Annotated[str, DEFAULT_IN_HELP] = ""
     """more flags of `pirig eval`, in one word: --client-args='--video none'; default: none"""
 
 
@@ -77,7 +79,7 @@ class DownArgs:
 
 @dataclasses.dataclass(frozen=True)
 class LogsArgs:
-    services: Annotated[tyro.conf.Positional[tuple[str, ...]], args.SAID] = ()
+    services: Annotated[tyro.conf.Positional[tuple[str, ...]], DEFAULT_IN_HELP] = ()
     """those to follow, as pirig stack status names them; default: the last lines of all"""
 
 
@@ -88,7 +90,7 @@ def run(argv: Sequence[str]) -> int:
         return 0 if argv else 2
     if argv[0] not in _ACTIONS:
         raise ConfigError(f"pirig stack has no action {argv[0]!r}; there are: {', '.join(_ACTIONS)}")
-    console.log_to_stderr()
+    logs.log_to_stderr()
     kind, work = _ACTIONS[argv[0]]
     return work(args.parse(kind, argv[1:], f"stack {argv[0]}"))
 

@@ -14,13 +14,15 @@ from typing import Annotated, Literal
 import tyro
 
 from pirig import envvars
-from pirig.cli import args, console, recorded, signals, source
-from pirig.cli.model_args import ModelArgs
-from pirig.cli.worker import LiberoWorkerFactory
+from pirig.cli import args
 from pirig.errors import ConfigError
 from pirig.evaluation.divergence import first_divergence
 from pirig.evaluation.executors import ProcessExecutor, SerialExecutor
 from pirig.evaluation.plan import Work
+from pirig.launch import logs, model_loading, packs, recorded, signals
+from pirig.launch.policy import HostedModel, source_of, started
+from pirig.launch.settings import DEFAULT_IN_HELP, ModelChoice, PolicyChoice
+from pirig.launch.worker import LiberoWorkerFactory
 from pirig.machine import resources
 from pirig.results import runs
 from pirig.results.store import RunStore
@@ -35,7 +37,7 @@ _DIFFERS = 1  # exit code
 class VerifyArgs:
     run: tyro.conf.Positional[str]
     """folder of a run, or its name"""
-    episodes: Annotated[tyro.conf.Positional[tuple[str, ...]], args.SAID] = ()
+    episodes: Annotated[tyro.conf.Positional[tuple[str, ...]], DEFAULT_IN_HELP] = ()
     """TASK/TRIAL, keys, failures or all; default: a random sample"""
     sample: int = 10
     """how many episodes, where none are named"""
@@ -43,11 +45,11 @@ class VerifyArgs:
     """decides which episodes, and their order"""
     workers: int | Literal["auto"] = "auto"
     """simulator processes; 0 runs everything in this process"""
-    policy: Annotated[str, args.SAID] = ""
+    policy: Annotated[str, DEFAULT_IN_HELP] = ""
     """as of pirig eval; default: that of the run"""
-    policy_dir: Annotated[str, args.SAID] = ""
+    policy_dir: Annotated[str, DEFAULT_IN_HELP] = ""
     """checkpoint: a directory or an address; default: the published one"""
-    model: tyro.conf.OmitArgPrefixes[ModelArgs] = dataclasses.field(default_factory=ModelArgs)
+    model: tyro.conf.OmitArgPrefixes[ModelChoice] = dataclasses.field(default_factory=ModelChoice)
     connect_timeout_s: float = 600.0
     """how long to wait for a policy server [s]"""
     force: bool = False
@@ -58,7 +60,7 @@ class VerifyArgs:
 
 def run(argv: Sequence[str]) -> int:
     """Returns 0 where all are identical, else 1. Raises PirigError."""
-    console.log_to_stderr()
+    logs.log_to_stderr()
     flags = args.parse(VerifyArgs, argv, "verify")
     signals.raise_interrupted()
     store = runs.find(flags.run, flags.results)
@@ -68,15 +70,25 @@ def run(argv: Sequence[str]) -> int:
     workers = max(workers, 1) if flags.workers == "auto" else workers
     settings = recorded.simulator_of(store)
     in_process = workers == 0 and settings.gl != "egl"
-    source_ = _source(configuration["policy"], flags, max(1, workers))
-    with source_.started(in_process=in_process) as (policy, metadata, _):
-        _refuse_another_policy(configuration["policy_metadata"], metadata, force=flags.force)
+    name = flags.policy or configuration["policy"]
+    choice = PolicyChoice(name, policy_dir=flags.policy_dir, connect_timeout_s=flags.connect_timeout_s)
+    source = source_of(choice, flags.results / "runs")
+    load = None
+    if isinstance(source, HostedModel):
+        if listing := packs.requested_listing(source.recipe, flags.model):
+            print(listing)
+            return 0
+        load = model_loading.prepare(
+            source.recipe, flags.policy_dir, flags.model, max_batch="auto", auto_batch=max(1, workers)
+        )
+    with started(source, load, in_process=in_process) as policy:
+        _refuse_another_policy(configuration["policy_metadata"], policy.metadata, force=flags.force)
         factory = LiberoWorkerFactory(
             settings=settings,
             simulator="fast",
             seeding=configuration["seeding"],
             resize=configuration["resize_size"],
-            policy=policy,
+            policy=policy.source,
             rules={configuration["suite"]: recorded.rules_of(store)},
             first=chosen[0].spec,
             videos={},
@@ -99,14 +111,6 @@ def _choose(store: RunStore, flags: VerifyArgs) -> list[EpisodeResult]:
         raise ConfigError(f"run {store.directory.name} has no such episodes to verify; name TASK/TRIAL, all, or none")
     random.Random(flags.sample_seed).shuffle(chosen)
     return chosen if flags.episodes else chosen[: max(1, flags.sample)]
-
-
-def _source(recorded_policy: str, flags: VerifyArgs, workers: int) -> source.PolicySource:
-    name = source.named(flags.policy or recorded_policy)
-    model = None
-    if source.is_model(name):
-        model = source.model_source(name, flags.policy_dir, flags.model, max_batch=workers, auto=True)
-    return source.PolicySource(name, flags.results / "runs", flags.connect_timeout_s, model)
 
 
 def _refuse_another_policy(was: Metadata, now: Metadata, *, force: bool) -> None:

@@ -88,7 +88,7 @@ class ProcessExecutor:
 
     def run(self, work: Work, make_worker: WorkerFactory) -> Iterator[EpisodeResult | Video]:
         slots: list[_Slot] = []
-        deaths = 0
+        killers: set[Job | None] = set()  # jobs whose worker died, since the last result
         try:
             slots = [_Slot(i, make_worker, self._core(i)) for i in range(min(self._workers, len(work)))]
             while slots:
@@ -101,13 +101,13 @@ class ProcessExecutor:
                     elif kind == "failed":
                         raise StartError(value)
                     elif kind == "died":
-                        deaths += 1
-                        if slot.job is None or deaths >= _DEATHS_IN_A_ROW:
-                            raise StartError(f"{value}; {deaths} in a row without a result, so the run stops")
+                        killers.add(slot.job)
+                        if slot.job is None or len(killers) >= _DEATHS_IN_A_ROW:
+                            raise StartError(f"{value}; {len(killers)} in a row without a result, so the run stops")
                         slots[slots.index(slot)] = self._successor(slot, make_worker)
                         yield worker_life.lost(slot.job, value)
                     else:
-                        deaths = 0
+                        killers.clear()
                         if self._is_spent(slot):
                             slot.stop()
                             slots[slots.index(slot)] = self._successor(slot, make_worker)

@@ -1,6 +1,7 @@
 """Which episodes a run consists of, and which is next. No simulator, no policy, no clock."""
 
 import bisect
+import dataclasses
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 from pirig.types import EpisodeResult, EpisodeSpec, Job
@@ -25,12 +26,23 @@ def remaining(specs: Sequence[EpisodeSpec], finished: Collection[EpisodeSpec]) -
     return [spec for spec in specs if spec not in finished]
 
 
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What a run is to do."""
+
+    episodes: Sequence[EpisodeSpec]  # in the order in which they are handed out
+    wants_video: Callable[[EpisodeResult], bool] = lambda result: False
+    is_decided: Callable[[], bool] = lambda: False  # whether the rest of the episodes is not needed any more
+    ahead: int | None = None  # see Work
+
+
 class Work:
     """Implements interfaces.Work: episodes, and videos by workers that no episode is left for."""
 
     def __init__(self, specs: Iterable[EpisodeSpec] = (), ahead: int | None = None):
         """`ahead`: how many places beyond the first episode that is left one may be taken; by default any number."""
         self._episodes: list[Job] = list(specs)
+        self._repeats: list[Job] = []  # episodes that wait for all others
         self._videos: list[Job] = []
         self._place = {job: place for place, job in enumerate(self._episodes)}
         self._ahead = ahead
@@ -41,7 +53,7 @@ class Work:
     def take(self, last: EpisodeSpec | None, busy: Collection[EpisodeSpec]) -> Job | None:
         """A worker's own task first, since its scene is built; else, of the suite that is next, the task with most left
         per worker on it."""
-        jobs = self._within_reach() or self._videos
+        jobs = self._within_reach() or ([] if self._episodes else self._repeats or self._videos)
         if not jobs:
             return None
         left: dict[tuple[str, int], int] = {}
@@ -55,7 +67,7 @@ class Work:
             ways = [task for task in left if task[0] == suite]
             task = max(ways, key=lambda task: left[task] / (1 + crowd.count(task)))
         index = next(i for i, job in enumerate(jobs) if _task(job) == task)
-        return (self._episodes or self._videos).pop(index)
+        return (self._episodes or self._repeats or self._videos).pop(index)
 
     def put_back(self, job: Job) -> None:
         """To its place: it is to be done again, soon."""
@@ -64,9 +76,18 @@ class Work:
         else:
             bisect.insort(self._episodes, job, key=self._place.__getitem__)
 
+    def repeat(self, spec: EpisodeSpec) -> None:
+        """Queue an episode once more: behind all others, since what spoiled it may pass; with `ahead` at its place,
+        since the others wait for it."""
+        if self._ahead is None:
+            self._repeats.append(spec)
+        else:
+            self.put_back(spec)
+
     def drop_episodes(self) -> None:
-        """No other is taken."""
+        """Drop all queued episodes; running ones finish."""
         self._episodes.clear()
+        self._repeats.clear()
 
     def _within_reach(self) -> list[Job]:
         """The first of the episodes, since they stand in the order of their places."""
@@ -76,7 +97,7 @@ class Work:
         return [job for job in self._episodes[: self._ahead] if self._place[job] < limit]
 
     def __len__(self) -> int:
-        return len(self._episodes) + len(self._videos)
+        return len(self._episodes) + len(self._repeats) + len(self._videos)
 
 
 def spec_of(job: Job) -> EpisodeSpec:

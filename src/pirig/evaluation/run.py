@@ -1,73 +1,97 @@
 """The coordinator's loop: what is left to run goes to the executor, what comes back goes to the store first.
 
-Videos are made from what is in the store, so that one which is missing is made by whoever asks next.
+Law 1: a result is in the store before anybody else hears of it.
+Law 2: an episode that ended in an error runs once more in the same command, and again in the next command.
+Law 3: videos are made from results in the store, so a missing one is made by the next command that wants it.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
+from typing import Any
 
 from pirig.errors import StartError
-from pirig.evaluation.plan import Work, remaining
-from pirig.interfaces import Executor, ResultStore, WorkerFactory
-from pirig.types import EpisodeResult, EpisodeSpec, Video
+from pirig.evaluation.plan import Plan, Work, remaining
+from pirig.interfaces import Executor, Observer, ResultStore, WorkerFactory
+from pirig.types import EpisodeResult, EpisodeSpec, Job, Video
 
 _ERRORS_IN_A_ROW = 10
 _log = logging.getLogger(__name__)
 
-Observer = Callable[[EpisodeResult | Video], object]
+
+class Observers(Observer):
+    """Tells several observers, in the order in which they were added."""
+
+    def __init__(self, *observers: Observer):
+        self._observers = list(observers)
+
+    def add(self, observer: Observer) -> None:
+        self._observers.append(observer)
+
+    def worker_ready(self, description: Mapping[str, Any]) -> None:
+        for observer in self._observers:
+            observer.worker_ready(description)
+
+    def started(self, worker: int, job: Job) -> None:
+        for observer in self._observers:
+            observer.started(worker, job)
+
+    def result(self, result: EpisodeResult) -> None:
+        for observer in self._observers:
+            observer.result(result)
+
+    def video(self, video: Video) -> None:
+        for observer in self._observers:
+            observer.video(video)
+
+    def close(self) -> None:
+        for observer in reversed(self._observers):
+            observer.close()
 
 
 def run(
-    specs: Sequence[EpisodeSpec],
+    plan: Plan,
     store: ResultStore,
     executor: Executor,
     make_worker: WorkerFactory,
-    observer: Observer = lambda found: None,
-    lacks_video: Callable[[EpisodeResult], bool] = lambda result: False,
-    is_decided: Callable[[], bool] = lambda: False,
-    ahead: int | None = None,
+    observers: Observer = Observer(),  # noqa: B008 - it has no state
 ) -> None:
-    """Runs what the store has not finished, and what ended in an error once more; has the videos made that lack.
+    """Run the planned episodes that the store has no score for, and make the videos that are wanted.
 
-    Once `is_decided`, which is asked after the observer has heard a result, no other episode starts; those that run
-    are finished. `ahead`: see Work; with it, what ended in an error runs again at once, as the decision waits for it.
-
-    Raises StartError when workers cannot start, or when nothing but errors comes back. Every result that came is in
-    the store then.
+    Once the plan is decided, which is asked after each result, no other episode starts; those that run are finished.
+    Observers are closed when the run ends, however it ends. Raises StartError when workers cannot start, or when
+    nothing but errors comes back; every result that came is in the store then.
     """
-    finished = _finished(store)
-    todo = [] if is_decided() else remaining(specs, finished)
-    if finished & set(specs):
-        _log.info("%d of %d episodes are there already; going on with the rest", len(finished & set(specs)), len(specs))
-    planned = set(specs)
-    without_video = [result for result in store.results() if result.spec in planned and lacks_video(result)]
-    in_a_row = 0
-    for again in (False, True):
-        if again and todo:
-            _log.warning("%d episodes ended in an error; running them once more", len(todo))
-        work = Work(todo, ahead)
-        put_back: set[EpisodeSpec] = set()
-        for result in without_video if not again else ():
+    try:
+        _run(plan, store, executor, make_worker, observers)
+    finally:
+        observers.close()
+
+
+def _run(plan: Plan, store: ResultStore, executor: Executor, make_worker: WorkerFactory, observers: Observer) -> None:
+    planned = set(plan.episodes)
+    scored = planned & store.scored().keys()
+    if scored:
+        _log.info("%d of %d episodes are there already; going on with the rest", len(scored), len(planned))
+    work = Work([] if plan.is_decided() else remaining(plan.episodes, scored), plan.ahead)
+    for result in store.results():
+        if result.spec in planned and plan.wants_video(result):
             work.add_video(result)
-        for found in executor.run(work, make_worker):
-            if isinstance(found, Video):
-                observer(found)
-                continue
-            store.append(found)
-            observer(found)
-            if found.status == "error" and ahead is not None and found.spec not in put_back:
-                put_back.add(found.spec)
-                work.put_back(found.spec)
-            if is_decided():
-                work.drop_episodes()
-            if lacks_video(found):
-                work.add_video(found)
-            in_a_row = in_a_row + 1 if found.status == "error" else 0
-            if in_a_row == _ERRORS_IN_A_ROW:
-                raise StartError(f"{in_a_row} errors in a row, so the run stops; the last one:\n{found.error}")
-        todo = [] if is_decided() else remaining(specs, _finished(store))
-
-
-def _finished(store: ResultStore) -> set[EpisodeSpec]:
-    """Episodes that need not run again."""
-    return {result.spec for result in store.results() if result.status != "error"}
+    repeated: set[EpisodeSpec] = set()
+    errors_in_a_row = 0
+    for outcome in executor.run(work, make_worker):
+        if isinstance(outcome, Video):
+            observers.video(outcome)
+            continue
+        store.append(outcome)
+        observers.result(outcome)
+        errors_in_a_row = errors_in_a_row + 1 if outcome.status == "error" else 0
+        if errors_in_a_row == _ERRORS_IN_A_ROW:
+            raise StartError(f"{errors_in_a_row} errors in a row, so the run stops; the last one:\n{outcome.error}")
+        if plan.is_decided():
+            work.drop_episodes()
+        elif outcome.status == "error" and outcome.spec not in repeated:  # Law 2
+            _log.warning("%s ended in an error; running it once more", outcome.spec.key)
+            repeated.add(outcome.spec)
+            work.repeat(outcome.spec)
+        if plan.wants_video(outcome):
+            work.add_video(outcome)

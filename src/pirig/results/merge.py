@@ -76,7 +76,7 @@ def _refuse_duplicates(sources: Sequence[RunStore]) -> None:
     owner: dict[EpisodeSpec, str] = {}
     twice: list[str] = []
     for source in sources:
-        for spec in sorted(source.finished()):
+        for spec in sorted(source.scored()):
             if spec in owner:
                 twice.append(f"{spec.key} in {owner[spec]} and {source.directory.name}")
             owner[spec] = source.directory.name

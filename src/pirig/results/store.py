@@ -19,11 +19,11 @@ from collections.abc import Generator, Iterator
 from typing import IO, Any
 
 from pirig.errors import ConfigError
-from pirig.results import lines
+from pirig.results import lines, plans
 from pirig.types import EpisodeResult, EpisodeSpec
 
 FORMAT = 2
-_MANIFEST = {"configuration": dict, "planned": int, "complete": bool, "stopping": dict, "sessions": list}
+_MANIFEST = {"configuration": dict, "planned": int, "complete": bool, "stopping": dict, "sessions": list, "plan": list}
 Configuration = dict[str, Any]
 """Plain JSON: what decides the value of a run's episodes. Worker counts and the like are not in it."""
 
@@ -118,9 +118,9 @@ class RunStore:
                 latest[result.spec] = result
         yield from latest.values()
 
-    def finished(self) -> set[EpisodeSpec]:
-        """Episodes that need not run again."""
-        return {result.spec for result in self.results() if result.status != "error"}
+    def scored(self) -> dict[EpisodeSpec, EpisodeResult]:
+        """Return the results that need not run again, successes and failures, by episode."""
+        return {result.spec: result for result in self.results() if result.status != "error"}
 
     def note(self, **fields: Any) -> None:
         """Adds plain JSON fields to the manifest, on disk when this returns. Raises ConfigError where it cannot be."""
@@ -183,6 +183,8 @@ def _read_manifest(directory: pathlib.Path) -> dict[str, Any]:
         value = manifest.get(name)
         if not isinstance(value, kind) and (value is not None or name == "configuration"):
             raise ConfigError(f"{path} is damaged: {name} is {value!r:.80}; restore it, or use --fresh")
+    if not plans.is_plan(manifest.get("plan", [])):
+        raise ConfigError(f"{path} is damaged: plan is {manifest['plan']!r:.80}; restore it, or use --fresh")
     return manifest
 
 

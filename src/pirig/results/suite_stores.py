@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterator, Mapping
 
 from pirig.results.store import RunStore
-from pirig.types import EpisodeResult
+from pirig.types import EpisodeResult, EpisodeSpec
 
 
 class SuiteStores:
@@ -20,3 +20,7 @@ class SuiteStores:
 
     def results(self) -> Iterator[EpisodeResult]:
         return itertools.chain.from_iterable(store.results() for store in self._stores.values())
+
+    def scored(self) -> dict[EpisodeSpec, EpisodeResult]:
+        """Return the results that need not run again, successes and failures, by episode."""
+        return {spec: result for store in self._stores.values() for spec, result in store.scored().items()}

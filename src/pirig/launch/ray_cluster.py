@@ -1,0 +1,156 @@
+"""`pirig eval --executor ray`: the site that is a Ray cluster.
+
+Each node has what a worker needs, or fetches it once: LIBERO's assets are looked up and verified there, checkpoints
+come through `checkpoints/download.py` and its locks. Secrets (HF_TOKEN, PIRIG_API_KEY) are the nodes' own business.
+"""
+
+import contextlib
+import dataclasses
+import logging
+import pathlib
+import secrets
+from collections.abc import Generator, Mapping, Sequence
+from typing import Literal
+
+from pirig import envvars
+from pirig.errors import ConfigError, StartError
+from pirig.evaluation.ray_executor import RayExecutor
+from pirig.evaluation.ray_nodes import Nodes, connected
+from pirig.evaluation.worker import EpisodeWorker
+from pirig.interfaces import Executor, Observer, WorkerFactory
+from pirig.launch import model_loading, signals, simulator
+from pirig.launch.observers.autotune import Levers
+from pirig.launch.policy import HostedModel, PolicySource, source_of, started
+from pirig.launch.settings import ModelChoice, PolicyChoice, Workers
+from pirig.launch.worker import LiberoWorkerFactory
+from pirig.machine import egl, gpus
+from pirig.serving.batching import BatchTimes
+from pirig.serving.host import THREADS, host_for_others
+from pirig.serving.host_process import Door
+from pirig.sim import assets, boot
+from pirig.types import Metadata
+
+_log = logging.getLogger(__name__)
+_PASSED_ON = ("PIRIG_OFFLINE", "HF_HUB_OFFLINE", "HF_ENDPOINT", "GOOGLE_BASE_URL")
+_BATCH = 16  # most observations at once, of a policy host whose workers nobody has counted yet
+
+
+@dataclasses.dataclass(frozen=True)
+class NodeFactory:
+    """Implements interfaces.WorkerFactory: a worker of the node that calls it."""
+
+    factory: LiberoWorkerFactory
+    assets: str  # hash of LIBERO's files
+
+    def __call__(self, index: int) -> EpisodeWorker:
+        settings = simulator.settings(self.factory.settings.gl)
+        if (found := assets.digest()) != self.assets:
+            raise StartError(f"LIBERO's assets here are list {found[:12]}, the coordinator's {self.assets[:12]}")
+        there = gpus.gpus() if settings.gl == "egl" and not envvars.get("MUJOCO_EGL_DEVICE_ID") else []
+        pairs = egl.pair(egl.devices(), there) if there else {}
+        devices = tuple(pairs.get(gpu.index) for gpu in there)
+        return dataclasses.replace(self.factory, settings=settings, egl=devices)(index)
+
+
+@dataclasses.dataclass(frozen=True)
+class HostOfNode:
+    """A ray_nodes.OpenHost: brings the checkpoint to the node, and keeps a policy host there."""
+
+    recipe: str
+    directory: str  # or address; empty: the published checkpoint
+    model: ModelChoice
+    max_batch: int | Literal["auto"]
+    key: str  # that workers of other nodes send
+    threads: Mapping[str, str | None]  # the coordinator's variables for them, which decide last bits on a CPU
+
+    def __call__(self) -> contextlib.AbstractContextManager[tuple[str, int, Metadata]]:
+        envvars.restore(self.threads)  # Ray says 1
+        load = model_loading.prepare(
+            self.recipe, self.directory, self.model, max_batch=self.max_batch, auto_batch=_BATCH
+        )
+        return host_for_others(load, Door(self.key))
+
+
+@dataclasses.dataclass(frozen=True)
+class Cluster:
+    """Implements sites.Site."""
+
+    policy: PolicySource
+    metadata: Metadata
+    workers: Workers
+    nodes: Nodes
+
+    def count_workers(self, episodes: int) -> int:
+        cores = sum(node.cpus for node in self.nodes.usable())
+        return max(1, min(episodes, cores if self.workers.workers == "auto" else self.workers.workers))
+
+    def factory(self, factory: LiberoWorkerFactory, workers: int) -> WorkerFactory:
+        return NodeFactory(dataclasses.replace(factory, videos={}, frames=None), assets.digest())
+
+    def executor(self, workers: int, observer: Observer) -> Executor:
+        return RayExecutor(
+            self.nodes,
+            _at_node,
+            observer.worker_ready,
+            observer.started,
+            workers=None if self.workers.workers == "auto" else self.workers.workers,
+            recycle_after=self.workers.recycle_after,
+            max_memory_gib=self.workers.max_worker_memory_gib,
+            job_timeout_s=self.workers.episode_timeout_s,
+        )
+
+    def batches(self) -> list[Mapping[int, BatchTimes]]:
+        return []
+
+    def levers(self, workers: int, executor: Executor) -> Levers | None:
+        return None  # a cluster's cores were asked for by whoever made it
+
+
+@contextlib.contextmanager
+def site(
+    choice: PolicyChoice, model: ModelChoice, workers: Workers, runs: pathlib.Path, simulation: boot.Settings
+) -> Generator[Cluster]:
+    """Yield the cluster, connected, with the first policy host ready. Raises PirigError."""
+    source, key = source_of(choice, runs), secrets.token_hex(16)
+    variables = {
+        **boot.PROCESS_VARIABLES,
+        "MUJOCO_GL": simulation.gl,
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # a worker without a GPU of Ray's may render on one
+        **{name: envvars.get(name) for name in _PASSED_ON if envvars.get(name)},
+        **envvars.starting_with("OPENPI_DUQUANT_"),
+    }
+    envvars.export({"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}, override=False)
+    with connected(workers.ray_address, variables):
+        signals.raise_interrupted()  # Ray has a handler of its own
+        open_host = None
+        if isinstance(source, HostedModel):
+            shared = dataclasses.replace(model, quantize=_from_anywhere(model.quantize))
+            threads = envvars.snapshot(THREADS)
+            directory = _from_anywhere(choice.policy_dir)
+            open_host = HostOfNode(source.recipe, directory, shared, workers.max_batch, key, threads)
+        nodes = Nodes(open_host)
+        try:
+            if source.is_headless:
+                _log.info("Running in HEADLESS mode - no WebSocket connection")
+            if isinstance(source, HostedModel):
+                yield Cluster(dataclasses.replace(source, key=key), nodes.wait(), workers, nodes)
+            else:
+                with started(source, None, in_process=False) as policy:
+                    yield Cluster(policy.source, policy.metadata, workers, nodes)
+        finally:
+            nodes.close()
+
+
+def _from_anywhere(path: str) -> str:
+    """A file or folder that is here with its whole path, as nodes that share it have it; else what it is."""
+    return str(pathlib.Path(path).absolute()) if path and pathlib.Path(path).exists() else path
+
+
+def _at_node(factory: WorkerFactory, addresses: Sequence[str]) -> WorkerFactory:
+    if not isinstance(factory, NodeFactory):
+        raise ConfigError(f"a worker of a node is made by a NodeFactory; found {type(factory).__name__}")
+    policy = factory.factory.policy
+    if not isinstance(policy, HostedModel):
+        return factory
+    hosted = dataclasses.replace(policy, hosts=tuple(addresses))
+    return dataclasses.replace(factory, factory=dataclasses.replace(factory.factory, policy=hosted))

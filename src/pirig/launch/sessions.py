@@ -1,0 +1,215 @@
+"""What a run was made with and where its time went: the manifest's `sessions`, one for each command that worked on it.
+
+A run's configuration (what decides its episodes) is the store's business; here is everything that decides nothing and
+that somebody will ask for.
+"""
+
+import dataclasses
+import datetime
+import hashlib
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pirig import __version__, envvars
+from pirig.files import plain_json
+from pirig.interfaces import Observer
+from pirig.machine import gpus, resources, versions
+from pirig.results.store import RunStore
+from pirig.serving.batching import BatchTimes
+from pirig.sim.suites import MAX_STEPS, SETTLE_ACTION
+from pirig.types import EpisodeResult
+
+_PACKAGES = (
+    "mujoco",
+    "robosuite",
+    "hf-libero",
+    "bddl",
+    "numba",
+    "numpy",
+    "scipy",
+    "jax",
+    "jaxlib",
+    "torch",
+    "websockets",
+)
+_PROTOCOL = ("seed", "seeding", "settle_steps", "replan_steps", "resize_size", "gl", "versions")
+_SECRETS = ("HF_TOKEN", "PIRIG_API_KEY")
+_CHECKOUT = pathlib.Path(__file__).parents[3]
+
+
+def protocol(configuration: Mapping[str, Any], assets: str) -> dict[str, str]:
+    """Names how episodes are made, whatever the policy: runs with the same hash can be compared episode by episode.
+
+    `assets`: hash of LIBERO's files.
+    """
+    rules = {"max_steps": dict(MAX_STEPS), "settle_action": SETTLE_ACTION, "assets": assets}
+    told = json.dumps(rules | {key: configuration[key] for key in _PROTOCOL}, sort_keys=True)
+    digest = hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
+    return {"id": f"libero/{configuration['seeding']}/{digest[:8]}", "hash": digest}
+
+
+class Session:
+    """One command's work on one run, noted in the run's manifest when it begins and when it ends."""
+
+    def __init__(self, store: RunStore, flags: Mapping[str, Any], *, assets: str, workers: int):
+        """`flags`: of the command, by name. `assets`: hash of LIBERO's files."""
+        self._store, self._workers, self._start = store, workers, time.monotonic()
+        self._earlier: Sequence[Mapping[str, Any]] = store.manifest.get("sessions", [])
+        self._said = {
+            "began": _now(),
+            "pirig": __version__,
+            "revision": revision(),
+            **_image(),
+            "python": platform.python_version(),
+            "packages": versions.installed(_PACKAGES),
+            "machine": _machine(),
+            "gpus": [dataclasses.asdict(gpu) for gpu in gpus.gpus()],
+            "flags": plain_json(flags),
+            "variables": variables(),
+            "command": sys.argv[1:],
+            "workers": workers,
+            "quantization": store.manifest["configuration"]["policy_metadata"].get("quantization"),
+        }
+        self._started: list[Mapping[str, Any]] = []
+        store.note(protocol=protocol(store.manifest["configuration"], assets), assets=assets)
+        self._note()
+
+    def worker_is_ready(self, description: Mapping[str, Any]) -> None:
+        """Called with what each worker says of itself: simulator, GL renderer, warm-up, policy."""
+        if not self._started:
+            self._said["setup_s"] = round(time.monotonic() - self._start, 3)
+        self._started.append(plain_json(dict(description)))
+        self._note()
+
+    def tuned(self, found: Mapping[str, Any]) -> None:
+        self._said["autotune"] = plain_json(dict(found))
+        self._note()
+
+    def end(
+        self, results: Sequence[EpisodeResult], batches: Sequence[Mapping[int, BatchTimes]] = (), share: float = 1.0
+    ) -> None:
+        """`results`: of this session. `batches`: of each policy host. `share`: of the workers' time, where they worked
+        for other runs too.
+        """
+        wall_s = time.monotonic() - self._start
+        spent = _spent(results)
+        idle_s = share * max(1, self._workers) * wall_s - sum(spent.values())
+        timings = {"wall_s": wall_s, **spent, "idle_s": idle_s}
+        self._said |= {
+            "ended": _now(),
+            "episodes": len(results),
+            "timings": {name: round(seconds, 3) for name, seconds in timings.items()},
+            "policy_hosts": [_batches(times) for times in batches],
+        }
+        self._note()
+
+    def _note(self) -> None:
+        self._store.note(sessions=[*self._earlier, self._said | {"started_workers": self._started}])
+
+
+class Sessions(Observer):
+    """One command's work on the runs of several suites, in one queue."""
+
+    def __init__(
+        self,
+        stores: Sequence[RunStore],
+        flags: Mapping[str, Any],
+        *,
+        assets: str,
+        workers: int,
+        batches: Callable[[], Sequence[Mapping[int, BatchTimes]]],
+    ):
+        """`batches`: asked for what each policy host measured, when the run is over."""
+        self._batches = batches
+        self._sessions = {
+            store.configuration["suite"]: Session(store, flags, assets=assets, workers=workers) for store in stores
+        }
+        self._results: dict[str, list[EpisodeResult]] = {suite: [] for suite in self._sessions}
+
+    def tuned(self, found: Mapping[str, Any]) -> None:
+        """`found`: what --autotune measured and set."""
+        for session in self._sessions.values():
+            session.tuned(found)
+
+    def worker_ready(self, description: Mapping[str, Any]) -> None:
+        for session in self._sessions.values():
+            session.worker_is_ready(description)
+
+    def result(self, result: EpisodeResult) -> None:
+        self._results[result.spec.suite].append(result)
+
+    def close(self) -> None:
+        batches = self._batches()
+        busy_s = {suite: sum(_spent(results).values()) for suite, results in self._results.items()}
+        all_s = sum(busy_s.values())
+        for suite, session in self._sessions.items():
+            session.end(self._results[suite], batches, busy_s[suite] / all_s if all_s else 1 / len(busy_s))
+
+
+def _batches(times: Mapping[int, BatchTimes]) -> dict[str, dict[str, float]]:
+    """By size, how many batches and how long each [ms]."""
+    return {
+        str(size): {"batches": count, "ms": round(1e3 * total_s / count, 3)}
+        for size, (count, total_s) in sorted(times.items())
+    }
+
+
+def _spent(results: Sequence[EpisodeResult]) -> dict[str, float]:
+    """By what the time went to [s]; these do not overlap."""
+    spent = {
+        name: sum(getattr(result.timings, name) for result in results)
+        for name in ("reset_s", "simulation_s", "rendering_s", "inference_s")
+    }
+    spent["simulation_s"] -= spent["rendering_s"]  # which was done inside it
+    return spent
+
+
+def revision() -> str:
+    """Of the source: git's, with `+changes` where files differ from it; what the image was built from; or unknown."""
+    if built := envvars.get("PIRIG_REVISION"):
+        return built
+    said = [_git("rev-parse", "HEAD"), _git("status", "--porcelain")]
+    return said[0] + ("+changes" if said[1] else "") if said[0] else "unknown"
+
+
+def variables() -> dict[str, str]:
+    """Those that pirig reads and that are set; of secrets only that they are."""
+    found = {row.name: envvars.get(row.name) for row in envvars.TABLE} | envvars.starting_with("OPENPI_DUQUANT_")
+    return {name: "(set)" if name in _SECRETS else value for name, value in found.items() if value}
+
+
+def _image() -> dict[str, str]:
+    """Of the container, where this is one that says so."""
+    image = envvars.get("PIRIG_IMAGE")
+    return {"image": image} if image else {}
+
+
+def _git(*words: str) -> str:
+    if not (_CHECKOUT / ".git").exists():
+        return ""
+    try:
+        return subprocess.run(
+            ["git", "-C", str(_CHECKOUT), *words], capture_output=True, text=True, check=True, timeout=20
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def _machine() -> dict[str, Any]:
+    return {
+        "system": platform.platform(),
+        "processor": resources.processor(),
+        "cores": resources.cores(),
+        "memory_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1),
+    }
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

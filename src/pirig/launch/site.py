@@ -1,0 +1,157 @@
+"""Where a command's episodes run: this machine, with its cores and GPUs, or a Ray cluster.
+
+Law: a site decides where and when; run, results and bits are the same.
+"""
+
+import contextlib
+import dataclasses
+import logging
+import pathlib
+from collections.abc import Generator, Mapping
+from typing import Literal, Protocol
+
+from pirig.evaluation.executors import ProcessExecutor, SerialExecutor
+from pirig.interfaces import Executor, Observer, WorkerFactory
+from pirig.launch import model_loading, places
+from pirig.launch.observers.autotune import Levers
+from pirig.launch.policy import HostedModel, PolicySource, StartedPolicy, source_of, started
+from pirig.launch.settings import ModelChoice, PolicyChoice, Workers
+from pirig.launch.worker import LiberoWorkerFactory
+from pirig.machine import resources
+from pirig.serving.batching import BatchTimes
+from pirig.sim import boot
+from pirig.types import Metadata
+
+_log = logging.getLogger(__name__)
+
+
+class Site(Protocol):
+    @property
+    def policy(self) -> PolicySource: ...
+
+    @property
+    def metadata(self) -> Metadata:
+        """What the policy says of itself."""
+        ...
+
+    def count_workers(self, episodes: int) -> int:
+        """Return how many workers are started for so many episodes; 0: they run in this process."""
+        ...
+
+    def factory(self, factory: LiberoWorkerFactory, workers: int) -> WorkerFactory:
+        """Adapt the worker factory to this site: EGL devices, addresses of policy hosts."""
+        ...
+
+    def executor(self, workers: int, observer: Observer) -> Executor: ...
+
+    def batches(self) -> list[Mapping[int, BatchTimes]]:
+        """Return what each policy host measured, as far as this site can tell."""
+        ...
+
+    def levers(self, workers: int, executor: Executor) -> Levers | None:
+        """Return what autotune may set; None: nothing."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class LocalSite:
+    """Implements Site on this machine."""
+
+    started: StartedPolicy
+    workers: Workers
+    places: places.Places
+    max_batch: int  # of a policy host
+
+    @property
+    def policy(self) -> PolicySource:
+        return self.started.source
+
+    @property
+    def metadata(self) -> Metadata:
+        return self.started.metadata
+
+    def count_workers(self, episodes: int) -> int:
+        return worker_count(self.workers.workers, episodes)
+
+    def factory(self, factory: LiberoWorkerFactory, workers: int) -> WorkerFactory:
+        return dataclasses.replace(factory, egl=tuple(place.egl for place in self.places.workers(max(1, workers))))
+
+    def executor(self, workers: int, observer: Observer) -> Executor:
+        if not workers:
+            return SerialExecutor(observer.worker_ready, observer.started)
+        return ProcessExecutor(
+            workers,
+            observer.worker_ready,
+            observer.started,
+            cores=[place.core for place in self.places.workers(workers) if place.core is not None],
+            recycle_after=self.workers.recycle_after,
+            max_memory_gib=self.workers.max_worker_memory_gib,
+            job_timeout_s=self.workers.episode_timeout_s,
+        )
+
+    def batches(self) -> list[Mapping[int, BatchTimes]]:
+        return self.started.hosts.batches() if self.started.hosts else []
+
+    def levers(self, workers: int, executor: Executor) -> Levers | None:
+        if workers < 2 or not self.workers.autotune or not isinstance(executor, ProcessExecutor):
+            return None
+        hosts = self.started.hosts
+        return Levers(
+            workers=workers,
+            cores=resources.cores(),
+            room=resources.simulators,
+            hosts=len(hosts.addresses) if hosts else 0,
+            most_batch=self.max_batch,
+            batches=self.batches,
+            set_workers=executor.resize if self.workers.workers == "auto" else None,
+            set_batch=hosts.limit_batches if hosts else None,
+        )
+
+
+@contextlib.contextmanager
+def here(
+    choice: PolicyChoice, model: ModelChoice, workers: Workers, runs: pathlib.Path, renderer: str, episodes: int
+) -> Generator[LocalSite]:
+    """Yield this machine with the policy where workers can ask it. Raises PirigError for what is wrong with the policy.
+
+    `runs`: where replay:RUN is looked up. `renderer`: a name of gl.BACKENDS.
+    """
+    count = worker_count(workers.workers, episodes)
+    source = source_of(choice, runs)
+    is_hosted = isinstance(source, HostedModel)
+    found = places.look(workers.policy_hosts, device=model.device, renderer=renderer, has_model=is_hosted)
+    is_alone = count == 0 and renderer != "egl"  # CUDA and EGL must not share a process
+    load, max_batch = None, 1
+    if isinstance(source, HostedModel):
+        a_host_has = -(-max(1, count) // len(found.hosts))  # workers
+        load = model_loading.prepare(
+            source.recipe, choice.policy_dir, model, max_batch=workers.max_batch, auto_batch=a_host_has
+        )
+        max_batch = load.max_batch
+    if source.is_headless:
+        _log.info("Running in HEADLESS mode - no WebSocket connection")
+    with started(source, load, in_process=is_alone, places=found.hosts) as policy:
+        yield LocalSite(policy, workers, found, max_batch)
+
+
+def worker_count(workers: int | Literal["auto"], episodes: int) -> int:
+    """Return how many workers this machine gets for so many episodes; 0: the episodes run in this process."""
+    if workers != "auto":
+        return workers
+    return max(1, min(resources.cores(), resources.simulators(), episodes))
+
+
+def at(
+    choice: PolicyChoice,
+    model: ModelChoice,
+    workers: Workers,
+    runs: pathlib.Path,
+    simulation: boot.Settings,
+    episodes: int,
+) -> "contextlib.AbstractContextManager[Site]":
+    """Return the site that `workers` names, ready while a `with` block runs."""
+    if workers.executor == "processes":
+        return here(choice, model, workers, runs, simulation.gl, episodes)
+    from pirig.launch import ray_cluster  # which imports Ray's part of `evaluation`
+
+    return ray_cluster.site(choice, model, workers, runs, simulation)

@@ -1,0 +1,176 @@
+"""One suite's run in a command: opened in its folder, and written out as if it were the only one.
+
+Law: what a run's folder, its CSV, its JSON and its page hold does not depend on the other suites of the command.
+"""
+
+import contextlib
+import dataclasses
+import importlib.metadata
+import logging
+import pathlib
+import tempfile
+from collections.abc import Generator, Mapping, Sequence
+
+from pirig.errors import ConfigError, ProtocolError
+from pirig.evaluation.worker import video_name, wants_video
+from pirig.files import plain_json
+from pirig.launch import exports, reports
+from pirig.launch.observers import early_stop
+from pirig.launch.policy import PolicySource
+from pirig.launch.settings import Episodes, Paths, StopRule
+from pirig.results import plans, runs
+from pirig.results.statistics.tally import Tally, tally_by_task
+from pirig.results.store import Configuration, RunStore, run_id
+from pirig.sim import suites
+from pirig.types import EpisodeResult, EpisodeSpec, Metadata, Rules
+
+_log = logging.getLogger(__name__)
+_PACKAGES = ("mujoco", "robosuite", "hf-libero", "numba")  # whose versions decide an episode
+
+
+@dataclasses.dataclass(frozen=True)
+class Shared:
+    """What the suites of one command share."""
+
+    gl: str  # back end that draws
+    policy: PolicySource
+    metadata: Metadata  # what the policy says of itself
+    episodes: Episodes
+    paths: Paths
+    stop: StopRule
+
+
+@dataclasses.dataclass(frozen=True)
+class SuiteRun:
+    suite: str
+    specs: Sequence[EpisodeSpec]  # planned
+    order: Sequence[EpisodeSpec]  # in which they are run: the same, where nothing else was declared
+    rules: Rules
+    store: RunStore
+    paths: Paths
+    early: early_stop.EarlyStop | None
+
+    @property
+    def name(self) -> str:
+        return self.store.directory.name
+
+    @property
+    def videos(self) -> pathlib.Path:
+        """Folder of the run's videos."""
+        return self.paths.video_out_path / self.name
+
+    def scored(self) -> list[EpisodeResult]:
+        """Results of planned episodes that need not run again."""
+        planned = set(self.specs)
+        return [result for spec, result in self.store.scored().items() if spec in planned]
+
+    def lacks_video(self, result: EpisodeResult) -> bool:
+        """Whether the result's video is wanted and does not exist."""
+        return wants_video(result, self.paths.video) and not (self.videos / video_name(result)).exists()
+
+
+@dataclasses.dataclass(frozen=True)
+class SuiteOutcome:
+    """What a command reports of a suite at its end."""
+
+    suite: str
+    by_task: Mapping[int, Tally]
+    task_names: Mapping[int, str]
+    total: Tally
+    decided: str  # what ended the run before its plan was done; else empty
+    csv: pathlib.Path
+    page: pathlib.Path
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all that was planned is scored, or the run was decided."""
+        return self.total.complete or bool(self.decided)
+
+
+@contextlib.contextmanager
+def opened(suite: str, specs: Sequence[EpisodeSpec], shared: Shared) -> Generator[SuiteRun]:
+    """Start the run or go on with it; this process is its writer while the block runs.
+
+    Raises ConfigError where it can't be written, or where it was made or declared otherwise.
+    """
+    paths = shared.paths
+    name, rules, configuration = named(suite, shared)
+    directory = _writable(paths.results_out_path) / "runs" / name
+    if paths.video != "none":
+        _writable(paths.video_out_path / name)
+    test = early_stop.prepare(shared.stop, specs, configuration, directory, paths.results_out_path)
+    with RunStore.open(directory, configuration, fresh=paths.fresh) as store:
+        _log.info("run %s: %d episodes, results in %s", name, len(specs), directory)
+        early = early_stop.declare(test, store) if test else None
+        store.note(plan=plans.extended(store.manifest, specs, list(task_names(suite))))
+        yield SuiteRun(suite, specs, early.order if early else specs, rules, store, paths, early)
+
+
+def named(suite: str, shared: Shared) -> tuple[str, Rules, Configuration]:
+    """Return name, rules and configuration of the run. Raises as `opened`; looks at no folder."""
+    episodes, run = shared.episodes, shared.paths.run
+    rules = _rules(suite, shared.metadata, episodes)
+    configuration = _configuration(suite, rules, shared)
+    if not run:
+        return run_id(configuration), rules, configuration
+    ending = f"-{suite}" if episodes.task_suite_name == "all" else ""
+    return run + ending, rules, configuration
+
+
+def report(run: SuiteRun) -> SuiteOutcome:
+    """Write exports and page."""
+    csv, results, total = export(run)
+    page = reports.write_run(run.store, run.paths.video_out_path)
+    decided = runs.decided(run.store.manifest)
+    return SuiteOutcome(run.suite, tally_by_task(results, run.specs), task_names(run.suite), total, decided, csv, page)
+
+
+def export(run: SuiteRun) -> tuple[pathlib.Path, list[EpisodeResult], Tally]:
+    """Write CSV and JSON of the planned episodes. Return the CSV's path, its results, and the count."""
+    csv_path, results, total = exports.write(run.store, run.specs, run.paths.results_out_path)
+    run.store.note(planned=len(run.specs), complete=total.complete)
+    return csv_path, results, total
+
+
+def task_names(suite: str) -> dict[int, str]:
+    return {task.task_id: task.language for task in suites.tasks(suite)}
+
+
+def _rules(suite: str, metadata: Metadata, episodes: Episodes) -> Rules:
+    asked = episodes.replan_steps
+    replan_steps = asked if asked is not None else metadata.get("replan_steps", 5)
+    if not isinstance(replan_steps, int):
+        raise ProtocolError(f"the policy's metadata has replan_steps {replan_steps!r:.80}; expected a whole number")
+    if replan_steps < 1:
+        raise ConfigError(f"the policy's metadata has replan_steps {replan_steps}; at least 1 is needed")
+    return suites.rules(suite, replan_steps=replan_steps, settle_steps=episodes.num_steps_wait)
+
+
+def _configuration(suite: str, rules: Rules, shared: Shared) -> Configuration:
+    """Everything that can change what an episode is, and nothing else."""
+    episodes = shared.episodes
+    configuration = {
+        "suite": suite,
+        "policy": shared.policy.identity(shared.metadata),
+        "policy_metadata": shared.metadata,
+        "headless": shared.policy.is_headless,
+        "seed": episodes.seed,
+        "seeding": episodes.seeding,
+        "max_steps": rules.max_policy_steps,
+        "settle_steps": rules.settle_steps,
+        "replan_steps": rules.replan_steps,
+        "resize_size": episodes.resize_size,
+        "gl": shared.gl,
+        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+    }
+    return plain_json(configuration)
+
+
+def _writable(folder: pathlib.Path) -> pathlib.Path:
+    """Makes the folder. Raises ConfigError where nothing can be written to it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as e:
+        raise ConfigError(f"cannot write to {folder}: {e.strerror}; choose another folder") from e

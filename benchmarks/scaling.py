@@ -41,8 +41,8 @@ from pirig.results.store import RunStore
 from pirig.serving.host import host
 from pirig.serving.host_policy import HostPolicy
 from pirig.sim import boot, suites
-from pirig.sim.fake import FakeEnvironment
 from pirig.sim.libero import LiberoEnvironment
+from pirig.testing import FakeEnvironment, FunctionWorker
 from pirig.types import STANDARD_OBSERVATIONS, EpisodeResult, EpisodeSpec, Job, Observation, Rules, Video
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -82,6 +82,9 @@ class Echo:
         time.sleep(self._latency_s)
         return [{"actions": np.tile(np.array([0.0] * 6 + [-1.0]), (10, 1))} for _ in observations]
 
+    def close(self) -> None:
+        pass
+
 
 @dataclasses.dataclass(frozen=True)
 class Repeating:
@@ -92,7 +95,7 @@ class Repeating:
     open_policy: Callable[[], Policy]
     rules: Rules
 
-    def __call__(self, index: int) -> Callable[[Job], EpisodeResult | Video]:
+    def __call__(self, index: int) -> FunctionWorker:
         env, policy = LiberoEnvironment(self.settings), self.open_policy()
         first = EpisodeSpec(self.flags.suite, self.flags.task, 0)
         run_episode(first, env, policy, dataclasses.replace(self.rules, max_policy_steps=10))
@@ -108,7 +111,7 @@ class Repeating:
             wall_s = time.monotonic() - start
             return EpisodeResult(job, "success", steps, max_steps=count, wall_s=wall_s)  # max_steps: how many episodes
 
-        return work
+        return FunctionWorker(work)
 
 
 class AtOnce(Work):
@@ -131,7 +134,7 @@ class FakeWorker:
 
     episode_s: float
 
-    def __call__(self, index: int) -> Callable[[Job], EpisodeResult | Video]:
+    def __call__(self, index: int) -> FunctionWorker:
         env, policy, rules = FakeEnvironment(), RandomPolicy(), Rules(max_policy_steps=150, settle_action=(0.0,) * 7)
 
         def work(job: Job) -> EpisodeResult | Video:
@@ -141,7 +144,7 @@ class FakeWorker:
             time.sleep(max(0.0, until_s - time.monotonic()))
             return result
 
-        return work
+        return FunctionWorker(work)
 
 
 def main() -> None:

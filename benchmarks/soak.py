@@ -41,7 +41,7 @@ from pirig.results.store import RunStore
 from pirig.serving.client import RemotePolicy
 from pirig.serving.host import host
 from pirig.serving.host_policy import HostPolicy
-from pirig.sim.fake import FakeEnvironment
+from pirig.testing import FakeEnvironment, FunctionWorker
 from pirig.types import EpisodeResult, Job, Rules, Video
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -102,7 +102,7 @@ class FakeWorker:
     def __init__(self, address: str):
         self._address = address
 
-    def __call__(self, index: int) -> Callable[[Job], EpisodeResult | Video]:
+    def __call__(self, index: int) -> FunctionWorker:
         env, policy, rules = (
             FakeEnvironment(),
             HostPolicy(self._address),
@@ -113,7 +113,7 @@ class FakeWorker:
             assert not isinstance(job, EpisodeResult)
             return run_episode(job, env, policy, rules)
 
-        return work
+        return FunctionWorker(work)
 
 
 def fake_evaluation(flags: Args, folder: pathlib.Path) -> None:

@@ -30,6 +30,7 @@ from pirig.launch import simulator
 from pirig.policies.wrappers import OneByOne
 from pirig.sim import boot, suites
 from pirig.sim.libero import LiberoEnvironment
+from pirig.testing import FunctionWorker
 from pirig.types import STANDARD_OBSERVATIONS, EpisodeResult, EpisodeSpec, Job, Observation, Video
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -67,7 +68,7 @@ class Factory:
     settings: boot.Settings
     flags: Args
 
-    def __call__(self, index: int) -> Any:
+    def __call__(self, index: int) -> FunctionWorker:
         flags = self.flags
         env = LiberoEnvironment(self.settings, simulator=flags.simulator)
         policy = HoldsStill(STANDARD_OBSERVATIONS if flags.images else ())
@@ -86,7 +87,7 @@ class Factory:
                 steps += result.steps
             return dataclasses.replace(result, steps=steps, wall_s=time.monotonic() - start)
 
-        return work
+        return FunctionWorker(work)
 
 
 def main() -> None:

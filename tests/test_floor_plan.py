@@ -8,7 +8,7 @@ import sys
 import pytest
 
 SOURCE = pathlib.Path(__file__).parents[1] / "src/pirig"
-BASE = {"types", "interfaces", "errors", "seeding", "envvars", "imports", "files", "text"}
+BASE = {"types", "interfaces", "errors", "seeding", "envvars", "imports", "files", "text", "testing"}
 MAY_IMPORT = {
     "wire": set(),
     "transforms": set(),

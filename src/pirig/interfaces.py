@@ -19,12 +19,21 @@ class Policy(Protocol):
     @property
     def metadata(self) -> Metadata: ...
 
+    @property
+    def max_batch(self) -> int:
+        """The most observations that the policy gains from computing together; 1 for one that gains nothing."""
+        ...
+
     def infer(self, obs: Observation) -> dict[str, Any]:
         """Returns at least `actions`: float64[T, A], the first one due now."""
         ...
 
     def infer_batch(self, observations: Sequence[Observation]) -> list[dict[str, Any]]:
         """Row i is what `infer(observations[i])` returns."""
+        ...
+
+    def close(self) -> None:
+        """Frees what the policy holds. A policy that holds nothing does nothing."""
         ...
 
 
@@ -34,6 +43,11 @@ class Environment(Protocol):
     `look` names the observation keys that the caller is about to read; only those are made, because images
     cost far more than physics. What is looked at never changes what happens.
     """
+
+    @property
+    def rendering_s(self) -> float:
+        """Time spent on images since the latest reset began [s]."""
+        ...
 
     def reset(self, spec: EpisodeSpec, look: Collection[str] = ()) -> Step:
         """Starts the episode that `spec` names, whatever ran before. Raises ConfigError for an unknown one."""
@@ -50,8 +64,18 @@ class Environment(Protocol):
     def close(self) -> None: ...
 
 
-Worker = Callable[[Job], EpisodeResult | Video]
-"""Runs one episode, or makes one video. Never raises for what goes wrong inside: that is in what it returns."""
+class Worker(Protocol):
+    """Runs one episode, or makes one video. Never raises for what goes wrong inside: that is in what it returns."""
+
+    @property
+    def description(self) -> Mapping[str, Any]:
+        """Facts for the run's manifest: the policy's metadata, versions, how long the warm-up took."""
+        ...
+
+    def __call__(self, job: Job, /) -> EpisodeResult | Video: ...
+
+    def close(self) -> None: ...
+
 
 WorkerFactory = Callable[[int], Worker]
 """Builds the worker with this index, in the process that will use it. Must pickle. What it raises stops the run."""

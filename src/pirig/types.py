@@ -18,8 +18,11 @@ Observation: TypeAlias = dict[str, Any]
     prompt                   str                 the task in words
     noise_key                str                 optional; see `seeding.noise_key`
     carry                    any                 optional; what the policy returned as `carry` one call before
+    episode                  list                optional; [suite, task_id, trial, seed, actions executed so far]
+    privileged               dict                optional; poses, boxes and goal; see `sim.privileged`
 
-A policy that needs other or fewer keys lists them in `metadata["observations"]` (`prompt` always comes).
+A policy that needs other or fewer keys lists them in `metadata["observations"]` (`prompt` and `noise_key` always come).
+`episode` and `privileged` come only where they are listed there; built-in baselines list them.
 """
 
 STANDARD_OBSERVATIONS = ("observation/image", "observation/wrist_image", "observation/state")
@@ -80,7 +83,7 @@ class Timings:
 
     reset_s: float = 0.0
     simulation_s: float = 0.0  # settle steps and policy steps, with the rendering they asked for
-    rendering_s: float = 0.0  # of reset_s and simulation_s, as far as the environment tells
+    rendering_s: float = 0.0  # of reset_s and simulation_s
     inference_s: float = 0.0
     chunks: int = 0  # times the policy was asked
 

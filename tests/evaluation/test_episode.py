@@ -7,7 +7,7 @@ from pirig.errors import PolicyError
 from pirig.evaluation.episode import check_actions, run_episode, warm_up
 from pirig.evaluation.replay import frames
 from pirig.policies.baselines import RandomPolicy, ZeroPolicy
-from pirig.sim.fake import FakeEnvironment
+from pirig.testing import FakeEnvironment, FakePolicy
 from pirig.types import EpisodeSpec, Rules
 from support import contracts
 
@@ -25,20 +25,6 @@ class TestFakeEnvironment(contracts.EnvironmentLaws):
         return EpisodeSpec("fake", 0, 0, 7), EpisodeSpec("fake", 1, 2, 7)
 
 
-class Asked:
-    """Pushes by `push` a step and keeps what it was asked."""
-
-    def __init__(self, push=0.0, **answer):
-        self.metadata = {"name": "asked"}
-        self.push, self.answer, self.requests = push, answer, []
-
-    def infer(self, obs):
-        self.requests.append(obs)
-        actions = np.zeros((10, 7))
-        actions[:, 0] = self.push
-        return {"actions": actions, **self.answer}
-
-
 def test_a_failure_takes_all_steps_and_counts_the_settle_steps():
     result = run_episode(SPEC, FakeEnvironment(), ZeroPolicy(), RULES)
     assert (result.status, result.steps, result.max_steps) == ("failure", 26, 26)
@@ -47,25 +33,25 @@ def test_a_failure_takes_all_steps_and_counts_the_settle_steps():
 
 
 def test_a_success_ends_the_episode_in_the_middle_of_a_chunk():
-    result = run_episode(SPEC, FakeEnvironment(), Asked(push=1.0), RULES)
+    result = run_episode(SPEC, FakeEnvironment(), FakePolicy(push=1.0), RULES)
     assert result.status == "success"
     assert result.steps == 4 + len(result.actions) < 10
 
 
 def test_a_success_while_settling_does_not_count():
     rules = Rules(5, settle_action=(9.0, 0, 0, 0, 0, 0, -1), settle_steps=4)
-    assert run_episode(SPEC, FakeEnvironment(), Asked(push=-100.0), rules).status == "failure"
+    assert run_episode(SPEC, FakeEnvironment(), FakePolicy(push=-100.0), rules).status == "failure"
 
 
 def test_the_first_replan_steps_actions_are_executed_and_then_the_policy_is_asked():
-    policy = Asked()
+    policy = FakePolicy()
     run_episode(SPEC, FakeEnvironment(), policy, RULES)
     assert [obs["noise_key"] for obs in policy.requests] == [f"{SPEC.key}/call{i}" for i in range(5)]
 
 
 def test_only_what_the_policy_looks_at_is_rendered():
     FakeEnvironment.looked = 0
-    policy = Asked()
+    policy = FakePolicy()
     run_episode(SPEC, FakeEnvironment(), policy, RULES)
     assert FakeEnvironment.looked == 3 * len(policy.requests)
     FakeEnvironment.looked = 0
@@ -74,7 +60,7 @@ def test_only_what_the_policy_looks_at_is_rendered():
 
 
 def test_carry_comes_back_with_the_next_request():
-    policy = Asked(carry={"calls": 1})
+    policy = FakePolicy(carry={"calls": 1})
     run_episode(SPEC, FakeEnvironment(), policy, RULES)
     assert "carry" not in policy.requests[0]
     assert all(obs["carry"] == {"calls": 1} for obs in policy.requests[1:])
@@ -107,7 +93,7 @@ def test_a_bad_answer_is_an_error_of_ours_and_never_a_failure(answer, message):
     with pytest.raises(PolicyError) as caught:
         check_actions(answer, RULES)
     assert message in str(caught.value)
-    policy = Asked()
+    policy = FakePolicy()
     policy.infer = lambda obs: answer
     result = run_episode(SPEC, FakeEnvironment(), policy, RULES)
     assert result.status == "error"
@@ -117,7 +103,7 @@ def test_a_bad_answer_is_an_error_of_ours_and_never_a_failure(answer, message):
 
 
 def test_what_an_error_left_behind_is_kept():
-    class FailsLater(Asked):
+    class FailsLater(FakePolicy):
         def infer(self, obs):
             if len(self.requests) == 2:
                 raise RuntimeError("out of memory")

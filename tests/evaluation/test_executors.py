@@ -17,7 +17,7 @@ from pirig.evaluation.run import run
 from pirig.interfaces import Observer
 from pirig.policies.baselines import RandomPolicy
 from pirig.results.store import RunStore
-from pirig.sim.fake import FakeEnvironment
+from pirig.testing import FakeEnvironment, FunctionWorker
 from pirig.types import EpisodeResult, Rules, Video
 from support.killed import outlives
 
@@ -34,6 +34,9 @@ class Worker:
         if isinstance(job, EpisodeResult):
             return Video(job.spec, f"by {os.getpid()}")
         return run_episode(job, self.env, RandomPolicy(), RULES)
+
+    def close(self):
+        self.env.close()
 
 
 class DiesOnTask2(FakeEnvironment):
@@ -143,7 +146,7 @@ def busy(index):
         print(os.getpid(), flush=True)
         time.sleep(600)
 
-    return work
+    return FunctionWorker(work)
 
 
 def run_busy_worker():

@@ -10,7 +10,7 @@ from pirig.evaluation.divergence import first_divergence
 from pirig.evaluation.episode import run_episode
 from pirig.evaluation.replay import frames, pictures
 from pirig.policies.baselines import RandomPolicy
-from pirig.sim.fake import FakeEnvironment
+from pirig.testing import FakeEnvironment
 from pirig.types import EpisodeSpec, Rules
 
 RULES = Rules(max_policy_steps=60, settle_action=(0,) * 7, settle_steps=4)

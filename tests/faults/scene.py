@@ -27,8 +27,8 @@ from pirig.launch.model_loading import ModelLoader
 from pirig.launch.worker import LiberoWorkerFactory
 from pirig.machine.placement import ANYWHERE, HostPlace
 from pirig.policies.baselines import RandomPolicy
-from pirig.sim.fake import FakeEnvironment
 from pirig.sim.libero import LiberoEnvironment
+from pirig.testing import FakeEnvironment
 from pirig.types import EpisodeSpec, Metadata, Observation, Step
 
 _STEP = 12  # of an episode, at which its environment arrives: behind the settle steps
@@ -153,14 +153,18 @@ class StagedInference:
     """A model that says when it is asked."""
 
     def __init__(self, policy: Policy, stage: Stage):
-        self._policy, self._stage, self.metadata = policy, stage, policy.metadata
+        self._policy, self._stage = policy, stage
+        self.metadata, self.max_batch = policy.metadata, policy.max_batch
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._policy, name)
+    def infer(self, obs: Observation) -> dict[str, Any]:
+        return self._policy.infer(obs)
 
     def infer_batch(self, observations: Sequence[Observation]) -> list[dict[str, Any]]:
         _suffer(self._stage.arrive("policy host", "episode"))
         return self._policy.infer_batch(observations)
+
+    def close(self) -> None:
+        self._policy.close()
 
 
 SPOILED = {  # what a policy answers in the place of its actions

@@ -8,7 +8,7 @@ import time
 
 from pirig.evaluation.episode import run_episode
 from pirig.evaluation.executors import ProcessExecutor
-from pirig.evaluation.onlooker import Onlooker
+from pirig.evaluation.frame_recorder import FrameRecorder
 from pirig.evaluation.plan import Plan, plan
 from pirig.evaluation.run import run
 from pirig.launch.observers.live import Followed, watching
@@ -16,7 +16,7 @@ from pirig.policies.baselines import RandomPolicy
 from pirig.results.page.run import page
 from pirig.results.report import make_report
 from pirig.results.store import RunStore
-from pirig.sim.fake import FakeEnvironment
+from pirig.testing import FakeEnvironment
 from pirig.types import Rules
 from support.browser import CONTRAST
 
@@ -40,8 +40,11 @@ class Breaks(FakeEnvironment):
 class Gated:
     """A worker that shows its first look, and ends its third episode and those after it when the gate is open."""
 
+    description = {}
+
     def __init__(self, index, frames, gate):
-        self.policy, self.env, self.gate, self.done = Onlooker(SeesImages(), frames / f"{index}.png"), Breaks(), gate, 0
+        self.policy = FrameRecorder(SeesImages(), frames / f"{index}.png")
+        self.env, self.gate, self.done = Breaks(), gate, 0
 
     def __call__(self, job):
         result = run_episode(job, self.env, self.policy, RULES)
@@ -49,6 +52,9 @@ class Gated:
         while self.done > 2 and not self.gate.exists():
             time.sleep(0.02)
         return result
+
+    def close(self):
+        self.policy.close()
 
 
 def test_the_page_follows_a_run(tab, tmp_path):

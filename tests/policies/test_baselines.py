@@ -3,7 +3,7 @@ import pytest
 
 from pirig.errors import ConfigError, PolicyError
 from pirig.policies import baselines
-from pirig.policies.wrappers import DefaultPrompt
+from pirig.policies.wrappers import DefaultPrompt, OneByOne
 from pirig.types import EpisodeSpec
 from support import contracts
 
@@ -51,7 +51,7 @@ def test_an_unknown_policy_names_those_there_are():
 
 
 def test_a_default_prompt_is_given_only_where_there_is_none():
-    class Says:
+    class Says(OneByOne):
         metadata = {"name": "says"}
 
         def infer(self, obs):
@@ -60,3 +60,4 @@ def test_a_default_prompt_is_given_only_where_there_is_none():
     policy = DefaultPrompt(Says(), "wait")
     assert policy.infer({})["prompt"] == "wait"
     assert policy.infer({"prompt": "go"})["prompt"] == "go"
+    assert policy.max_batch == 1

@@ -28,6 +28,8 @@ def outcome(spec):
 class Quick:
     """A worker with known outcomes; every seventh episode is an error the first time."""
 
+    description = {}
+
     def __init__(self):
         self.seen = set()
 
@@ -36,6 +38,9 @@ class Quick:
             self.seen.add(spec)
             return episode(spec.suite, spec.task_id, spec.trial, "error")
         return episode(spec.suite, spec.task_id, spec.trial, outcome(spec))
+
+    def close(self):
+        pass
 
 
 class Backwards:

@@ -32,6 +32,9 @@ class Gate:
             raise PolicyError("a negative one")
         return [{"actions": np.full((1, 7), obs["n"])} for obs in observations]
 
+    def close(self):
+        pass
+
 
 @pytest.fixture
 def gate():

@@ -14,7 +14,7 @@ from pirig.serving.client import RemotePolicy
 from pirig.serving.host import host_for_others
 from pirig.serving.host_policy import HostPolicy
 from pirig.serving.host_process import Door
-from pirig.sim.fake import FakeEnvironment
+from pirig.testing import FakeEnvironment
 from pirig.types import EpisodeResult, Rules, Video
 
 RULES = Rules(max_policy_steps=60, settle_action=(0,) * 7)
@@ -31,6 +31,9 @@ class Worker:
         if isinstance(job, EpisodeResult):
             return Video(job.spec, "a.mp4", data=b"video")
         return run_episode(job, FakeEnvironment(), RandomPolicy(), RULES)
+
+    def close(self):
+        pass
 
 
 class WaitsForFour(Worker):
@@ -88,3 +91,6 @@ class Asking:
     def __call__(self, job):
         time.sleep(0.2)
         return run_episode(job, FakeEnvironment(), self._policy, RULES)
+
+    def close(self):
+        self._policy.close()

@@ -92,7 +92,6 @@ class _Episode:
         self._look = tuple(key for key in wanted if key != "episode")
         self._names_episode = "episode" in wanted
         self._carry: Any = None
-        self._rendered_before_s = getattr(env, "rendering_s", 0.0)
         self._reset_s = self._simulation_s = self._inference_s = 0.0
         self.settled, self._chunks = 0, 0
         self.executed: list[np.ndarray] = []
@@ -118,7 +117,7 @@ class _Episode:
         self._ask(self._reset(self._look).observation)
 
     def timings(self) -> Timings:
-        rendering_s = getattr(self._env, "rendering_s", 0.0) - self._rendered_before_s
+        rendering_s = self._env.rendering_s
         return Timings(self._reset_s, self._simulation_s, rendering_s, self._inference_s, self._chunks)
 
     def _settle(self) -> Step:

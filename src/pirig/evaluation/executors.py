@@ -52,14 +52,14 @@ class SerialExecutor:
             return
         worker = make_worker(0)
         try:
-            self._on_ready(getattr(worker, "description", {}))
+            self._on_ready(worker.description)
             last: EpisodeSpec | None = None
             while (job := work.take(last, ())) is not None:
                 last = spec_of(job)
                 self._on_start(0, job)
                 yield worker(job)
         finally:
-            worker_life.close(worker)
+            worker.close()
 
 
 class ProcessExecutor:
@@ -249,7 +249,8 @@ def _work(index: int, make_worker: WorkerFactory, core: int | None, pipe: mp.con
     except (EOFError, OSError):
         pass
     finally:
-        worker_life.close(worker)
+        if worker:
+            worker.close()
 
 
 def _end_with(pipe: int) -> None:

@@ -220,7 +220,8 @@ class _WorkerActor:
         return "result", self._worker(job), worker_life.resident()
 
     def close(self) -> None:
-        worker_life.close(self._worker)
+        if self._worker:
+            self._worker.close()
 
 
 def _first_free(taken: Iterable[int]) -> int:

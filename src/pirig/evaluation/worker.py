@@ -53,9 +53,8 @@ class EpisodeWorker:
         return Video(result.spec, name, time.perf_counter() - start, data=data)
 
     def close(self) -> None:
-        for part in (self._policy, self._env):
-            if close := getattr(part, "close", None):
-                close()
+        self._policy.close()
+        self._env.close()
 
 
 def wants_video(result: EpisodeResult, choice: VideoChoice) -> bool:

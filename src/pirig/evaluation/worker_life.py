@@ -17,13 +17,7 @@ def start(make_worker: WorkerFactory, index: int) -> tuple[Worker | None, tuple[
         return None, ("failed", str(error))
     except Exception:
         return None, ("failed", f"worker {index} could not start:\n{traceback.format_exc()}")
-    return worker, ("ready", dict(getattr(worker, "description", {})))
-
-
-def close(worker: object) -> None:
-    """Where it has something to close."""
-    if end := getattr(worker, "close", None):
-        end()
+    return worker, ("ready", dict(worker.description))
 
 
 def resident(process: int | str = "self") -> int:

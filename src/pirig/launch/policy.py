@@ -235,5 +235,4 @@ def _metadata(source: PolicySource, worker_index: int) -> Metadata:
     try:
         return dict(policy.metadata)
     finally:
-        if close := getattr(policy, "close", None):
-            close()
+        policy.close()

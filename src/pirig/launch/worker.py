@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from pirig import envvars
-from pirig.evaluation.onlooker import Onlooker
+from pirig.evaluation.frame_recorder import FrameRecorder
 from pirig.evaluation.worker import EpisodeWorker
 from pirig.launch.policy import PolicySource
 from pirig.serving.heap import keep_freed_memory
@@ -42,7 +42,7 @@ class LiberoWorkerFactory:
         policy = self.policy.open(index)
         return EpisodeWorker(
             env,
-            Onlooker(policy, self.frames / f"{index}.png") if self.frames else policy,
+            FrameRecorder(policy, self.frames / f"{index}.png") if self.frames else policy,
             self.rules,
             self.first,
             save_video=self._save_video,

@@ -7,7 +7,7 @@ this one does not.) Module names are those of its state dict.
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, cast
+from typing import NamedTuple, Protocol, cast, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +30,15 @@ class Norm(NamedTuple):
 
 
 Multiply = Callable[[Tensor], Tensor]
+
+
+@runtime_checkable
+class JoinsOthers(Protocol):
+    """A layer of another kind than nn.Linear, which knows how to be joined with layers of its kind."""
+
+    def joined_with(self, others: Sequence[nn.Module]) -> Multiply | None:
+        """One product for this layer and `others`; None where they cannot be joined."""
+        ...
 
 
 class Joined(NamedTuple):
@@ -230,12 +239,12 @@ def _device(w: nn.Module) -> torch.device:
 def join(parts: Sequence[nn.Module]) -> Multiply | None:
     """One product for several layers, whose weights become views of one: nothing is held twice.
 
-    Layers of another kind may know how (`joined_with`); None where they do not.
+    Layers of another kind may know how (`JoinsOthers`); None where they do not.
     """
     plain = [part for part in parts if isinstance(part, nn.Linear)]
     if len(plain) < len(parts):
-        own = getattr(parts[0], "joined_with", None)
-        return own(parts[1:]) if own else None
+        first = parts[0]
+        return first.joined_with(parts[1:]) if isinstance(first, JoinsOthers) else None
     return _side_by_side(plain)
 
 

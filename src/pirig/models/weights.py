@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -89,9 +90,16 @@ def check(arrays: Mapping[str, np.ndarray], config: ModelConfig) -> Mapping[str,
 
 
 def shapes_of(arrays: Mapping[str, np.ndarray]) -> dict[str, Shape]:
-    """Without loading anything where `arrays` has a `shapes` of its own."""
-    shapes = getattr(arrays, "shapes", None)
-    return dict(shapes) if shapes is not None else {name: array.shape for name, array in arrays.items()}
+    """Without loading anything where `arrays` knows its shapes."""
+    return dict(arrays.shapes) if isinstance(arrays, KnowsShapes) else {n: array.shape for n, array in arrays.items()}
+
+
+@runtime_checkable
+class KnowsShapes(Protocol):
+    """Arrays by name whose shapes are known before any of them is loaded."""
+
+    @property
+    def shapes(self) -> Mapping[str, Shape]: ...
 
 
 class _Assembled(Mapping[str, np.ndarray]):

@@ -69,6 +69,9 @@ class Pi0Policy:
             for given, own in zip(prepared, actions, strict=True)
         ]
 
+    def close(self) -> None:
+        """Nothing to do: the model's memory is freed with the policy."""
+
     def warm_up(self) -> float:
         """Compiles every shape. Returns the time it took [s]."""
         start = time.perf_counter()

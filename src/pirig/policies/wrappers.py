@@ -8,10 +8,15 @@ from pirig.types import Metadata, Observation
 
 
 class OneByOne:
-    """For policies that gain nothing from a batch."""
+    """For policies that gain nothing from a batch, and hold nothing that has to be closed."""
+
+    max_batch = 1
 
     def infer_batch(self: Policy, observations: Sequence[Observation]) -> list[dict[str, Any]]:
         return [self.infer(obs) for obs in observations]
+
+    def close(self) -> None:
+        pass
 
 
 class DefaultPrompt:
@@ -26,13 +31,16 @@ class DefaultPrompt:
 
     @property
     def max_batch(self) -> int:
-        return getattr(self._policy, "max_batch", 1)
+        return self._policy.max_batch
 
     def infer(self, obs: Observation) -> dict[str, Any]:
         return self._policy.infer(self._with_prompt(obs))
 
     def infer_batch(self, observations: Sequence[Observation]) -> list[dict[str, Any]]:
         return self._policy.infer_batch([self._with_prompt(obs) for obs in observations])
+
+    def close(self) -> None:
+        self._policy.close()
 
     def _with_prompt(self, obs: Observation) -> Observation:
         return obs if "prompt" in obs else {**obs, "prompt": self._prompt}

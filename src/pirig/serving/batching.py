@@ -29,12 +29,9 @@ class Batcher:
     """Runs a policy in a thread of its own, which is the only one that calls it."""
 
     def __init__(self, policy: Policy, *, max_queue: int | None = None):
-        """A policy that gains from batches has `max_batch`, how many observations it takes at once.
-
-        `max_queue`: most requests that wait; None: any number.
-        """
+        """`max_queue`: most requests that wait; None: any number."""
         self.metadata: Metadata = policy.metadata
-        self._policy, self._max_batch, self._max_queue = policy, getattr(policy, "max_batch", 1), max_queue
+        self._policy, self._max_batch, self._max_queue = policy, policy.max_batch, max_queue
         self._most = self._max_batch
         self._times: dict[int, BatchTimes] = {}
         self._waiting: dict[_Future, Observation] = {}  # in order of arrival

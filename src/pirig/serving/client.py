@@ -30,6 +30,8 @@ _THIS_MACHINE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 class RemotePolicy:
     """Implements interfaces.Policy. Used by one thread."""
 
+    max_batch = 1
+
     def __init__(
         self,
         host: str = "localhost",

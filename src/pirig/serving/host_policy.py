@@ -24,6 +24,8 @@ _HOME_EVERY_S = 5.0  # how often a guest of another host looks whether its own i
 class HostPolicy:
     """Implements interfaces.Policy: the worker's end of the pipe. Used by one thread."""
 
+    max_batch = 1
+
     def __init__(self, *addresses: str, request_timeout_s: float = 0.0):
         """The first is its own host's; the others, of the same policy, take it in while that one is gone.
 

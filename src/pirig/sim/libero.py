@@ -33,7 +33,7 @@ class Scene(Protocol):
     """One built task. What it returns has robosuite's names: `agentview_image`, `robot0_eef_pos` and so on."""
 
     built: Built
-    rendering_s: float  # spent on images
+    rendering_s: float  # spent on images since the scene was built [s]
 
     def reset(self, spec: EpisodeSpec, state: np.ndarray, cameras: Collection[str]) -> dict[str, Any]: ...
 
@@ -60,21 +60,22 @@ class LiberoEnvironment:
         self._task: suites.Task | None = None
         self._scene: Scene | None = None
         self._view: PrivilegedView | None = None
-        self._rendered_s = 0.0  # by scenes that are gone
+        self._rendered_before_s = 0.0  # by the scene, in earlier episodes
         self._fixtures = b""  # their poses in this episode
 
     @property
     def rendering_s(self) -> float:
-        """Time spent on images, from the beginning on [s]."""
-        return self._rendered_s + (self._scene.rendering_s if self._scene else 0.0)
+        """Time spent on images since the latest reset began [s]."""
+        return self._scene.rendering_s - self._rendered_before_s if self._scene else 0.0
 
     def reset(self, spec: EpisodeSpec, look: Collection[str] = ()) -> Step:
+        self._rendered_before_s = self._scene.rendering_s if self._scene else 0.0
         task, state = suites.task(spec.suite, spec.task_id), suites.initial_state(spec)
         if unknown := set(look) - OBSERVATIONS:
             raise ConfigError(f"LIBERO has no observation {sorted(unknown)}; there are: {sorted(OBSERVATIONS)}")
         if self._scene is None or self._task != task:
             self.close()
-            self._scene, self._task = self._make_scene(task), task
+            self._scene, self._task, self._rendered_before_s = self._make_scene(task), task, 0.0
         self._view, self._fixtures = None, b""
         return self._seen(self._scene.reset(spec, state, _cameras(look)), look)
 
@@ -121,7 +122,6 @@ class LiberoEnvironment:
     def close(self) -> None:
         """Closes the render context while OpenGL still lives; at interpreter exit EGL would complain."""
         if self._scene is not None:
-            self._rendered_s += self._scene.rendering_s
             self._scene.close()
         self._scene = self._task = self._view = None
 

@@ -1,4 +1,4 @@
-"""Shows what a policy looks at, while it looks: the latest camera image as a file, for the live page.
+"""A policy that writes the latest camera image it was given as a file, for the live page.
 
 Law: nothing is rendered for it, no observation and no answer changes, and a file that can't be written is no error.
 """
@@ -20,7 +20,7 @@ _CAMERA = "observation/image"
 _EVERY_S = 1.0
 
 
-class Onlooker:
+class FrameRecorder:
     """Implements interfaces.Policy, around one. Writes `path` (PNG) at most once a second, whole or not at all."""
 
     def __init__(self, policy: Policy, path: pathlib.Path):
@@ -30,20 +30,23 @@ class Onlooker:
     def metadata(self) -> Metadata:
         return self._policy.metadata
 
+    @property
+    def max_batch(self) -> int:
+        return self._policy.max_batch
+
     def infer(self, obs: Observation) -> dict[str, Any]:
-        self._show(obs)
+        self._record(obs)
         return self._policy.infer(obs)
 
     def infer_batch(self, observations: Sequence[Observation]) -> list[dict[str, Any]]:
         for obs in observations:
-            self._show(obs)
+            self._record(obs)
         return self._policy.infer_batch(observations)
 
     def close(self) -> None:
-        if close := getattr(self._policy, "close", None):
-            close()
+        self._policy.close()
 
-    def _show(self, obs: Observation) -> None:
+    def _record(self, obs: Observation) -> None:
         now, image = time.monotonic(), obs.get(_CAMERA)
         if image is None or now < self._next_s:
             return

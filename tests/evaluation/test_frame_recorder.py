@@ -1,4 +1,4 @@
-"""What is shown of a policy's observations, and that nothing comes of it."""
+"""A frame recorder writes what a policy sees, and changes nothing."""
 
 import io
 import pathlib
@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 from pirig.evaluation.episode import run_episode
-from pirig.evaluation.onlooker import Onlooker, png
+from pirig.evaluation.frame_recorder import FrameRecorder, png
 from pirig.evaluation.plan import plan
 from pirig.policies.baselines import RandomPolicy
-from pirig.sim.fake import FakeEnvironment
+from pirig.testing import FakeEnvironment
 from pirig.types import Rules
 
 RULES = Rules(max_policy_steps=60, settle_action=(0,) * 7)
@@ -27,13 +27,13 @@ def test_a_png_is_read_back_as_it_was(shape):
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(png(image)))), image)
 
 
-def test_an_onlooker_changes_no_episode_and_asks_for_no_image(tmp_path):
+def test_a_frame_recorder_changes_no_episode_and_asks_for_no_image(tmp_path):
     for spec in plan("fake", range(2), range(2), seed=7):
         for kind in (RandomPolicy, SeesImages):
             looked = FakeEnvironment.looked
             alone = run_episode(spec, FakeEnvironment(), kind(), RULES)
             asked = FakeEnvironment.looked - looked
-            watched = run_episode(spec, FakeEnvironment(), Onlooker(kind(), tmp_path / "0.png"), RULES)
+            watched = run_episode(spec, FakeEnvironment(), FrameRecorder(kind(), tmp_path / "0.png"), RULES)
             assert watched.outcome() == alone.outcome()
             assert alone.status != "error"
             assert FakeEnvironment.looked - looked == 2 * asked
@@ -43,19 +43,19 @@ def test_an_onlooker_changes_no_episode_and_asks_for_no_image(tmp_path):
 
 def test_frames_are_few_and_the_first_is_there_at_once(tmp_path, monkeypatch):
     now, written = [100.0], []
-    monkeypatch.setattr("pirig.evaluation.onlooker.time.monotonic", lambda: now[0])
-    onlooker = Onlooker(RandomPolicy(), tmp_path / "0.png")
+    monkeypatch.setattr("pirig.evaluation.frame_recorder.time.monotonic", lambda: now[0])
+    recorder = FrameRecorder(RandomPolicy(), tmp_path / "0.png")
     for moment in (100.0, 100.4, 100.9, 101.1, 101.5, 102.2):
         now[0] = moment
-        onlooker.infer({"observation/image": np.full((4, 4, 3), round(moment * 10) % 256, np.uint8)})
+        recorder.infer({"observation/image": np.full((4, 4, 3), round(moment * 10) % 256, np.uint8)})
         written.append(int(np.asarray(Image.open(tmp_path / "0.png")).max()))
     assert written == [232, 232, 232, 243, 243, 254]
     assert [path.name for path in tmp_path.iterdir()] == ["0.png"]
 
 
 def test_a_folder_that_is_gone_is_nobodys_error():
-    onlooker = Onlooker(RandomPolicy(), pathlib.Path("/nowhere/0.png"))
+    recorder = FrameRecorder(RandomPolicy(), pathlib.Path("/nowhere/0.png"))
     image = np.zeros((4, 4, 3), np.uint8)
-    answer = onlooker.infer_batch([{"observation/image": image, "noise_key": "a"}])[0]["actions"]
+    answer = recorder.infer_batch([{"observation/image": image, "noise_key": "a"}])[0]["actions"]
     assert np.array_equal(answer, RandomPolicy().infer({"noise_key": "a"})["actions"])
-    onlooker.close()
+    recorder.close()

@@ -1,4 +1,4 @@
-"""What the parts promise each other. Structural: nobody has to inherit. Laws: tests/support/contracts.py."""
+"""What the parts promise each other. Structural: nobody has to inherit. `pirig.testing` has the laws as tests."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Protocol
@@ -136,7 +136,7 @@ class ResultStore(Protocol):
         ...
 
     def results(self) -> Iterator[EpisodeResult]:
-        """One per episode, the latest, in order of first completion."""
+        """One per episode, in order of first completion: the latest, but a success or failure outranks any error."""
         ...
 
     def scored(self) -> dict[EpisodeSpec, EpisodeResult]:

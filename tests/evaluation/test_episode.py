@@ -7,22 +7,24 @@ from pirig.errors import PolicyError
 from pirig.evaluation.episode import check_actions, run_episode, warm_up
 from pirig.evaluation.replay import frames
 from pirig.policies.baselines import RandomPolicy, ZeroPolicy
-from pirig.testing import FakeEnvironment, FakePolicy
+from pirig.testing import EnvironmentLaws, FakeEnvironment, FakePolicy, PolicyLaws
 from pirig.types import EpisodeSpec, Rules
-from support import contracts
 
 SPEC = EpisodeSpec("fake", 0, 3, 7)
 RULES = Rules(max_policy_steps=22, settle_action=(0, 0, 0, 0, 0, 0, -1), settle_steps=4, replan_steps=5)
 
 
-class TestFakeEnvironment(contracts.EnvironmentLaws):
-    @pytest.fixture
-    def env(self):
+class TestFakeEnvironment(EnvironmentLaws):
+    def make_environment(self):
         return FakeEnvironment()
 
-    @pytest.fixture
-    def specs(self):
+    def make_specs(self):
         return EpisodeSpec("fake", 0, 0, 7), EpisodeSpec("fake", 1, 2, 7)
+
+
+class TestFakePolicy(PolicyLaws):
+    def make_policy(self):
+        return FakePolicy(0.5)
 
 
 def test_a_failure_takes_all_steps_and_counts_the_settle_steps():

@@ -9,7 +9,8 @@ from pirig import seeding
 from pirig.errors import ConfigError, PolicyError
 from pirig.policies import create_policy
 from pirig.policies.recipes import RECIPES, recipe
-from support import contracts, golden, tiny
+from pirig.testing import PolicyLaws
+from support import golden, tiny
 
 BACKENDS = ["jax", "torch"]
 GOLDEN = np.load(golden.ROOT / "checkpoints/end_to_end_policy.npz")
@@ -71,14 +72,23 @@ def backend(request):
     return request.param
 
 
-class TestJax(contracts.PolicyLaws):
+class TestJax(PolicyLaws):
     BATCH_TOLERANCE = 1e-5
-    policy = pytest.fixture(lambda self, make: make(backend="jax", max_batch=4))
-    observation = pytest.fixture(lambda self: {**observation(), "noise_key": "key"})
+    backend_name = "jax"
+
+    @pytest.fixture(autouse=True)
+    def policy(self, make):
+        self.policy = make(backend=self.backend_name, max_batch=4)
+
+    def make_policy(self):
+        return self.policy
+
+    def make_observation(self):
+        return {**observation(), "noise_key": "key"}
 
 
 class TestTorch(TestJax):
-    policy = pytest.fixture(lambda self, make: make(backend="torch", max_batch=4))
+    backend_name = "torch"
 
 
 @pytest.mark.parametrize("layout", ["orbax", "safetensors"])

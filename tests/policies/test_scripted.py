@@ -8,8 +8,8 @@ import pytest
 
 from pirig.errors import PolicyError
 from pirig.policies.scripted import ScriptedPolicy
+from pirig.testing import PolicyLaws
 from pirig.wire import codec
-from support import contracts
 
 CUBE, PLATE = np.array([0.1, 0.2, 0.92]), np.array([0.0, -0.2, 0.91])
 
@@ -47,27 +47,32 @@ def follow(policy, steps, over_the_wire=False):
     return np.array(list(itertools.islice(steps_of(policy, over_the_wire), steps)))
 
 
-class TestScripted(contracts.PolicyLaws):
-    policy = pytest.fixture(lambda self: ScriptedPolicy())
-    observation = pytest.fixture(lambda self: {"privileged": scene([0.0, 0.0, 1.2])})
+class TestScripted(PolicyLaws):
+    def make_policy(self):
+        return ScriptedPolicy()
 
-    def test_it_goes_above_the_object_first_with_an_open_gripper(self, policy):
-        path = follow(policy, 7)
+    def make_observation(self):
+        return {"privileged": scene([0.0, 0.0, 1.2])}
+
+    def test_it_goes_above_the_object_first_with_an_open_gripper(self):
+        path = follow(ScriptedPolicy(), 7)
         closest = np.argmin(np.linalg.norm(path[:, :2] - CUBE[:2], axis=1))
         assert np.linalg.norm(path[closest, :2] - CUBE[:2]) < 0.02
         assert (path[:, 3] == -1).all()
         assert (path[:, 2] > CUBE[2]).all()
 
-    def test_then_it_closes_on_it_lifts_it_and_tries_again_when_it_missed(self, policy):
-        path = follow(policy, 160)
+    def test_then_it_closes_on_it_lifts_it_and_tries_again_when_it_missed(self):
+        path = follow(ScriptedPolicy(), 160)
         closing = np.flatnonzero(np.diff(path[:, 3]) > 0)
         assert np.linalg.norm(path[closing[0], :3] - CUBE) < 0.03
         assert len(closing) == 3, "the cube stays on the table, so there are three attempts"
 
-    def test_memory_survives_the_wire_bit_for_bit(self, policy):
+    def test_memory_survives_the_wire_bit_for_bit(self):
+        policy = ScriptedPolicy()
         assert np.array_equal(follow(policy, 160), follow(policy, 160, over_the_wire=True))
 
-    def test_one_instance_serves_episodes_that_interleave(self, policy):
+    def test_one_instance_serves_episodes_that_interleave(self):
+        policy = ScriptedPolicy()
         alone = follow(policy, 30)
         early, late = steps_of(policy), steps_of(policy)
         paths = [next(early) for _ in range(10)], []
@@ -77,7 +82,8 @@ class TestScripted(contracts.PolicyLaws):
         assert np.array_equal(paths[0], alone)
         assert np.array_equal(paths[1], alone[:20])
 
-    def test_a_memory_is_never_changed(self, policy, observation):
+    def test_a_memory_is_never_changed(self):
+        policy, observation = ScriptedPolicy(), self.make_observation()
         carry = policy.infer(observation)["carry"]
         kept = copy.deepcopy(carry)
         policy.infer({**observation, "carry": carry})

@@ -16,6 +16,7 @@ from hypothesis.extra import numpy as stn
 from pirig.errors import ConfigError
 from pirig.results.lines import _pack, _unpack
 from pirig.results.store import RunStore, run_id
+from pirig.testing import StoreLaws
 from pirig.types import EpisodeResult, EpisodeSpec, Timings
 
 CONFIGURATION = {"suite": "fake", "policy": "zero", "replan_steps": 5}
@@ -41,6 +42,18 @@ def result(trial, status="success", **change):
 
 def same(a, b):
     return a.outcome() == b.outcome() and (a.spec, a.timings, a.error) == (b.spec, b.timings, b.error)
+
+
+class TestRunStore(StoreLaws):
+    @pytest.fixture(autouse=True)
+    def folder(self, tmp_path):
+        self.folder = tmp_path / "run"
+
+    def make_store(self):
+        return RunStore.open(self.folder, CONFIGURATION)
+
+    def read_again(self, store):
+        return RunStore.read(self.folder)
 
 
 @given(stn.arrays(np.float64, st.tuples(st.integers(0, 30), st.just(7)), elements=st.floats(allow_nan=False)))

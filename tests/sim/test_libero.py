@@ -13,8 +13,9 @@ from pirig.policies.scripted import ScriptedPolicy
 from pirig.serving.server import serve_in_thread
 from pirig.sim import suites
 from pirig.sim.libero import LiberoEnvironment
+from pirig.testing import EnvironmentLaws
 from pirig.types import EpisodeSpec, Rules
-from support import contracts, simulators
+from support import simulators
 
 SPECS = [
     EpisodeSpec("libero_goal", 3, 0, 7),
@@ -67,23 +68,25 @@ def test_a_served_policy_gives_the_same_episodes_as_a_headless_one(tmp_path):
     assert {status for status, *_ in headless.values()} == {"success"}
 
 
-class TestLiberoEnvironment(contracts.EnvironmentLaws):
+class TestLiberoEnvironment(EnvironmentLaws):
     """The one simulator that lives in the process of the tests."""
 
-    @pytest.fixture(scope="class")
+    @pytest.fixture(scope="class", autouse=True)
     @classmethod
     def env(cls):
-        env = LiberoEnvironment(simulators.settings())
+        cls._env = env = LiberoEnvironment(simulators.settings())
         yield env
         env.close()
 
-    @pytest.fixture
-    def specs(self):
+    def make_environment(self):
+        return self._env
+
+    def make_specs(self):
         return EpisodeSpec("libero_goal", 1, 0, 7), EpisodeSpec("libero_goal", 1, 3, 7)
 
-    def test_the_observation_is_what_openpi_sends(self, env, specs):
+    def test_the_observation_is_what_openpi_sends(self, env):
         look = ("observation/image", "observation/wrist_image", "observation/state")
-        seen = env.reset(specs[0], look).observation
+        seen = env.reset(self.make_specs()[0], look).observation
         assert {key: (value.dtype.str, value.shape) for key, value in seen.items() if key != "prompt"} == {
             "observation/image": ("|u1", (224, 224, 3)),
             "observation/wrist_image": ("|u1", (224, 224, 3)),
@@ -92,7 +95,7 @@ class TestLiberoEnvironment(contracts.EnvironmentLaws):
         assert seen["prompt"] == "put the bowl on the stove"
         assert seen["observation/image"].std() > 20, "a picture, not a blank"
 
-    def test_bad_episodes_and_keys_say_what_there_is(self, env, specs):
+    def test_bad_episodes_and_keys_say_what_there_is(self, env):
         for spec, message in (
             (EpisodeSpec("libero_gaol", 0, 0), "unknown suite 'libero_gaol'; there are: libero_spatial"),
             (EpisodeSpec("libero_goal", 10, 0), "libero_goal has no task 10; its tasks are 0 to 9"),
@@ -101,9 +104,9 @@ class TestLiberoEnvironment(contracts.EnvironmentLaws):
             with pytest.raises(ConfigError, match=message):
                 env.reset(spec)
         with pytest.raises(ConfigError, match="no observation .'depth'"):
-            env.reset(specs[0], ("depth",))
+            env.reset(self.make_specs()[0], ("depth",))
 
-    def test_it_names_the_renderer(self, env, specs):
-        env.reset(specs[0])
+    def test_it_names_the_renderer(self, env):
+        env.reset(self.make_specs()[0])
         assert env.describe()["gl_renderer"]
         assert env.describe()["versions"]["mujoco"] == "3.2.3"

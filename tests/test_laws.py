@@ -87,7 +87,7 @@ class Adds(FakeEnvironment):
         (Remembers, "an_episode_does_not_depend_on_what_ran_before", "whatever ran before it"),
         (Moves, "looking_changes_nothing_that_happens", "whether or not its observations are looked at"),
         (Shows, "only_what_is_looked_at_is_made", "found ..observation/image., .observation/state., .prompt"),
-        (Adds, "the_time_spent_on_images_counts_from_the_reset", "must spend no time on images"),
+        (Adds, "the_time_spent_on_images_counts_from_the_reset", "must count from the latest reset"),
         (KeepsFirst, "an_episode_has_one_result_in_order_of_first_completion", "the latest result of each episode"),
     ],
 )

@@ -1,21 +1,17 @@
-"""`pirig checkpoint ACTION …`: what is done with checkpoints before a policy uses them.
-
-A row of ACTIONS is an action: its flags, and the function that does it; commands.py says what each is for.
-"""
+"""`pirig checkpoint ACTION …`: what is done with checkpoints before a policy uses them."""
 
 import collections
 import dataclasses
 import logging
 import math
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Literal
 
 import numpy as np
 import tyro
 
 from pirig import envvars
-from pirig.cli import args, commands
 from pirig.errors import ConfigError, Interrupted
 from pirig.launch import logs, signals
 from pirig.launch.fetch import bring
@@ -42,6 +38,8 @@ class FetchArgs:
 
 def fetch(flags: FetchArgs) -> int:
     """Prints the local path on stdout; all else goes to stderr."""
+    logs.log_to_stderr()
+    signals.raise_interrupted()
     try:
         path = bring(flags.url, home=flags.data_home, offline=flags.offline, check_contents=flags.verify)
     except Interrupted as signal_:
@@ -59,6 +57,8 @@ class InspectArgs:
 
 def inspect(flags: InspectArgs) -> int:
     """Prints what is in a checkpoint, and which recipes it fits."""
+    logs.log_to_stderr()
+    signals.raise_interrupted()
     from pirig.checkpoints import assets, read
 
     require_readers()
@@ -107,6 +107,8 @@ class RandomArgs:
 
 def random(flags: RandomArgs) -> int:
     """Writes a checkpoint with random weights: the stack can be tried with it, and no success be expected."""
+    logs.log_to_stderr()
+    signals.raise_interrupted()
     from pirig.checkpoints import assets, write
 
     require_readers()
@@ -121,29 +123,3 @@ def random(flags: RandomArgs) -> int:
     _log.info("%s parameters, seed %d", f"{sum(map(math.prod, shapes.values())):,}", flags.seed)
     print(flags.directory)
     return 0
-
-
-@dataclasses.dataclass(frozen=True)
-class Action:
-    flags: type
-    work: Callable[[Any], int]
-
-
-ACTIONS = {
-    "fetch": Action(FetchArgs, fetch),
-    "inspect": Action(InspectArgs, inspect),
-    "random": Action(RandomArgs, random),
-}
-
-
-def run(argv: Sequence[str]) -> int:
-    """Returns the exit code. Raises PirigError, and Interrupted on SIGINT or SIGTERM."""
-    logs.log_to_stderr()
-    if not argv or argv[0] in ("-h", "--help"):
-        print(commands.usage("checkpoint"))
-        return 0 if argv else 2
-    if argv[0] not in ACTIONS:
-        raise ConfigError(f"pirig checkpoint has no action {argv[0]!r}; there are: {', '.join(ACTIONS)}")
-    signals.raise_interrupted()
-    action = ACTIONS[argv[0]]
-    return action.work(args.parse(action.flags, argv[1:], f"checkpoint {argv[0]}"))

@@ -1,11 +1,14 @@
-"""The commands there are: what each is for, where its flags are declared, and examples that its own parser reads.
+"""The table of commands: what each is for, where its flags and its function are, and examples of its use.
 
-Help, completion and their tests walk this table. An example is at most 76 columns wide, so that help fits 80.
+`main` dispatches by this table; help, completion and tests read it. An example is at most 76 columns wide, so that
+help fits 80.
 """
 
 import dataclasses
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+
+from pirig.errors import ConfigError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,11 +16,17 @@ class Command:
     purpose: str  # one line
     flags: str  # MODULE.CLASS, below pirig.cli
     examples: tuple[str, ...]  # what follows `pirig`; after two blanks and a #, what it does
+    function: str = "run"  # of the same module: takes the flags, returns the exit code
 
     def kind(self) -> type:
-        """The dataclass of its flags. Imports its module."""
+        """Return the dataclass of the command's flags. Imports its module."""
         module, _, name = self.flags.partition(".")
         return getattr(importlib.import_module(f"pirig.cli.{module}"), name)
+
+    def run(self, flags: object) -> int:
+        """Do what the command is for. Return its exit code. Raises PirigError, and Interrupted on a signal."""
+        module = importlib.import_module(f"pirig.cli.{self.flags.partition('.')[0]}")
+        return getattr(module, self.function)(flags)
 
 
 GROUPS: Mapping[str, str] = {
@@ -121,12 +130,18 @@ COMMANDS: Mapping[str, Command] = {
         "start the policy servers alone, on 127.0.0.1; they go on afterwards",
         "stack.ServersArgs",
         ("stack up", "stack up --policy pi05_libero --servers 2 --port 9000"),
+        function="up",
     ),
-    "stack status": Command("say what of the stack is there", "stack.StatusArgs", ("stack status",)),
+    "stack status": Command("say what of the stack is there", "stack.StatusArgs", ("stack status",), function="status"),
     "stack logs": Command(
-        "say what the stack's containers say", "stack.LogsArgs", ("stack logs", "stack logs server-0  # and follow it")
+        "say what the stack's containers say",
+        "stack.LogsArgs",
+        ("stack logs", "stack logs server-0  # and follow it"),
+        function="logs_of",
     ),
-    "stack down": Command("remove the stack's containers and network; results stay", "stack.DownArgs", ("stack down",)),
+    "stack down": Command(
+        "remove the stack's containers and network; results stay", "stack.DownArgs", ("stack down",), function="down"
+    ),
     "doctor": Command(
         "say what is wrong with this machine, and how to mend it",
         "doctor.DoctorArgs",
@@ -140,11 +155,13 @@ COMMANDS: Mapping[str, Command] = {
             "checkpoint fetch hf://ORG/REPO@main/folder --data-home /data",
             "checkpoint fetch gs://openpi-assets/checkpoints/pi05_libero --verify",
         ),
+        function="fetch",
     ),
     "checkpoint inspect": Command(
         "say what is in a checkpoint, and which recipes it fits",
         "checkpoint.InspectArgs",
         ("checkpoint inspect ./ckpt", "checkpoint inspect gs://openpi-assets/checkpoints/pi0_libero"),
+        function="inspect",
     ),
     "checkpoint random": Command(
         "write a checkpoint with random weights, to try the stack with",
@@ -153,6 +170,7 @@ COMMANDS: Mapping[str, Command] = {
             "checkpoint random pi05_libero_tiny ./ckpt",
             "checkpoint random pi05_libero ./big --layout safetensors  # 7 GB",
         ),
+        function="random",
     ),
     "completion": Command(
         "print what makes a shell complete pirig's commands and flags",
@@ -163,6 +181,21 @@ COMMANDS: Mapping[str, Command] = {
         ),
     ),
 }
+
+
+def find(words: Sequence[str]) -> tuple[str, Sequence[str]]:
+    """Return the name of the command that `words` begin with, and the words after it.
+
+    Raises ConfigError for an unknown command, and for a group's unknown action.
+    """
+    name = " ".join(words[: 2 if words[0] in GROUPS else 1])
+    if name in COMMANDS:
+        return name, words[len(name.split()) :]
+    if words[0] in GROUPS:
+        actions = [rest for first, _, rest in (name.partition(" ") for name in COMMANDS) if first == words[0]]
+        raise ConfigError(f"pirig {words[0]} has no action {words[1]!r}; there are: {', '.join(actions)}")
+    firsts = dict.fromkeys(name.partition(" ")[0] for name in COMMANDS)
+    raise ConfigError(f"pirig has no command {words[0]!r}; there are: {', '.join(firsts)}")
 
 
 def described(name: str) -> str:

@@ -11,7 +11,6 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from pirig.cli import args
 from pirig.errors import ConfigError
 from pirig.evaluation.worker import video_name
 from pirig.launch import reports
@@ -49,9 +48,8 @@ class CompareArgs:
     """where runs have their videos"""
 
 
-def run(argv: Sequence[str]) -> int:
+def run(flags: CompareArgs) -> int:
     """Returns 0 whatever the verdict. Raises ConfigError where the runs cannot be compared."""
-    flags = args.parse(CompareArgs, argv, "compare")
     level, margin = _fractions(flags)
     sides = [[runs.find(name, flags.results) for name in names.split(",") if name] for names in (flags.a, flags.b)]
     found = comparison.compare(*sides, force=flags.force)

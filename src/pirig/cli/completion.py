@@ -4,7 +4,6 @@ import collections
 import dataclasses
 import functools
 import operator
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import tyro
@@ -19,9 +18,8 @@ class CompletionArgs:
     """whose script is printed"""
 
 
-def run(argv: Sequence[str]) -> int:
+def run(flags: CompletionArgs) -> int:
     """Prints a script that stays true until pirig's flags change."""
-    flags = args.parse(CompletionArgs, argv, "completion")
     tyro.cli(_all_commands(), prog="pirig", args=["--tyro-print-completion", flags.shell], config=args.STYLE)
     raise AssertionError("tyro prints and exits")
 

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import pathlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 from rich.console import Console
@@ -12,7 +12,6 @@ from rich.markup import escape
 
 from pirig import envvars
 from pirig.checkpoints import address
-from pirig.cli import args
 from pirig.errors import ConfigError, PirigError
 from pirig.machine import egl, gpus, resources, versions
 from pirig.machine.findings import Finding, output
@@ -48,9 +47,8 @@ class DoctorArgs:
     """model: what only a checkpoint needs is an error too; any: it is a warning"""
 
 
-def run(argv: Sequence[str]) -> int:
+def run(flags: DoctorArgs) -> int:
     """Returns 0, or 4 where something would stop an evaluation."""
-    flags = args.parse(DoctorArgs, argv, "doctor")
     if not 1 <= flags.port <= 65535:
         raise ConfigError(f"--port is {flags.port}; expected 1 to 65535")
     found: list[Finding] = []

@@ -2,12 +2,11 @@
 
 import dataclasses
 import logging
-from collections.abc import Sequence
 from typing import Annotated
 
 from tyro.conf import OmitArgPrefixes
 
-from pirig.cli import args, console
+from pirig.cli import console
 from pirig.errors import ConfigError
 from pirig.launch import evaluate, logs, packs, signals, simulator
 from pirig.launch.dry_run import would_do
@@ -55,13 +54,12 @@ class EvalArgs:
             raise ConfigError(f"--live is {self.live}; {bound} is needed")
 
 
-def run(argv: Sequence[str]) -> int:
+def run(flags: EvalArgs) -> int:
     """Return the exit code: 0 complete or decided as declared, or a dry run; 3 episodes missing.
 
     Raises PirigError, and Interrupted on SIGINT or SIGTERM, when all that was finished is in the store.
     """
     logs.log_to_stderr()
-    flags = args.parse(EvalArgs, argv, "eval")
     signals.raise_interrupted()
     trackers.check(flags.track)
     specs = evaluate.planned(flags.episodes, flags.stop)

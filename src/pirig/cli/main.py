@@ -1,7 +1,6 @@
 """`pirig COMMAND …`: one file per command, loaded when it is asked for."""
 
 import errno
-import importlib
 import os
 import select
 import signal
@@ -10,10 +9,11 @@ import traceback
 from collections.abc import Sequence
 
 from pirig import __version__, envvars
-from pirig.cli import commands
+from pirig.cli import args, commands
 from pirig.errors import Interrupted, PirigError, StartError
 
 _DEBUG = "--debug"
+_HELP = ("-h", "--help")
 _NO_READER = 141  # exit code, as a shell reports SIGPIPE
 _OF_THE_MACHINE = {  # what can happen anywhere, and what helps
     errno.ENOSPC: "make room",
@@ -31,18 +31,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     given = list(sys.argv[1:] if argv is None else argv)
     words = [word for word in given if word != _DEBUG]
-    if not words or words[0] in ("-h", "--help"):
+    if not words or words[0] in _HELP:
         print(commands.usage())
         sys.exit(0 if words else 2)
     if words[0] == "--version":
         print(__version__)
         sys.exit(0)
-    there = list(dict.fromkeys(name.split()[0] for name in commands.COMMANDS))
-    if words[0] not in there:
-        print(f"error: pirig has no command {words[0]!r}; there are: {', '.join(there)}", file=sys.stderr)
-        sys.exit(2)
+    if words[0] in commands.GROUPS and (len(words) == 1 or words[1] in _HELP):
+        print(commands.usage(words[0]))
+        sys.exit(0 if words[1:] else 2)
     try:
-        sys.exit(importlib.import_module(f"pirig.cli.{words[0]}").run(words[1:]))
+        name, rest = commands.find(words)
+        command = commands.COMMANDS[name]
+        sys.exit(command.run(args.parse(command.kind(), rest, name)))
     except PirigError as error:
         if _DEBUG in given or envvars.get("PIRIG_DEBUG"):
             traceback.print_exc()

@@ -2,12 +2,10 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
 from typing import Annotated
 
 import tyro
 
-from pirig.cli import args
 from pirig.errors import ConfigError
 from pirig.launch import exports, reports
 from pirig.results import runs
@@ -28,9 +26,8 @@ class MergeArgs:
     """where runs have their videos, which pages link"""
 
 
-def run(argv: Sequence[str]) -> int:
+def run(flags: MergeArgs) -> int:
     """Raises ConfigError where the runs are no parts of one."""
-    flags = args.parse(MergeArgs, argv, "merge")
     if pathlib.PurePath(flags.out).name != flags.out or flags.out in (".", ".."):
         raise ConfigError(f"{flags.out!r} is no name of a run, which is one word without slashes")
     sources = [runs.find(name, flags.results) for name in flags.parts]

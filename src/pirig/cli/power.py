@@ -3,13 +3,11 @@
 import dataclasses
 import json
 import pathlib
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 from rich.console import Console
 from rich.table import Table
 
-from pirig.cli import args
 from pirig.errors import ConfigError
 from pirig.launch.settings import DEFAULT_IN_HELP
 from pirig.results import runs
@@ -43,9 +41,8 @@ class PowerArgs:
     """where runs are looked up by name"""
 
 
-def run(argv: Sequence[str]) -> int:
+def run(flags: PowerArgs) -> int:
     """Raises ConfigError for figures that cannot be."""
-    flags = args.parse(PowerArgs, argv, "power")
     flags = _like(flags) if flags.like else flags
     _check(flags)
     found = {**_assumed(flags), "needed": _needed(flags), "detectable": _detectable(flags)}

@@ -4,13 +4,11 @@ import dataclasses
 import logging
 import pathlib
 import time
-from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import tyro
 
 from pirig import envvars
-from pirig.cli import args
 from pirig.errors import ConfigError
 from pirig.launch import logs, packs, signals
 from pirig.launch.fetch import bring
@@ -68,10 +66,9 @@ class QuantizeArgs:
     """make it again where it is there"""
 
 
-def run(argv: Sequence[str]) -> int:
+def run(flags: QuantizeArgs) -> int:
     """Prints the pack's path. Raises PirigError, and Interrupted on SIGINT or SIGTERM."""
     logs.log_to_stderr()
-    flags = args.parse(QuantizeArgs, argv, "quantize")
     signals.raise_interrupted()
     asked = variables.read(envvars.starting_with(variables.PREFIX))
     configuration = configured(flags, asked.settings)

@@ -3,13 +3,12 @@
 import dataclasses
 import logging
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Annotated
 
 import numpy as np
 import tyro
 
-from pirig.cli import args
 from pirig.errors import ConfigError, PirigError
 from pirig.evaluation.replay import frames, pictures, steps
 from pirig.evaluation.worker import video_name
@@ -41,10 +40,9 @@ class ReplayArgs:
     """where runs are looked up by name"""
 
 
-def run(argv: Sequence[str]) -> int:
+def run(flags: ReplayArgs) -> int:
     """Returns 0 where every episode ends as recorded, else 1. Raises ConfigError."""
     logs.log_to_stderr()
-    flags = args.parse(ReplayArgs, argv, "replay")
     signals.raise_interrupted()
     if flags.size < 0 or flags.size > 4096 or (flags.camera != "agentview" and not flags.size):
         raise ConfigError(f"--size is {flags.size}; expected 1 to 4096, or 0 for agentview as the policy saw it")

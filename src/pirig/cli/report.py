@@ -10,7 +10,6 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from pirig.cli import args
 from pirig.errors import ConfigError
 from pirig.launch import reports
 from pirig.launch.settings import DEFAULT_IN_HELP
@@ -37,9 +36,8 @@ class ReportArgs:
     """rows of the table about all suites"""
 
 
-def run(argv: Sequence[str]) -> int:
+def run(flags: ReportArgs) -> int:
     """Raises ConfigError where there are no results."""
-    flags = args.parse(ReportArgs, argv, "report")
     if flags.out is not None and len(flags.runs) * len(flags.format) > 1:
         raise ConfigError(
             f"--out names one file, but {len(flags.runs)} runs in {len(flags.format)} formats were asked for; ask for "

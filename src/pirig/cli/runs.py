@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from pirig.cli import args
 from pirig.results.runs import Overview, overviews
 
 
@@ -20,9 +19,8 @@ class RunsArgs:
     """for programs; rates are fractions of 1"""
 
 
-def run(argv: Sequence[str]) -> int:
+def run(flags: RunsArgs) -> int:
     """Raises ConfigError where there are no runs."""
-    flags = args.parse(RunsArgs, argv, "runs")
     found = overviews(flags.results)
     if flags.json:
         rows = [{**dataclasses.asdict(row), "date": row.date.isoformat(), "wilson_95": row.interval} for row in found]

@@ -3,13 +3,12 @@
 import dataclasses
 import logging
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 import tyro
 
 from pirig import envvars
-from pirig.cli import args
 from pirig.errors import ConfigError
 from pirig.interfaces import Policy
 from pirig.launch import logs, model_loading, packs, signals
@@ -78,10 +77,9 @@ class ServeArgs:
             raise ConfigError(f"--max-batch is {self.max_batch}; at least 1 is needed")
 
 
-def run(argv: Sequence[str]) -> int:
+def run(flags: ServeArgs) -> int:
     """Serves until SIGINT or SIGTERM. Raises PirigError."""
     logs.log_to_stderr()
-    flags = args.parse(ServeArgs, argv, "serve")
     signals.raise_interrupted()  # while it loads; the server has handlers of its own
     if listing := _listing(flags):
         print(listing)

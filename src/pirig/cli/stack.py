@@ -6,8 +6,8 @@ import pathlib
 import shlex
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 from rich.console import Console
@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pirig import envvars
-from pirig.cli import args, commands, report
+from pirig.cli import report
 from pirig.errors import ConfigError, MissingExtra, StartError
 from pirig.launch import logs, signals
 from pirig.launch.settings import DEFAULT_IN_HELP
@@ -83,19 +83,9 @@ class LogsArgs:
     """those to follow, as pirig stack status names them; default: the last lines of all"""
 
 
-def run(argv: Sequence[str]) -> int:
-    """Returns 0 where everything asked for is complete, else the first suite's exit code that is not 0."""
-    if not argv or argv[0] in ("-h", "--help"):
-        print(commands.usage("stack"))
-        return 0 if argv else 2
-    if argv[0] not in _ACTIONS:
-        raise ConfigError(f"pirig stack has no action {argv[0]!r}; there are: {', '.join(_ACTIONS)}")
+def run(flags: RunArgs) -> int:
+    """Evaluate suites. Returns 0 where all are complete, else the first suite's exit code that is not 0."""
     logs.log_to_stderr()
-    kind, work = _ACTIONS[argv[0]]
-    return work(args.parse(kind, argv[1:], f"stack {argv[0]}"))
-
-
-def _run(flags: RunArgs) -> int:
     names = libero.STANDARD_SUITES if flags.suite == "all" else tuple(flags.suite.split(","))
     for name in names:
         libero.check_suite(name)
@@ -117,7 +107,9 @@ def _run(flags: RunArgs) -> int:
     return next((code for code in last.codes.values() if code), 0)
 
 
-def _up(flags: ServersArgs) -> int:
+def up(flags: ServersArgs) -> int:
+    """Start the policy servers, and leave them running."""
+    logs.log_to_stderr()
     if "://" in flags.policy:
         raise ConfigError(
             f"--policy {flags.policy} is a server already, with nothing to start; pirig stack run evaluates it"
@@ -228,12 +220,16 @@ class _View:
                 self._known[name] = state.how, state.says
 
 
-def _down(_: DownArgs) -> int:
+def down(_: DownArgs) -> int:
+    """Remove the containers."""
+    logs.log_to_stderr()
     Compose(pathlib.Path.cwd()).down()
     return 0
 
 
-def _status(_: StatusArgs) -> int:
+def status(_: StatusArgs) -> int:
+    """Print what runs."""
+    logs.log_to_stderr()
     seen = _containers(Compose(pathlib.Path.cwd())).look()
     if not seen:
         print("nothing of the stack is there")
@@ -242,7 +238,9 @@ def _status(_: StatusArgs) -> int:
     return 0
 
 
-def _logs(flags: LogsArgs) -> int:
+def logs_of(flags: LogsArgs) -> int:
+    """Print what the containers have logged."""
+    logs.log_to_stderr()
     containers = _containers(Compose(pathlib.Path.cwd()))
     for service in flags.services or containers.look():
         for line in containers.follow(service) if flags.services else containers.tail(service, 1000).splitlines():
@@ -265,12 +263,3 @@ def _table(seen: Mapping[str, State], history: History) -> Table:
 def _write(path: pathlib.Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
-
-
-_ACTIONS: Mapping[str, tuple[type, Callable[[Any], int]]] = {
-    "run": (RunArgs, _run),
-    "up": (ServersArgs, _up),
-    "status": (StatusArgs, _status),
-    "logs": (LogsArgs, _logs),
-    "down": (DownArgs, _down),
-}

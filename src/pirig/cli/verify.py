@@ -8,13 +8,11 @@ import dataclasses
 import logging
 import pathlib
 import random
-from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import tyro
 
 from pirig import envvars
-from pirig.cli import args
 from pirig.errors import ConfigError
 from pirig.evaluation.divergence import first_divergence
 from pirig.evaluation.executors import ProcessExecutor, SerialExecutor
@@ -58,10 +56,9 @@ class VerifyArgs:
     """where runs are looked up by name"""
 
 
-def run(argv: Sequence[str]) -> int:
+def run(flags: VerifyArgs) -> int:
     """Returns 0 where all are identical, else 1. Raises PirigError."""
     logs.log_to_stderr()
-    flags = args.parse(VerifyArgs, argv, "verify")
     signals.raise_interrupted()
     store = runs.find(flags.run, flags.results)
     chosen = _choose(store, flags)

@@ -58,11 +58,11 @@ def test_the_manifest_has_kuberays_fields_and_no_others(job):
 
 def test_the_job_calls_an_evaluation_that_there_is(job):
     flags = parsed(job["spec"]["entrypoint"])
-    assert (flags.executor, flags.ray_address, flags.task_suite_name) == ("ray", "auto", "all")
+    assert (flags.workers.executor, flags.workers.ray_address, flags.episodes.task_suite_name) == ("ray", "auto", "all")
     mounts = job["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"][0]["volumeMounts"]
     (results,) = [mount["mountPath"] for mount in mounts]
-    assert flags.results_out_path.is_relative_to(results)
-    assert flags.video_out_path.is_relative_to(results)
+    assert flags.paths.results_out_path.is_relative_to(results)
+    assert flags.paths.video_out_path.is_relative_to(results)
 
 
 def test_the_head_computes_nothing_and_nodes_have_a_gpu(job):
@@ -80,8 +80,8 @@ def test_compose_and_its_script_agree():
     role, *words = shlex.split(re.sub(r"\$\{CKPT:\+/ckpt\}", "", head))
     flags = parsed(shlex.join(["pirig", "eval", *words]))
     assert role == "head"
-    assert flags.policy == "pi05_libero"
-    assert flags.task_suite_name in STANDARD_SUITES
+    assert flags.policy.policy == "pi05_libero"
+    assert flags.episodes.task_suite_name in STANDARD_SUITES
     script = (ROOT / "docker/ray.sh").read_text()
     port = re.search(r"--port=(\d+)", script)[1]
     assert services["ray-node"]["command"] == f"node ray-head:{port}"

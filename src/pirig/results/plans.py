@@ -4,7 +4,7 @@
 
 A block is all its trials of all its tasks. A command whose episodes the plan has already adds no block; one that plans
 more (further trials, further tasks) adds one, because tasks and trials of several commands need not form one block.
-Runs of versions before 0.2 have no plan; their commands' flags, which the manifest has too, say the same.
+Older runs have no plan; their commands' flags, which the manifest has too, say the same.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence

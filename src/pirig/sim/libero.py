@@ -45,7 +45,7 @@ class Scene(Protocol):
 
 
 class LiberoEnvironment:
-    """Any task of any suite; rebuilt when the task changes. One per process (see architecture.md, Three roles)."""
+    """Any task of any suite; rebuilt when the task changes. One per process: render contexts spoil each other's images."""
 
     def __init__(
         self,

@@ -128,7 +128,7 @@ def serve(way: str) -> None:
         keep_freed_memory()  # as `pirig serve` does
         PolicyServer(InstantPolicy(), host="127.0.0.1", port=0).run(lambda port: print(port, flush=True))
         return
-    with _tests("peers").reference_server(InstantPolicy()) as port:
+    with _tests("support.peers").reference_server(InstantPolicy()) as port:
         print(port, flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             time.sleep(3600)
@@ -138,7 +138,7 @@ def ask(way: str, where: str, clients: int, calls: int) -> tuple[list[list[float
     """Round trips [ms] by client, and how long all of them took [s]."""
     interpreter = sys.executable
     if way == "openpi":
-        interpreter = _tests("openpi_client_env").python()
+        interpreter = _tests("support.openpi_client_env").python()
     words = [interpreter, str(CLIENT), way, where, str(calls)]
     running = [
         subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(clients)

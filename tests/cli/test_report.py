@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from pirig.cli import report
+from pirig.cli import main
 from pirig.errors import ConfigError
 from pirig.evaluation.worker import video_name
 from pirig.launch import reports
@@ -34,7 +34,7 @@ def results(tmp_path, monkeypatch):
 
 
 def test_without_a_run_it_is_about_the_latest_of_all_suites(results, capsys):
-    assert report.run([]) == 0
+    assert main.run(["report"]) == 0
     shown = capsys.readouterr()
     assert "libero_goal" in shown.out
     assert "96.85" in shown.out
@@ -49,7 +49,7 @@ def test_without_a_run_it_is_about_the_latest_of_all_suites(results, capsys):
 def test_what_the_commands_on_a_run_asked_for_is_what_is_planned(results):
     found = reports.planned(RunStore.read(results / "runs/one").manifest)
     assert found == [EpisodeSpec("libero_goal", task, trial, 7) for task in (0, 4) for trial in range(3)]
-    report.run(["one"])
+    main.run(["report", "one"])
     text = parse((results / "runs/one/report.html").read_text()).one("section", id="headline").text
     assert "incomplete: 3 of 6 scored, 3 missing" in text
     part = {"notes": {"sessions": [{"flags": {"task_ids": [9], "trials": [8]}}]}}
@@ -64,21 +64,21 @@ def test_videos_that_are_there_are_linked_from_where_the_page_is(results, tmp_pa
     file.parent.mkdir(parents=True)
     file.write_bytes(b"")
     for words, page in ((["one"], results / "runs/one/report.html"), (["one", "--out", "a b/x.html"], "a b/x.html")):
-        report.run(words)
+        main.run(["report", *words])
         (video,) = parse((tmp_path / page).read_text()).find("video")
         assert os.path.samefile((tmp_path / page).parent / video.attributes["src"], file)
 
 
 def test_every_format_is_written_beside_the_run(results, capsys):
-    report.run(["one", "--format", "html", "json", "csv", "md"])
+    main.run(["report", "one", "--format", "html", "json", "csv", "md"])
     folder = results / "runs/one"
     assert json.loads((folder / "report.json").read_text())["run"] == "one"
     assert len(list(csv.DictReader(io.StringIO((folder / "report.csv").read_text())))) == 3
     assert (folder / "report.md").read_text().startswith("| task | success |")
     capsys.readouterr()
-    report.run(["one", "--format", "json", "--out", "-"])
+    main.run(["report", "one", "--format", "json", "--out", "-"])
     assert json.loads(capsys.readouterr().out)["total"]["missing"] == 3
-    report.run(["--format", "md", "--out", "-"])
+    main.run(["report", "--format", "md", "--out", "-"])
     assert capsys.readouterr().out.startswith("| suite | success |")
 
 
@@ -97,4 +97,4 @@ def test_every_format_is_written_beside_the_run(results, capsys):
 )
 def test_what_cannot_be_done_is_said(results, words, message):
     with pytest.raises(ConfigError, match=message):
-        report.run(words)
+        main.run(["report", *words])

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from pirig.cli import compare
+from pirig.cli import main
 from pirig.evaluation.worker import video_name
 from pirig.results.store import RunStore
 from support.browser import assert_readable
@@ -46,9 +46,9 @@ def write_videos(top, run, results):
 def pages(folder):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        compare.run(["a", "b", "--margin", "2", "--out", "results/one.html"])
+        main.run(["compare", "a", "b", "--margin", "2", "--out", "results/one.html"])
         sides = (",".join(f"{suite}-{side}-with-a-name-as-long-as-they-are" for suite in SUITES) for side in "ab")
-        compare.run([*sides, "--out", "results/four.html"])
+        main.run(["compare", *sides, "--out", "results/four.html"])
     return folder / "results"
 
 
@@ -154,7 +154,7 @@ def test_2000_episodes_are_a_small_page(pages, folder, tmp_path, monkeypatch):
             write_videos(tmp_path, name, RunStore.read(tmp_path / "runs" / name).results())
         sides.append(",".join(names))
     monkeypatch.chdir(tmp_path)
-    compare.run([*sides, "--results", ".", "--out", "a/b/c/worst.html"])
+    main.run(["compare", *sides, "--results", ".", "--out", "a/b/c/worst.html"])
     text = (tmp_path / "a/b/c/worst.html").read_text()
     assert text.count("<video") == 4000, len(text.encode())
     assert len(text.encode()) < 2e6, len(text.encode())

@@ -5,7 +5,7 @@ import pathlib
 
 import pytest
 
-from pirig.cli import compare as command
+from pirig.cli import main
 from pirig.results import conclusion, quantization, tables
 from pirig.results.comparison import compare
 from pirig.results.page import run
@@ -79,7 +79,7 @@ def test_a_comparison_says_that_the_policies_differ_by_quantization(stores):
 
 def test_the_page_of_a_comparison_says_it_too(stores, tmp_path):
     sides = (str(stores[name].directory) for name in ("float", "w4a8"))
-    command.run([*sides, "--out", str(tmp_path / "page.html")])
+    main.run(["compare", *sides, "--out", str(tmp_path / "page.html")])
     page = parse((tmp_path / "page.html").read_text())
     assert "The policies differ by quantization" in page.one("section", id="headline").text
 

@@ -41,9 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(commands.usage(words[0]))
         sys.exit(0 if words[1:] else 2)
     try:
-        name, rest = commands.find(words)
-        command = commands.COMMANDS[name]
-        sys.exit(command.run(args.parse(command.kind(), rest, name)))
+        sys.exit(run(words))
     except PirigError as error:
         if _DEBUG in given or envvars.get("PIRIG_DEBUG"):
             traceback.print_exc()
@@ -65,6 +63,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         said = f"{os.strerror(error.errno)}{where}; {_OF_THE_MACHINE[error.errno]}, and give the same command again"
         print(f"error: {said}", file=sys.stderr)
         sys.exit(StartError.exit_code)
+
+
+def run(words: Sequence[str]) -> int:
+    """Run the command that `words` begin with, and return its exit code. Raises PirigError; SystemExit for bad flags."""
+    name, rest = commands.find(words)
+    command = commands.COMMANDS[name]
+    return command.run(args.parse(command.kind(), rest, name))
 
 
 def _is_unread(descriptor: int) -> bool:

@@ -6,13 +6,14 @@ It belongs to `host.py`, which starts it and is at the other end of its pipe.
 import concurrent.futures
 import contextlib
 import dataclasses
+import functools
 import logging
-import multiprocessing.connection
 import signal
 import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from typing import Any
 
 from pirig import envvars
@@ -64,8 +65,8 @@ def run(
     except Exception:
         return parent.send(("StartError", f"the policy could not be loaded:\n{traceback.format_exc()}", 0))
     batcher = Batcher(policy)
-    listener = multiprocessing.connection.Listener(address, "AF_UNIX", backlog=128)
-    threading.Thread(target=_accept, args=(listener, batcher), daemon=True).start()
+    clients = Answering(address, protocol.greeting(batcher.metadata), functools.partial(_answer, batcher))
+    threading.Thread(target=clients.run, name="clients", daemon=True).start()
     try:
         port = _open(door, port, policy, batcher) if door else 0
     except TimeoutError:
@@ -92,25 +93,24 @@ def _open(door: Door, port: int, policy: Policy, batcher: Batcher) -> int:
     return ready.result(_OPENS_WITHIN_S)
 
 
-def _accept(listener: multiprocessing.connection.Listener, batcher: Batcher) -> None:
-    while True:
+def _answer(batcher: Batcher, frame: bytes | memoryview) -> "Future[bytes]":
+    """Promise the reply to one worker's request: what the policy answers, or what it raised."""
+    reply: Future[bytes] = Future()
+
+    def finish(answered: Future) -> None:
         try:
-            pipe = listener.accept()
-        except OSError:
-            return
-        threading.Thread(target=_serve, args=(pipe, batcher), daemon=True).start()
+            answer, took_ms = answered.result()
+            reply.set_result(ANSWER + protocol.answer(answer, infer_ms=took_ms, prev_total_ms=None))
+        except Exception as e:
+            reply.set_result(_error(e))
+
+    try:
+        batcher.submit(protocol.read(frame)).add_done_callback(finish)
+    except Exception as e:
+        reply.set_result(_error(e))
+    return reply
 
 
-def _serve(pipe: multiprocessing.connection.Connection, batcher: Batcher) -> None:
-    """One worker's requests, one after another."""
-    with contextlib.suppress(EOFError, OSError), pipe:
-        client = Answering(pipe, protocol.greeting(batcher.metadata))
-        while True:
-            frame = client.receive()
-            try:
-                answer, took_ms = batcher.submit(protocol.read(frame)).result()
-                reply = ANSWER + protocol.answer(answer, infer_ms=took_ms, prev_total_ms=None)
-            except Exception as e:
-                _log.exception("the policy failed")
-                reply = ERROR + protocol.error(e).encode()
-            client.answer(reply)
+def _error(error: Exception) -> bytes:
+    _log.error("the policy failed", exc_info=error)
+    return ERROR + protocol.error(error).encode()

@@ -45,7 +45,7 @@ class Scene(Protocol):
 
 
 class LiberoEnvironment:
-    """Any task of any suite; rebuilt when the task changes. One per process: render contexts spoil each other's images."""
+    """Any task of any suite; rebuilt when the task changes. One per process: render contexts spoil each other."""
 
     def __init__(
         self,

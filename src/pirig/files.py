@@ -10,13 +10,17 @@ from typing import Any
 
 
 @contextlib.contextmanager
-def replacing(path: pathlib.Path, *, sync: bool = True) -> Generator[pathlib.Path]:
+def replacing(path: pathlib.Path, *, sync: bool = True, has_one_writer: bool = False) -> Generator[pathlib.Path]:
     """Yield a path beside `path` to write a file or a folder to, and rename it to `path` when the block ends.
 
     Readers see the old content or the new one, never a part. If the block raises, `path` stays as it was and the
-    partial file is removed. With `sync`, a file's content is on disk before the rename.
+    partial file is removed. With `sync`, a file's content is on disk before the rename. Where the caller knows that
+    `has_one_writer` holds, all processes use one partial name, so the next one removes what a killed process left.
     """
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    process = "" if has_one_writer else f".{os.getpid()}"
+    partial = path.with_name(f".{path.stem}{process}.partial{path.suffix}")
+    if has_one_writer:
+        remove(partial)
     try:
         yield partial
         if sync and partial.is_file():
@@ -28,10 +32,19 @@ def replacing(path: pathlib.Path, *, sync: bool = True) -> Generator[pathlib.Pat
         raise
 
 
-def write_atomically(path: pathlib.Path, data: bytes | str, *, sync: bool = True) -> None:
-    """Write a whole file. A reader sees the old content or the new one; on failure the old one stays."""
-    with replacing(path, sync=sync) as partial:
+def write_atomically(path: pathlib.Path, data: bytes | str, *, sync: bool = True, has_one_writer: bool = False) -> None:
+    """Write a whole file, as `replacing` does."""
+    with replacing(path, sync=sync, has_one_writer=has_one_writer) as partial:
         partial.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+def sync_folder(folder: pathlib.Path) -> None:
+    """Make the names in `folder` survive a power failure: what was created, renamed or removed there stays so."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def remove(path: pathlib.Path) -> None:

@@ -173,7 +173,7 @@ def test_nothing_is_written_over(checkpoint):
 def test_a_disk_that_is_too_small_is_refused_before_anything_is_written(tmp_path):
     shapes = {"a": (1 << 50,)}
     for layout in ("orbax", "safetensors"):
-        with pytest.raises(ConfigError, match=r"needs 4194304\.0 GiB; its disk has"):
+        with pytest.raises(ConfigError, match=r"needs 4194304\.00 GiB; its disk has"):
             write.write(tmp_path / "one", layout, iter(()), shapes, "float32", {})
         assert not list(tmp_path.iterdir())
 

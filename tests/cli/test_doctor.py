@@ -53,7 +53,7 @@ def test_what_would_stop_an_evaluation_is_an_exit_code(broken):
 @pytest.mark.parametrize(
     ("check", "message"),
     [
-        ("rendering", "MUJOCO_GL=elg: unknown back end; there are: egl, osmesa, glx"),
+        ("rendering", "MUJOCO_GL: unknown back end 'elg'; there are: egl, osmesa, glx"),
         ("assets", "LIBERO's 166 asset files in /usr are not what they must"),
         ("tokenizer", "not at "),
     ],

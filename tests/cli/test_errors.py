@@ -48,7 +48,7 @@ ROWS = [  # command line, exit code, what is said
     ("eval --policy pi05_libero --quantize w9a9", 2, "weight bits of w9a9: 9; expected one of 2, 3, 4, 5, 6, 7, 8"),
     ("eval --policy pi05_libero --quantize w4a8 --backend jax", 2, "leave --backend out, or say --backend torch"),
     ("eval --policy pi05_libero_tiny", 2, "pirig checkpoint random pi05_libero_tiny DIRECTORY"),
-    ("MUJOCO_GL=foo " + EVAL, 2, "MUJOCO_GL=foo: unknown back end; there are: egl, osmesa, glx"),
+    ("MUJOCO_GL=foo " + EVAL, 2, "MUJOCO_GL: unknown back end 'foo'; there are: egl, osmesa, glx"),
     ("MUJOCO_EGL_DEVICE_ID=x " + EVAL, 2, "expected the index of a device: 0, 1, …"),
     ("PIRIG_LIBERO_ASSETS=/nope " + EVAL, 2, "PIRIG_LIBERO_ASSETS=/nope: there is no such folder"),
     ("PIRIG_LIBERO_ASSETS=/proc " + EVAL, 2, "166 of LIBERO's 166 asset files in /proc are not what they must be"),
@@ -63,9 +63,9 @@ ROWS = [  # command line, exit code, what is said
     ("serve policy:baseline --policy.name nope", 2, "unknown policy 'nope'; there are: scripted"),
     ("serve policy:checkpoint", 2, "--policy.config"),
     ("serve policy:nope", 2, "policy:checkpoint, policy:default, policy:baseline"),
-    ("serve policy:checkpoint --policy.config nope", 2, "there is no recipe 'nope'; there are: pi05_libero"),
+    ("serve policy:checkpoint --policy.config nope", 2, "unknown recipe 'nope'; there are: pi05_libero"),
     ("serve --max-batch 0", 2, "--max-batch is 0; at least 1 is needed"),
-    ("quantize nope --dry-run", 2, "there is no recipe 'nope'"),
+    ("quantize nope --dry-run", 2, "unknown recipe 'nope'"),
     ("quantize pi05_libero --include [ --dry-run", 2, "is no regular expression"),
     ("quantize pi05_libero --include q_prj --dry-run", 2, "did you mean 'q_proj'?"),
     ("quantize pi05_libero --block 100 --dry-run", 2, "expected a power of two, such as 128"),
@@ -173,7 +173,7 @@ def test_a_device_that_is_not_there_is_named_beside_those_that_are(tmp_path, bac
         main.main(words.split())
     said = capsys.readouterr().err
     assert ended.value.code == 2, said
-    assert "no device 'banana'; there are: cpu" in said, said
+    assert "device 'banana'; there are: cpu" in said, said
 
 
 REFUSED = [

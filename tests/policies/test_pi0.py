@@ -212,7 +212,7 @@ def test_noise_of_another_shape_is_refused(make):
 
 def test_what_cannot_be_loaded_is_named(checkpoints, tmp_path):
     pi0 = checkpoints["pi0_libero_tiny", "orbax"]
-    with pytest.raises(ConfigError, match="there is no recipe 'pi05'; there are: pi05_libero, pi0_libero"):
+    with pytest.raises(ConfigError, match="unknown recipe 'pi05'; there are: pi05_libero, pi0_libero"):
         create_policy("pi05", pi0)
     with pytest.raises(ConfigError, match=r"it looks like a checkpoint of π0: choose another recipe"):
         create_policy("pi05_libero_tiny", pi0, tokenizer=tiny.TOKENIZER)

@@ -217,7 +217,7 @@ def test_blocks_that_cannot_be_rotated_are_refused(block):
 
 
 def test_an_unknown_kernel_is_an_error_that_names_the_known():
-    with pytest.raises(ConfigError, match=f"there is no kernel 'cutlass'; there are {', '.join(NAMES)}"):
+    with pytest.raises(ConfigError, match=f"unknown kernel 'cutlass'; there are: {', '.join(NAMES)}"):
         choose("cpu", "cutlass")
 
 

@@ -96,7 +96,7 @@ def test_a_replay_makes_the_video_at_any_size_and_of_any_camera(folder):
     [
         (["scripted", "0/7"], "run scripted has no scored episode 0/7; expected TASK/TRIAL"),
         (["nothing", "0/0"], "there are: scripted"),
-        (["scripted", "0/0", "--camera", "ceiling", "--size", "64"], "there is no camera ceiling; there are: "),
+        (["scripted", "0/0", "--camera", "ceiling", "--size", "64"], "unknown camera 'ceiling'; there are: "),
         (["scripted", "0/0", "--camera", "frontview"], "--size is 0; expected 1 to 4096"),
     ],
 )

@@ -103,7 +103,7 @@ class TestLiberoEnvironment(EnvironmentLaws):
         ):
             with pytest.raises(ConfigError, match=message):
                 env.reset(spec)
-        with pytest.raises(ConfigError, match="no observation .'depth'"):
+        with pytest.raises(ConfigError, match="unknown LIBERO observation 'depth'; there are: "):
             env.reset(self.make_specs()[0], ("depth",))
 
     def test_it_names_the_renderer(self, env):

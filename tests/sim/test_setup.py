@@ -78,7 +78,7 @@ def test_absent_packages_name_the_install_line(monkeypatch):
 
 
 def test_an_unknown_back_end_names_those_there_are():
-    with pytest.raises(ConfigError, match="MUJOCO_GL=vulkan: unknown back end; there are: egl, osmesa, glx"):
+    with pytest.raises(ConfigError, match="MUJOCO_GL: unknown back end 'vulkan'; there are: egl, osmesa, glx"):
         gl.choose("vulkan")
 
 

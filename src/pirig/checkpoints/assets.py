@@ -12,6 +12,7 @@ import numpy as np
 
 from pirig.checkpoints.read import Checkpoint
 from pirig.errors import ConfigError
+from pirig.files import write_atomically
 
 _log = logging.getLogger(__name__)
 TOKENIZER = "gs://big_vision/paligemma_tokenizer.model"
@@ -67,9 +68,7 @@ def fingerprint(checkpoint: Checkpoint, cache: pathlib.Path) -> str:
     found = _fingerprint(checkpoint)
     try:
         note.parent.mkdir(parents=True, exist_ok=True)
-        partial = note.with_suffix(f".{os.getpid()}")
-        partial.write_text(json.dumps({"files": files, "fingerprint": found}))
-        partial.replace(note)
+        write_atomically(note, json.dumps({"files": files, "fingerprint": found}), sync=False)
     except OSError:
         pass  # a read-only cache costs time, nothing else
     return found

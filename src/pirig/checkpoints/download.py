@@ -16,7 +16,6 @@ import fcntl
 import logging
 import os
 import pathlib
-import shutil
 from collections.abc import Callable, Generator, Mapping
 
 from pirig import imports
@@ -27,6 +26,8 @@ from pirig.checkpoints.journal import Journal, RemoteFile
 from pirig.checkpoints.record import Entry, Record, verify
 from pirig.checkpoints.transfer import Pace, Progress
 from pirig.errors import ConfigError, StartError
+from pirig.files import existing_parent, free_bytes, remove, sync_folder
+from pirig.text import and_more, size
 
 __all__ = ["Pace", "Progress", "fetch", "is_here", "verify"]
 
@@ -97,7 +98,7 @@ def _whole(target: pathlib.Path, contents: bool) -> bool:
         return True
     bad = records.damaged(target, record, contents=contents or not record.complete)
     if bad:
-        _log.warning("%s: %d of %d files missing or damaged: %s", target, len(bad), len(record.files), _some(bad))
+        _log.warning("%s: %d of %d files missing or damaged: %s", target, len(bad), len(record.files), and_more(bad, 3))
     elif record.files and not record.complete:
         records.write(target, Record(record.url, record.files, True))
     return not bad and bool(record.files)
@@ -154,24 +155,25 @@ def _kept(target: pathlib.Path, files: tuple[RemoteFile, ...]) -> Mapping[str, E
 
 
 def _announce(url: str, target: pathlib.Path, wanted: list[RemoteFile], done: int, kept: int) -> None:
-    size, already = sum(file.size for file in wanted), f", {_gib(done)} of it are here already" if done else ""
+    already = f", {size(done)} of it are here already" if done else ""
     others = f", {kept} others are whole" if kept else ""
-    _log.info("fetching %s to %s: %d files, %s%s%s", url, target, len(wanted), _gib(size), already, others)
+    total = size(sum(file.size for file in wanted))
+    _log.info("fetching %s to %s: %d files, %s%s%s", url, target, len(wanted), total, already, others)
     unsure = [file.name for file in wanted if not file.checksum]
     if unsure:
         _log.info(
-            "the server gives no checksum for %d files; only their sizes are checked: %s", len(unsure), _some(unsure)
+            "the server gives no checksum for %d files; only their sizes are checked: %s",
+            len(unsure),
+            and_more(unsure, 3),
         )
 
 
 def _refuse_small_disk(folder: pathlib.Path, needed: int) -> None:
-    while not folder.exists():
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free
+    free = free_bytes(folder)
     if needed > free:
         raise StartError(
-            f"the disk of {folder} has {_gib(free)} free; {_gib(needed)} are needed; free some space, or choose a "
-            "folder on another disk with OPENPI_DATA_HOME"
+            f"the disk of {existing_parent(folder)} has {size(free)} free; {size(needed)} are needed; free "
+            "some space, or choose a folder on another disk with OPENPI_DATA_HOME"
         )
 
 
@@ -181,7 +183,7 @@ def _install(target: pathlib.Path, journal: Journal, wanted: list[RemoteFile], r
     records.write(target, record)
     data = journal.folder / "data"
     for folder in {journal.place(file).parent for file in wanted}:
-        records.sync(folder)
+        sync_folder(folder)
     if not target.exists():
         data.rename(target)
     else:
@@ -189,12 +191,12 @@ def _install(target: pathlib.Path, journal: Journal, wanted: list[RemoteFile], r
             place = target / file.name
             place.parent.mkdir(parents=True, exist_ok=True)
             journal.place(file).replace(place)
-            records.sync(place.parent)
+            sync_folder(place.parent)
         for name in (old.files.keys() if old else set()) - record.files.keys():
             (target / name).unlink(missing_ok=True)  # ours, and no longer part of it
-    records.sync(target.parent)
+    sync_folder(target.parent)
     records.write(target, Record(record.url, record.files, True))
-    shutil.rmtree(journal.folder, ignore_errors=True)
+    remove(journal.folder)
 
 
 @contextlib.contextmanager
@@ -215,11 +217,3 @@ def _lock(target: pathlib.Path) -> Generator[None]:
                 return
         finally:
             os.close(descriptor)
-
-
-def _some(names: tuple[str, ...] | list[str]) -> str:
-    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-
-
-def _gib(size: int) -> str:
-    return f"{size / 2**30:.2f} GiB" if size >= 2**27 else f"{size / 2**20:.2f} MiB"

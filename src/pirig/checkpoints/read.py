@@ -21,6 +21,7 @@ import safetensors
 import tensorstore
 
 from pirig.errors import ConfigError
+from pirig.text import and_more
 
 Layout = Literal["orbax", "safetensors"]
 DTYPES = {"bfloat16": np.dtype(ml_dtypes.bfloat16), "float32": np.dtype(np.float32)}
@@ -69,7 +70,7 @@ def _what_is_there(directory: pathlib.Path) -> str:
     steps = sorted((d.name for d in directory.iterdir() if d.name.isdigit()), key=int)
     if steps:
         return f"it has training steps ({', '.join(steps[-3:])}); name one of them, as {directory / steps[-1]}"
-    found = ", ".join(sorted(d.name for d in directory.iterdir())[:8]) or "nothing"
+    found = and_more(sorted(d.name for d in directory.iterdir()), 8) or "nothing"
     return f"found {found}; expected {wanted}"
 
 

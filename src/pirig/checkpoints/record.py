@@ -6,12 +6,12 @@ contents are read.
 
 import dataclasses
 import json
-import os
 import pathlib
 from collections.abc import Mapping
 
 from pirig.checkpoints.transfer import digests
 from pirig.errors import ConfigError
+from pirig.files import sync_folder, write_atomically
 
 SUFFIX = ".pirig.json"
 
@@ -71,22 +71,8 @@ def read(target: pathlib.Path) -> Record | None:
 def write(target: pathlib.Path, record: Record) -> None:
     """On disk when this returns."""
     path = _path(target)
-    new = path.with_name(path.name + ".new")
-    with new.open("w") as file:
-        json.dump(dataclasses.asdict(record), file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
-    sync(path.parent)
-
-
-def sync(folder: pathlib.Path) -> None:
-    """What was renamed in `folder` stays so when the power fails."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    write_atomically(path, json.dumps(dataclasses.asdict(record), indent=1), has_one_writer=True)
+    sync_folder(path.parent)
 
 
 def _path(target: pathlib.Path) -> pathlib.Path:

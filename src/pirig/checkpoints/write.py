@@ -1,13 +1,12 @@
 """Writes checkpoints in both layouts, part by part: no more than one part is in memory.
 
-What is written appears under its name when it is complete; a folder that was begun has the suffix `.partial`.
+A checkpoint appears under its name when it is complete. Until then the folder is called `.NAME.partial`.
 """
 
 import contextlib
 import json
 import math
 import pathlib
-import shutil
 from collections.abc import Generator, Iterable, Mapping
 from typing import Any
 
@@ -17,6 +16,8 @@ import tensorstore
 
 from pirig.checkpoints.read import DTYPES, Layout
 from pirig.errors import ConfigError
+from pirig.files import free_bytes, replacing
+from pirig.text import size
 
 Part = tuple[str, tuple[int, ...], np.ndarray]
 """Name of an array, index of the part that this is, values."""
@@ -37,8 +38,8 @@ def write(
     `parts`: for orbax each is a chunk of its array; for safetensors each is a whole tensor. `dtype`: see `read.DTYPES`.
     Raises ConfigError where the directory exists or the disk is too small.
     """
-    size = sum(map(math.prod, shapes.values())) * DTYPES[dtype].itemsize
-    with _new(directory, size, documents) as folder:
+    needed = sum(map(math.prod, shapes.values())) * DTYPES[dtype].itemsize
+    with _new(directory, needed, documents) as folder:
         (_orbax if layout == "orbax" else _safetensors)(folder, parts, shapes, dtype)
 
 
@@ -102,25 +103,20 @@ def _key(name: str) -> str:
 
 
 @contextlib.contextmanager
-def _new(directory: pathlib.Path, size: int, documents: Mapping[str, Any]) -> Generator[pathlib.Path]:
-    """A folder for `size` bytes that gets its name when all is written."""
+def _new(directory: pathlib.Path, needed: int, documents: Mapping[str, Any]) -> Generator[pathlib.Path]:
+    """Yield a folder for `needed` bytes, which gets its name when the block ends."""
     if directory.exists():
         raise ConfigError(f"{directory} exists; name another folder, or remove it")
-    partial = directory.with_name(directory.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.mkdir(parents=True)
-    except OSError as e:
-        raise ConfigError(f"cannot write {directory}: {e.strerror}; name another folder") from e
-    free = shutil.disk_usage(partial).free
-    if size > free:
-        partial.rmdir()
-        raise ConfigError(
-            f"{directory} needs {size / 2**30:.1f} GiB; its disk has {free / 2**30:.1f} GiB free; choose another disk"
-        )
-    yield partial
-    for name, document in documents.items():
-        file = partial / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(document))
-    partial.rename(directory)
+    with replacing(directory, has_one_writer=True) as partial:
+        try:
+            partial.mkdir(parents=True)
+        except OSError as e:
+            raise ConfigError(f"cannot write {directory}: {e.strerror}; name another folder") from e
+        free = free_bytes(partial)
+        if needed > free:
+            raise ConfigError(f"{directory} needs {size(needed)}; its disk has {size(free)} free; choose another disk")
+        yield partial
+        for name, document in documents.items():
+            file = partial / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(document))

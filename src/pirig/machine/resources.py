@@ -2,9 +2,9 @@
 
 import os
 import pathlib
-import shutil
 import socket
 
+from pirig.files import existing_parent, free_bytes
 from pirig.machine.findings import Finding
 
 _WORKER_GIB, _MODEL_GIB = 1.5, 7.1  # measured: one simulator, and π0.5 in bfloat16 on a CPU
@@ -65,10 +65,8 @@ def _control_group(name: str) -> str:
 
 def disk(folder: pathlib.Path, what: str, needed_gib: float) -> Finding:
     """`needed_gib`: of free space, where `folder` is or will be."""
-    while not folder.exists():
-        folder = folder.parent
-    free_gib = shutil.disk_usage(folder).free / 2**30
-    found = f"{free_gib:.1f} GiB free in {folder}"
+    free_gib = free_bytes(folder) / 2**30
+    found = f"{free_gib:.1f} GiB free in {existing_parent(folder)}"
     if free_gib < needed_gib:
         problem = f"{found}; {needed_gib:g} are needed: No space left on device"
         return Finding(f"disk for {what}", "warning", problem, "free some space, or choose a folder on another disk")

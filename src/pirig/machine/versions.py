@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable
 
 from pirig.machine.findings import Finding
+from pirig.text import and_more
 
 _NAMED = ("mujoco", "robosuite", "hf-libero", "bddl", "numba", "numpy")  # what decides the bits of a simulation
 _REQUIRED = "libero"  # of the other lock files, what is not installed is not needed
@@ -21,8 +22,8 @@ def check() -> Finding:
         if (version := found.get(name)) not in wanted and (version or lock == _REQUIRED)
     ]
     if wrong:
-        shown = "; ".join(wrong[:5]) + (f"; and {len(wrong) - 5} more" if len(wrong) > 5 else "")
-        return Finding("versions", "error", f"{shown} (another version is another benchmark)", "make setup")
+        problem = f"{and_more(wrong, 5, '; ')} (another version is another benchmark)"
+        return Finding("versions", "error", problem, "make setup")
     python = ".".join(map(str, sys.version_info[:3]))
     named = ", ".join(f"{name} {found[name]}" for name in _NAMED)
     return Finding("versions", "ok", f"Python {python}, {named}; {len(found)} packages as the lock files have them")

@@ -9,6 +9,7 @@ import numpy as np
 from pirig.errors import ConfigError
 from pirig.models.config import ModelConfig
 from pirig.models.weight_table import EMBEDDING, TIED, Shape, jax_shapes, merge, pieces, torch_shapes, unmerge
+from pirig.text import and_more
 
 _UNUSED = frozenset({TIED, "paligemma_with_expert.gemma_expert.lm_head.weight"})  # actions need no words
 
@@ -141,8 +142,7 @@ class _Renamed(Mapping[str, np.ndarray]):
 
 
 def _listed(what: str, names: list[str], shown: int = 4) -> list[str]:
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return [f"{what}: {', '.join(names[:shown])}{more}"] if names else []
+    return [f"{what}: {and_more(names, shown)}"] if names else []
 
 
 def _biggest_first(shapes: Mapping[str, Shape]) -> list[str]:

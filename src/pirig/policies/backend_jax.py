@@ -11,6 +11,7 @@ from pirig.errors import ConfigError
 from pirig.models import pi0_jax, weights
 from pirig.models.config import ModelConfig
 from pirig.models.sampling import Batch, prefix_layout, suffix_positions
+from pirig.text import unknown
 
 _LOOP_PASSES = "while-loop-invariant-code-motion,while-loop-expensive-invariant-code-motion"
 _CPU_OPTIONS: dict[str, str | bool] = {"xla_disable_hlo_passes": _LOOP_PASSES}
@@ -82,5 +83,5 @@ def _find(device: str | None) -> jax.Device:
     try:
         return jax.devices(platform)[int(index or 0)]
     except (RuntimeError, IndexError, ValueError) as e:
-        there = ", ".join(f"{found.platform}:{found.id}" for found in jax.devices())
-        raise ConfigError(f"JAX has no device {device!r}; there are: {there}") from e
+        known = [f"{found.platform}:{found.id}" for found in jax.devices()]
+        raise ConfigError(unknown("JAX device", device, known)) from e

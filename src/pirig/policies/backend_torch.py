@@ -12,6 +12,7 @@ from pirig.errors import ConfigError
 from pirig.models import pi0_torch, weights
 from pirig.models.config import ModelConfig
 from pirig.models.sampling import Batch, prefix_layout, suffix_positions
+from pirig.text import unknown
 
 _MAX_SHAPES = 64  # that torch.compile makes code for
 _WARM_UP_RUNS = 3  # before a graph is recorded, so that libraries have chosen their kernels and workspaces
@@ -34,7 +35,7 @@ def find(device: str | None) -> torch.device:
     """None: cuda where there is one, else the CPU. Raises ConfigError for one that is not there."""
     gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
     if device and device not in ("cpu", *gpus, *(["cuda"] if gpus else [])):
-        raise ConfigError(f"PyTorch has no device {device!r}; there are: {', '.join(['cpu', *gpus])}")
+        raise ConfigError(unknown("PyTorch device", device, ["cpu", *gpus]))
     return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 

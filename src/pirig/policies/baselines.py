@@ -13,6 +13,7 @@ from pirig.errors import ConfigError, PolicyError
 from pirig.interfaces import Policy
 from pirig.policies.scripted import ScriptedPolicy
 from pirig.policies.wrappers import OneByOne
+from pirig.text import unknown
 from pirig.types import EpisodeSpec, Metadata, Observation
 
 _HORIZON, _ACTION_SIZE = 10, 7  # of pi05_libero and of LIBERO
@@ -26,7 +27,7 @@ def make(name: str, recorded: Recorded) -> Policy:
     if name.startswith("replay:"):
         return ReplayPolicy(name, recorded(name.removeprefix("replay:")))
     if name not in _BASELINES:
-        raise ConfigError(f"unknown policy {name!r}; there are: {', '.join(NAMES)}")
+        raise ConfigError(unknown("policy", name, NAMES))
     return _BASELINES[name]()
 
 

@@ -7,6 +7,7 @@ import dataclasses
 
 from pirig.errors import ConfigError
 from pirig.models.config import PI0, PI05, ModelConfig
+from pirig.text import unknown
 
 _ASSETS = "physical-intelligence/libero"
 _ALL_BUT_THE_GRIPPER = (True,) * 6 + (False,)
@@ -54,5 +55,5 @@ RECIPES = {
 def recipe(name: str) -> Recipe:
     """Raises ConfigError for an unknown one, naming those that there are."""
     if name not in RECIPES:
-        raise ConfigError(f"there is no recipe {name!r}; there are: {', '.join(RECIPES)}")
+        raise ConfigError(unknown("recipe", name, RECIPES))
     return RECIPES[name]

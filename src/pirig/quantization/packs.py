@@ -4,11 +4,9 @@ The file's metadata has one entry, a JSON document (`Header`). Law: a pack is lo
 configuration are those it was made with, and its bytes are those that were written; else the error says what is not.
 """
 
-import contextlib
 import dataclasses
 import hashlib
 import json
-import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -19,6 +17,7 @@ import torch
 from torch import Tensor
 
 from pirig.errors import ConfigError
+from pirig.files import replacing
 from pirig.quantization.configuration import PACK_VERSION
 
 _KEY = "pirig"
@@ -56,15 +55,13 @@ def write(file: pathlib.Path, header: Header, tensors: Mapping[str, Tensor]) -> 
     """
     ready = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(tensors.items())}
     header = dataclasses.replace(header, digest=_digest(header, ready))
-    partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
+    metadata = {_KEY: json.dumps(dataclasses.asdict(header), sort_keys=True)}
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        safetensors.torch.save_file(ready, partial, {_KEY: json.dumps(dataclasses.asdict(header), sort_keys=True)})
-        partial.chmod(_READABLE)  # safetensors lets only the owner read
-        partial.replace(file)
+        with replacing(file) as partial:
+            safetensors.torch.save_file(ready, partial, metadata)
+            partial.chmod(_READABLE)  # safetensors lets only the owner read
     except (OSError, safetensors.SafetensorError) as e:
-        with contextlib.suppress(OSError):
-            partial.unlink()
         raise ConfigError(f"the pack {file} cannot be written: {e}; name another folder") from e
     return header
 

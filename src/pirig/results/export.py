@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pirig.errors import ConfigError
-from pirig.results.store import write_atomically
+from pirig.files import write_atomically
 from pirig.types import EpisodeResult
 
 COLUMNS = ("task_id", "task_name", "episode_idx", "success", "steps", "max_steps")
@@ -66,8 +66,8 @@ def export(
     paths = directory / f"{suite}_results.csv", directory / f"{suite}_results.json"
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        write_atomically(paths[0], text.getvalue().encode())
-        write_atomically(paths[1], (json.dumps(summary, indent=1) + "\n").encode())
+        write_atomically(paths[0], text.getvalue())
+        write_atomically(paths[1], json.dumps(summary, indent=1) + "\n")
     except OSError as e:
         raise ConfigError(f"cannot write results to {directory}: {e.strerror}") from e
     return paths

@@ -6,12 +6,13 @@ Law 2: lines are copied as they stand, so that no bit changes. Law 3: the new ru
 
 import os
 import pathlib
-import shutil
 from collections.abc import Sequence
 
 from pirig.errors import ConfigError
+from pirig.files import replacing
 from pirig.results.runs import decided
 from pirig.results.store import RunStore, differing_fields
+from pirig.text import and_more
 from pirig.types import EpisodeSpec
 
 _NAMED = 5  # duplicates in a message
@@ -38,18 +39,15 @@ def merge(out: pathlib.Path, sources: Sequence[RunStore]) -> RunStore:
     manifest |= {key: sources[0].manifest[key] for key in ("protocol", "assets") if key in sources[0].manifest}
     if complete:
         manifest["planned"] = sum(source.manifest["planned"] for source in sources)
-    partial = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
-        with RunStore.open(partial, sources[0].configuration) as store:
+        with replacing(out) as partial, RunStore.open(partial, sources[0].configuration) as store:
             with (partial / "episodes.jsonl").open("wb") as file:
                 for source in sources:
                     file.writelines(source.lines())
                 file.flush()
                 os.fsync(file.fileno())
             store.note(**manifest)
-        partial.rename(out)
     except OSError as e:
-        shutil.rmtree(partial, ignore_errors=True)
         raise ConfigError(f"cannot write {out}: {e.strerror}; choose another folder") from e
     return RunStore.read(out)
 
@@ -81,11 +79,9 @@ def _refuse_duplicates(sources: Sequence[RunStore]) -> None:
                 twice.append(f"{spec.key} in {owner[spec]} and {source.directory.name}")
             owner[spec] = source.directory.name
     if twice:
-        more = f"\n  and {len(twice) - _NAMED} more" if len(twice) > _NAMED else ""
         raise ConfigError(
             f"{len(twice)} episodes are scored twice:\n  "
-            + "\n  ".join(twice[:_NAMED])
-            + more
+            + and_more(twice, _NAMED, "\n  ")
             + "\nGive each machine tasks or trials of its own; pirig compare says whether two runs agree."
         )
 

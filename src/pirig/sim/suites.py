@@ -16,6 +16,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from pirig.errors import ConfigError, MissingExtra
+from pirig.text import unknown
 from pirig.types import EpisodeSpec, Rules
 
 MAX_STEPS: Mapping[str, int] = {  # openpi examples/libero/main.py: a little above the longest demonstration
@@ -53,7 +54,7 @@ def rules(suite: str, *, replan_steps: int = 5, settle_steps: int = 10) -> Rules
 
 def check_suite(suite: str) -> None:
     if suite not in MAX_STEPS:
-        raise ConfigError(f"unknown suite {suite!r}; there are: {', '.join(MAX_STEPS)}")
+        raise ConfigError(unknown("suite", suite, MAX_STEPS))
 
 
 @functools.cache

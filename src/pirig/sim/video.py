@@ -7,14 +7,15 @@ from typing import Any
 import imageio.v2 as imageio
 import numpy as np
 
+from pirig.files import replacing
+
 FRAMES_PER_SECOND = 10
 
 
 def write_mp4(path: pathlib.Path, frames: Iterable[np.ndarray]) -> None:
     """`frames`: uint8[H, W, 3] each. The file is whole when it has its name."""
-    partial = path.with_name(f".{path.stem}.partial.mp4")
-    writer: Any = imageio.get_writer(partial, fps=FRAMES_PER_SECOND)
-    with writer:
-        for frame in frames:
-            writer.append_data(frame)
-    partial.rename(path)
+    with replacing(path, has_one_writer=True) as partial:
+        writer: Any = imageio.get_writer(partial, fps=FRAMES_PER_SECOND)
+        with writer:
+            for frame in frames:
+                writer.append_data(frame)

@@ -8,6 +8,7 @@ import requests
 
 from pirig.errors import ConfigError, StartError
 from pirig.stack.supervision import State
+from pirig.text import unknown
 
 _PROJECT, _SERVICE = "com.docker.compose.project", "com.docker.compose.service"
 _MIB = 2**20
@@ -54,8 +55,7 @@ class Containers:
     def _one(self, service: str):
         by_service = {container.labels[_SERVICE]: container for container in self._all()}
         if service not in by_service:
-            there = f"there are: {', '.join(sorted(by_service))}" if by_service else "nothing of it is there"
-            raise ConfigError(f"the stack has no {service}; {there}")
+            raise ConfigError(unknown("service of the stack", service, sorted(by_service)))
         return by_service[service]
 
 

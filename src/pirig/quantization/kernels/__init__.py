@@ -14,6 +14,7 @@ from pirig.quantization.kernels import proof
 from pirig.quantization.kernels.exact import Exact
 from pirig.quantization.kernels.int_mm import IntMM
 from pirig.quantization.kernels.kernel import Kernel, Weight
+from pirig.text import unknown
 
 __all__ = ["NAMES", "Kernel", "Weight", "choose"]
 
@@ -53,7 +54,7 @@ def choose(device: torch.device | str, name: str = "auto") -> Kernel:
     device = torch.device(device)
     kind = device.type
     if name not in NAMES:
-        raise ConfigError(f"there is no kernel {name!r}; there are {', '.join(NAMES)}")
+        raise ConfigError(unknown("kernel", name, NAMES))
     if kind not in _PREFERRED:
         raise ConfigError(f"no kernel multiplies integers on {kind}; they run on {', '.join(_PREFERRED)}")
     if kind == "cuda" and not torch.cuda.is_available():

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pirig.results.page import run
 from pirig.results.page.html import Html, document, element
 from pirig.results.report import Report
+from pirig.text import duration
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,14 +57,6 @@ def ended(reports: Sequence[tuple[str, str]]) -> Html:
         for number, (name, path) in enumerate(reports)
     ]
     return element("section", element("h2", "Ended"), *links, id="ended", class_="card", hidden=not reports)
-
-
-def duration(seconds: float) -> str:
-    """E.g. `2 h 05 min`, `12 min`, `40 s`."""
-    minutes = round(seconds / 60)
-    if minutes >= 60:
-        return f"{minutes // 60} h {minutes % 60:02d} min"
-    return f"{minutes} min" if seconds >= 90 else f"{round(seconds)} s"
 
 
 def _worker(worker: Now) -> Html:

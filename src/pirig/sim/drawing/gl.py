@@ -6,6 +6,7 @@ import dataclasses
 import pathlib
 
 from pirig.errors import ConfigError, StartError
+from pirig.text import unknown
 
 BACKENDS = ("egl", "osmesa", "glx")
 _LIBRARY = {"egl": "EGL", "osmesa": "OSMesa", "glx": "GL"}
@@ -30,7 +31,7 @@ def choose(requested: str = "", device: str = "") -> Choice:
     if requested:
         backend = requested.strip().lower()
         if backend not in BACKENDS:
-            raise ConfigError(f"MUJOCO_GL={requested}: unknown back end; there are: {', '.join(BACKENDS)}")
+            raise ConfigError(f"MUJOCO_GL: {unknown('back end', requested, BACKENDS)}")
         if not _loads(backend):
             raise StartError(
                 f"MUJOCO_GL={backend}, but lib{_LIBRARY[backend]} cannot be loaded; get it with: {_INSTALL}"

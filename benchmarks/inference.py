@@ -13,7 +13,6 @@ import gc
 import importlib.metadata
 import json
 import math
-import os
 import pathlib
 import platform
 import statistics
@@ -27,6 +26,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from pirig.machine import resources
 from pirig.models.config import CAMERA_SLOTS, ModelConfig
 from pirig.models.sampling import Batch
 from pirig.models.weight_table import jax_shapes
@@ -210,12 +210,10 @@ def _untrimmed(case: Case) -> Case:
 def save(flags: Args, device: str, cases: list[Case], models: list[dict[str, Any]]) -> None:
     words = "-".join([flags.recipe, "".join(c if c.isalnum() else "-" for c in device.lower()), *flags.backends])
     file = flags.output or pathlib.Path(__file__).parent / f"results/inference-{words}.json"
-    with open("/proc/meminfo") as lines:
-        total_kib = int(next(line.split()[1] for line in lines if line.startswith("MemTotal")))
     document = {
         "recipe": flags.recipe,
         "device": device,
-        "machine": {"cores": os.cpu_count(), "memory_gib": round(total_kib / 2**20, 1), "load": os.getloadavg()[0]},
+        "machine": resources.describe(),
         "versions": {n: importlib.metadata.version(n) for n in ("numpy", *flags.backends)},
         "rounds": flags.rounds,
         "prompt_tokens": _PROMPT_TOKENS,

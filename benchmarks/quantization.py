@@ -36,7 +36,7 @@ from pirig import envvars
 from pirig.checkpoints import assets
 from pirig.cli import checkpoint
 from pirig.models import pi0_torch
-from pirig.policies.factory import create_policy
+from pirig.policies import ModelChoice, PackChoice, create_policy
 from pirig.policies.make_pack import make_pack
 from pirig.policies.pi0 import Pi0Policy
 from pirig.quantization.configuration import METHODS, Method, QuantConfig, parse
@@ -116,11 +116,9 @@ def observation(seed: int) -> Observation:
 
 def models(flags: Args, directory: pathlib.Path) -> Iterator[Case]:
     """The float model first; then each bits, method and kernel, and one simulated in floats."""
-    load = functools.partial(
-        create_policy, flags.recipe, directory, backend="torch", dtype=flags.dtype, device=flags.device or None,
-        max_batch=max(flags.batches),
-    )  # fmt: skip
-    plain = load()
+    load = functools.partial(create_policy, flags.recipe, directory, max_batch=max(flags.batches))
+    choice = ModelChoice(backend="torch", dtype=flags.dtype, device=flags.device)
+    plain = load(choice)
     yield Case("float", plain, {}, held(plain))
     calibration = [observation(i) for i in range(flags.samples)]
     simulated = False
@@ -136,12 +134,12 @@ def models(flags: Args, directory: pathlib.Path) -> Iterator[Case]:
                 size, seconds = file.stat().st_size / 2**30, time.perf_counter() - start
                 print(f"{bits} {method}: packed in {seconds:.0f} s, {size:.3f} GiB")
             for kernel in flags.kernels:
-                policy = load(pack=file, kernel=kernel)
+                policy = load(dataclasses.replace(choice, kernel=kernel), pack=PackChoice(file))
                 said = policy.metadata["quantization"]
                 yield Case(f"{bits} {method} {said['kernel']}", policy, said, held(policy))
             if flags.simulate and not simulated:
                 simulated = True
-                policy = load(pack=file)
+                policy = load(choice, pack=PackChoice(file))
                 simulate(model_of(policy))
                 yield Case(f"{bits} {method} simulated", policy, policy.metadata["quantization"], held(policy))
 

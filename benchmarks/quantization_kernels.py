@@ -16,7 +16,6 @@ import itertools
 import json
 import os
 import pathlib
-import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -29,6 +28,7 @@ from rich.table import Table
 from torch import Tensor
 
 from pirig.errors import ConfigError
+from pirig.machine import resources
 from pirig.quantization import packing
 from pirig.quantization.kernels import NAMES, Kernel, Weight, choose
 
@@ -223,8 +223,7 @@ def save(cases: list[Case], reasons: dict[str, str], flags: Args, device: str) -
 def name_of(device: str) -> str:
     if device != "cpu":
         return torch.cuda.get_device_name()
-    with open("/proc/cpuinfo") as lines:
-        return next((line.split(":")[1].strip() for line in lines if "model name" in line), platform.machine())
+    return resources.processor()
 
 
 def _installed(name: str) -> bool:

@@ -16,7 +16,6 @@ import functools
 import importlib.metadata
 import json
 import multiprocessing
-import os
 import pathlib
 import statistics
 import tempfile
@@ -33,6 +32,7 @@ from rich.table import Table
 from pirig import envvars
 from pirig.evaluation.replay import frames
 from pirig.launch import simulator
+from pirig.machine import resources
 from pirig.sim import boot, suites
 from pirig.sim.libero import CAMERAS, LiberoEnvironment
 from pirig.sim.video import write_mp4
@@ -358,11 +358,9 @@ def show(rows: list[dict[str, Any]]) -> None:
 def save(flags: Args, backend: str, rows: list[dict[str, Any]]) -> None:
     renderer = rows[0]["renderer"].split()[0].lower()
     file = flags.output or pathlib.Path(__file__).parent / f"results/simulator-{backend}-{renderer}.json"
-    with open("/proc/meminfo") as lines:
-        total_kib = int(next(line.split()[1] for line in lines if line.startswith("MemTotal")))
     document = {
         "gl": backend,
-        "machine": {"cores": os.cpu_count(), "memory_gib": round(total_kib / 2**20, 1), "load": os.getloadavg()[0]},
+        "machine": resources.describe(),
         "versions": {name: importlib.metadata.version(name) for name in ("mujoco", "robosuite", "numpy", "numba")},
         "replan_steps": _REPLAN,
         "tasks": rows,

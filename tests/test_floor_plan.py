@@ -14,7 +14,7 @@ MAY_IMPORT = {
     "transforms": set(),
     "results": set(),
     "serving": {"wire"},
-    "sim": {"transforms"},
+    "sim": {"transforms", "machine"},
     "evaluation": set(),
     "policies": {"transforms", "models", "checkpoints", "quantization"},
     "models": set(),

@@ -41,7 +41,7 @@ def test_what_is_written_is_read(checkpoint):
 
 def test_arrays_come_in_the_dtype_that_is_asked_for(checkpoint):
     """Rounded to nearest, ties to even, by whoever reads."""
-    stored, asked = read.open_checkpoint(checkpoint), read.open_checkpoint(checkpoint, "bfloat16")
+    stored, asked = read.open_checkpoint(checkpoint), read.open_checkpoint(checkpoint).as_dtype("bfloat16")
     for name in stored.arrays:
         assert asked.arrays[name].dtype == read.DTYPES["bfloat16"]
         assert np.array_equal(asked.arrays[name], stored.arrays[name].astype(read.DTYPES["bfloat16"])), name

@@ -12,10 +12,10 @@ LIMIT_GIB = 12.0
 SCRIPT = """
 import json, resource, sys
 import numpy as np
-from pirig.policies import create_policy
+from pirig.policies import ModelChoice, create_policy
 
 directory, tokenizer, backend = sys.argv[1:]
-policy = create_policy("pi05_libero", directory, backend=backend, tokenizer=tokenizer)
+policy = create_policy("pi05_libero", directory, ModelChoice(backend=backend), tokenizer=tokenizer)
 picture = np.zeros((224, 224, 3), np.uint8)
 obs = {"observation/image": picture, "observation/wrist_image": picture, "observation/state": np.zeros(8)}
 answer = policy.infer({**obs, "prompt": "put the bowl on the plate"})

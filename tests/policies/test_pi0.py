@@ -7,7 +7,7 @@ import pytest
 
 from pirig import seeding
 from pirig.errors import ConfigError, PolicyError
-from pirig.policies import create_policy
+from pirig.policies import ModelChoice, create_policy
 from pirig.policies.recipes import RECIPES, recipe
 from pirig.testing import PolicyLaws
 from support import golden, tiny
@@ -39,11 +39,13 @@ def make(checkpoints):
     """A policy; the same arguments give the same one."""
     made = {}
 
-    def get(name="pi05_libero_tiny", layout="orbax", **options):
-        key = (name, layout, *sorted(options.items()))
+    def get(name="pi05_libero_tiny", layout="orbax", max_batch=1, dtype="float32", **options):
+        choice = ModelChoice(dtype=dtype, **options)
+        key = name, layout, max_batch, choice
         if key not in made:
-            options = {"dtype": "float32", "tokenizer": tiny.TOKENIZER} | options
-            made[key] = create_policy(name, checkpoints[name, layout], **options)
+            made[key] = create_policy(
+                name, checkpoints[name, layout], choice, max_batch=max_batch, tokenizer=tiny.TOKENIZER
+            )
         return made[key]
 
     return get

@@ -12,7 +12,7 @@ import pytest
 from pirig.errors import ConfigError
 from pirig.models.config import PI0, PI05
 from pirig.models.weight_table import torch_shapes
-from pirig.policies import create_policy
+from pirig.policies import ModelChoice, PackChoice, create_policy
 from pirig.policies.layer_groups import groups
 from pirig.policies.make_pack import make_pack
 from pirig.quantization import packs
@@ -21,6 +21,7 @@ from support import tiny
 
 NAME = "pi05_libero_tiny"
 SAMPLES = 4
+FLOAT32 = ModelChoice(dtype="float32")
 
 
 def observation(i):
@@ -53,10 +54,10 @@ def make(places, name="pack", recipe=NAME, samples=range(SAMPLES), dtype="float3
     return file
 
 
-def actions(places, pack=None, recipe=NAME, **settings):
+def actions(places, pack=None, recipe=NAME, configuration=None, **settings):
     directory = places / ("pi0" if recipe.startswith("pi0_") else "ckpt")
-    settings = {"backend": "torch", "dtype": "float32", **settings}
-    policy = create_policy(recipe, directory, pack=pack, **settings)
+    choice = ModelChoice(**{"backend": "torch", "dtype": "float32", **settings})
+    policy = create_policy(recipe, directory, choice, pack=pack and PackChoice(pack, configuration))
     return np.concatenate([policy.infer(observation(100 + i))["actions"].ravel() for i in range(2)]), policy.metadata
 
 
@@ -132,7 +133,7 @@ def test_evaluating_changes_no_pack_and_no_model(places):
     """What comes first in an evaluation does not matter, because nothing is calibrated in it."""
     pack = make(places)
     content = pack.read_bytes()
-    policy = create_policy(NAME, places / "ckpt", dtype="float32", pack=pack)
+    policy = create_policy(NAME, places / "ckpt", FLOAT32, pack=PackChoice(pack))
     one, two = observation(200), observation(201)
     first = policy.infer(one)["actions"]
     policy.infer(two)
@@ -141,7 +142,8 @@ def test_evaluating_changes_no_pack_and_no_model(places):
 
 
 def test_a_batch_gives_the_rows_of_each_alone(places):
-    policy = create_policy(NAME, places / "ckpt", dtype="float32", pack=make(places), max_batch=4, strict=True)
+    choice = dataclasses.replace(FLOAT32, strict=True)
+    policy = create_policy(NAME, places / "ckpt", choice, pack=PackChoice(make(places)), max_batch=4)
     seen = [observation(i) for i in range(4)]
     together = [answer["actions"] for answer in policy.infer_batch(seen)]
     assert np.array_equal([policy.infer(obs)["actions"] for obs in seen], together)
@@ -158,6 +160,11 @@ def test_every_kernel_gives_the_same_bits(places, kernel):
 def test_a_kernel_that_cannot_run_is_an_error(places):
     with pytest.raises(ConfigError, match="triton"):
         actions(places, make(places), kernel="triton")
+
+
+def test_no_float_model_stands_for_a_quantized_one(places):
+    with pytest.raises(ConfigError, match="no pack was given for quantize='w4a8'; make one with: pirig quantize"):
+        actions(places, quantize="w4a8")
 
 
 def test_packs_of_something_else_are_refused(places):
@@ -178,7 +185,7 @@ def test_a_pack_is_refused_once_the_checkpoint_is_another(places, tmp_path):
     stats = next(folder.glob("assets/**/norm_stats.json"))
     stats.write_text(stats.read_text().replace("0.", "0.1", 1))
     with pytest.raises(ConfigError, match="made for checkpoint .*make it again with: pirig quantize"):
-        create_policy(NAME, folder, dtype="float32", pack=pack)
+        create_policy(NAME, folder, FLOAT32, pack=PackChoice(pack))
 
 
 def test_both_layouts_give_the_same_model(places, tmp_path):
@@ -188,9 +195,11 @@ def test_both_layouts_give_the_same_model(places, tmp_path):
     read = packs.read(pack)
     found = {}
     for directory in (places / "ckpt", tmp_path / "torch"):
-        fingerprint = create_policy(NAME, directory, backend="torch", dtype="float32").metadata["checkpoint"]
+        fingerprint = create_policy(NAME, directory, ModelChoice(backend="torch", dtype="float32")).metadata[
+            "checkpoint"
+        ]
         packs.write(pack, dataclasses.replace(read.header, checkpoint=fingerprint), read.tensors)
-        policy = create_policy(NAME, directory, dtype="float32", pack=pack)
+        policy = create_policy(NAME, directory, FLOAT32, pack=PackChoice(pack))
         found[directory] = policy.infer(observation(7))["actions"]
     one, two = found.values()
     assert np.array_equal(one, two)
@@ -211,7 +220,7 @@ def test_the_groups_are_the_linear_layers_of_both_decoders(config, count):
 def test_a_pack_needs_no_weights_of_its_layers(places):
     """A float model in memory beside the quantized one would be what nobody sees."""
     pack = make(places)
-    policy = create_policy(NAME, places / "ckpt", dtype="float32", pack=pack)
+    policy = create_policy(NAME, places / "ckpt", FLOAT32, pack=PackChoice(pack))
     model = policy._backend._model
     names = {name for name, _ in model.named_parameters()}
     assert not any(f"{name}.weight" in names for name in packs.read_header(pack).layers)

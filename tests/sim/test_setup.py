@@ -90,9 +90,9 @@ def test_an_absent_gl_library_names_the_line_that_installs_it(monkeypatch):
 
 
 def test_a_gpu_means_egl_and_none_means_software(monkeypatch):
-    monkeypatch.setattr(gl, "_has_nvidia_gpu", lambda: True)
+    monkeypatch.setattr(gl.gpus, "has_device_files", lambda: True)
     assert gl.choose() == gl.Choice("egl", "NVIDIA GPU")
-    monkeypatch.setattr(gl, "_has_nvidia_gpu", lambda: False)
+    monkeypatch.setattr(gl.gpus, "has_device_files", lambda: False)
     assert gl.choose().backend == "osmesa"
     assert gl.choose("egl").reason == "MUJOCO_GL"
 

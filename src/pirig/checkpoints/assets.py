@@ -15,7 +15,8 @@ from pirig.errors import ConfigError
 from pirig.files import write_atomically
 
 _log = logging.getLogger(__name__)
-TOKENIZER = "gs://big_vision/paligemma_tokenizer.model"
+TOKENIZER_PATH = "big_vision/paligemma_tokenizer.model"  # below OPENPI_DATA_HOME
+TOKENIZER = f"gs://{TOKENIZER_PATH}"
 _HASHED_AT_ONCE = 1 << 28  # [byte]
 
 
@@ -46,7 +47,7 @@ def neutral_norm_stats(sizes: Mapping[str, int]) -> dict[str, Any]:
 
 def tokenizer_file(home: pathlib.Path) -> pathlib.Path:
     """Where PaliGemma's tokenizer lies, below OPENPI_DATA_HOME; there or not."""
-    return home / TOKENIZER.removeprefix("gs://")
+    return home / TOKENIZER_PATH
 
 
 def fingerprint(checkpoint: Checkpoint, cache: pathlib.Path) -> str:

@@ -7,13 +7,14 @@ Law: opening reads names and shapes; an array is read when it is asked for, and 
 with little more memory than it needs itself.
 """
 
+import copy
 import dataclasses
 import json
 import math
 import pathlib
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import ml_dtypes
 import numpy as np
@@ -33,7 +34,14 @@ class Arrays(Mapping[str, np.ndarray]):
     """Arrays by name, read when asked for."""
 
     shapes: Mapping[str, tuple[int, ...]]
-    dtypes: Mapping[str, str]  # e.g. "float32"
+    dtypes: Mapping[str, str]  # as stored, e.g. "float32"
+    _dtype: np.dtype | None = None  # that arrays are read in; None: as stored
+
+    def as_dtype(self, dtype: str) -> Self:
+        """Return the same arrays, read in `dtype`: see DTYPES."""
+        other = copy.copy(self)
+        other._dtype = DTYPES[dtype]
+        return other
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.shapes)
@@ -48,18 +56,21 @@ class Checkpoint:
     layout: Layout
     arrays: Arrays
 
+    def as_dtype(self, dtype: str) -> "Checkpoint":
+        """Return the same checkpoint, whose arrays are read in `dtype`: see DTYPES."""
+        return dataclasses.replace(self, arrays=self.arrays.as_dtype(dtype))
 
-def open_checkpoint(directory: pathlib.Path, dtype: str | None = None) -> Checkpoint:
-    """`dtype`: of the arrays, "bfloat16" or "float32"; default: as stored.
+
+def open_checkpoint(directory: pathlib.Path) -> Checkpoint:
+    """Open a checkpoint, whose arrays are read as they are stored.
 
     Raises ConfigError where there is no checkpoint, or one that cannot be read.
     """
     directory = directory.expanduser()
-    wanted = DTYPES[dtype] if dtype else None
     if (directory / "model.safetensors").is_file():
-        return Checkpoint(directory, "safetensors", _SafetensorsArrays(directory / "model.safetensors", wanted))
+        return Checkpoint(directory, "safetensors", _SafetensorsArrays(directory / "model.safetensors"))
     if (directory / "params").is_dir():
-        return Checkpoint(directory, "orbax", _OrbaxArrays(directory / "params", wanted))
+        return Checkpoint(directory, "orbax", _OrbaxArrays(directory / "params"))
     raise ConfigError(f"{directory} is no checkpoint: {_what_is_there(directory)}")
 
 
@@ -78,7 +89,7 @@ class _SafetensorsArrays(Arrays):
     """Reads tensors where they stand in the file. The library, which checks the file, would map all of it: pages that
     count as this process's memory, beside the model."""
 
-    def __init__(self, file: pathlib.Path, dtype: np.dtype | None):
+    def __init__(self, file: pathlib.Path):
         try:
             with safetensors.safe_open(file, "numpy"):
                 head = _head(file)
@@ -91,7 +102,7 @@ class _SafetensorsArrays(Arrays):
             ) from e
         self.shapes = {name: tuple(entry["shape"]) for name, entry in head.items()}
         self._starts = {name: entry["data_offsets"][0] for name, entry in head.items()}
-        self._file, self._dtype = file, dtype
+        self._file = file
 
     def __getitem__(self, name: str) -> np.ndarray:
         stored, shape = np.dtype(self.dtypes[name]), self.shapes[name]
@@ -117,7 +128,7 @@ class _OrbaxArrays(Arrays):
     """Names are paths in the tree, as `PaliGemma/llm/final_norm/scale`: without the leading `params` and without the
     trailing `value` that training writes and releases lack."""
 
-    def __init__(self, folder: pathlib.Path, dtype: np.dtype | None):
+    def __init__(self, folder: pathlib.Path):
         document = _tree(folder / "_METADATA")
         zarr = "zarr3" if document.get("use_zarr3") else "zarr"
         base = f"file://{folder.absolute()}"
@@ -135,7 +146,7 @@ class _OrbaxArrays(Arrays):
             raise ConfigError(f"{folder} cannot be read: {e}; fetch or copy it again") from e
         self.shapes = {path: tuple(store.shape) for path, store in self._stores.items()}
         self.dtypes = {path: store.dtype.name for path, store in self._stores.items()}
-        self._dtype, self._folder = dtype, folder
+        self._folder = folder
 
     def __getitem__(self, path: str) -> np.ndarray:
         store = self._stores[path]

@@ -69,7 +69,7 @@ def run(flags: DoctorArgs) -> int:
 
 def findings(flags: DoctorArgs) -> Iterator[Finding]:
     """One after another, the quick ones first."""
-    has_gpu = any(pathlib.Path("/dev").glob("nvidia[0-9]*"))
+    has_gpu = gpus.has_device_files()
     yield versions.check()
     yield from _backends(flags)
     yield resources.memory()

@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def run(words: Sequence[str]) -> int:
-    """Run the command that `words` begin with, and return its exit code. Raises PirigError; SystemExit for bad flags."""
+    """Run the command that `words` begin with. Return its exit code. Raises PirigError; SystemExit for bad flags."""
     name, rest = commands.find(words)
     command = commands.COMMANDS[name]
     return command.run(args.parse(command.kind(), rest, name))

@@ -10,7 +10,7 @@ from pirig.errors import ConfigError, PirigError, StartError
 from pirig.interfaces import Policy
 from pirig.launch import fetch, packs
 from pirig.machine.placement import ANYWHERE, HostPlace
-from pirig.policies.choice import ModelChoice
+from pirig.policies.choice import ModelChoice, PackChoice
 from pirig.policies.factory import require_readers
 from pirig.policies.recipes import RECIPES, recipe
 
@@ -36,21 +36,13 @@ class ModelLoader:
             envvars.export({"OMP_NUM_THREADS": _THREADS_BESIDE_A_GPU}, override=False)
         from pirig.policies import create_policy
 
-        choice = self.choice
         policy = create_policy(
             self.recipe,
             self.directory,
-            backend=choice.backend,
-            dtype=choice.dtype,
-            device=choice.device or None,
-            trim=choice.trim,
-            strict=choice.strict,
-            compile=choice.compile,
+            self.choice,
+            pack=PackChoice(self.pack.file, self.pack.configuration) if self.pack else None,
             max_batch=self.max_batch,
             batch_on_cpu=self.batch_on_cpu,
-            pack=self.pack.file if self.pack else None,
-            configuration=self.pack.configuration if self.pack else None,
-            kernel=choice.kernel,
         )
         if self.pack and self.pack.verbose:
             for name, error in policy.metadata["quantization"]["error"]["by_layer"].items():

@@ -8,7 +8,6 @@ import dataclasses
 import datetime
 import hashlib
 import json
-import os
 import pathlib
 import platform
 import subprocess
@@ -207,7 +206,7 @@ def _machine() -> dict[str, Any]:
         "system": platform.platform(),
         "processor": resources.processor(),
         "cores": resources.cores(),
-        "memory_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1),
+        "memory_gib": round(resources.memory_gib(), 1),
     }
 
 

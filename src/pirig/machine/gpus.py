@@ -30,6 +30,11 @@ def gpus() -> list[Gpu]:
     return parse(said) if code == 0 else []
 
 
+def has_device_files() -> bool:
+    """Whether the NVIDIA driver has made the files of a GPU, whether or not it answers."""
+    return any(pathlib.Path("/dev").glob("nvidia[0-9]*"))
+
+
 def parse(said: str) -> list[Gpu]:
     """What nvidia-smi answers to the query."""
     rows = [[word.strip() for word in line.split(",")] for line in said.splitlines()]

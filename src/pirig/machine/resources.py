@@ -1,5 +1,6 @@
 """Disk, memory, ports: what a run needs of any machine."""
 
+import contextlib
 import os
 import pathlib
 import socket
@@ -33,10 +34,25 @@ def cores() -> int:
 
 
 def processor() -> str:
-    """Its name, e.g. `AMD EPYC 9R14`."""
-    with open("/proc/cpuinfo") as file:
-        found = {line.partition(":")[2].strip() for line in file if line.startswith("model name")}
-    return ", ".join(sorted(found)) or os.uname().machine
+    """Return the processor's name, e.g. `AMD EPYC 9R14`."""
+    return ", ".join(line.partition(":")[2].strip() for line in cpuinfo("model name")) or os.uname().machine
+
+
+def cpuinfo(*fields: str) -> list[str]:
+    """Return the different lines of /proc/cpuinfo that begin with one of `fields`; none where there is no such file."""
+    with contextlib.suppress(OSError), open("/proc/cpuinfo") as file:
+        return sorted({line for line in file if line.startswith(fields)})
+    return []
+
+
+def memory_gib() -> float:
+    """Return the memory that the machine has, in use or not."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+
+
+def describe() -> dict[str, float | None]:
+    """Return what a benchmark notes of the machine: processors, memory [GiB], and how busy it is."""
+    return {"cores": os.cpu_count(), "memory_gib": round(memory_gib(), 1), "load": os.getloadavg()[0]}
 
 
 def simulators() -> int:

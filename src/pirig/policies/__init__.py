@@ -1,11 +1,13 @@
-"""What can stand behind `policy.infer`. The door: `from pirig.policies import create_policy`."""
+"""What can stand behind `policy.infer`. To load one: `from pirig.policies import ModelChoice, create_policy`."""
 
 from typing import TYPE_CHECKING, Any
+
+from pirig.policies.choice import ModelChoice, PackChoice
 
 if TYPE_CHECKING:
     from pirig.policies.factory import create_policy
 
-__all__ = ["create_policy"]
+__all__ = ["ModelChoice", "PackChoice", "create_policy"]
 
 
 def __getattr__(name: str) -> Any:

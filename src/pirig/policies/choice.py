@@ -1,21 +1,22 @@
-"""How a model is computed: the value that `create_policy` takes, and the flags of every command that loads a model."""
+"""How a model is computed, as values: what a user chooses, and the pack that the choice was resolved to."""
 
 import dataclasses
+import pathlib
 from typing import Annotated, Literal
 
 import tyro
 
+from pirig.quantization.configuration import QuantConfig
+
 DEFAULT_IN_HELP = tyro.conf.arg(help_behavior_hint="")
 """Hides tyro's "(default: …)" because the help text states the default."""
-BackendName = Literal["auto", "jax", "torch"]
-Dtype = Literal["bfloat16", "float32"]
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelChoice:
-    backend: BackendName = "auto"
+    backend: Literal["auto", "jax", "torch"] = "auto"
     """auto: torch for a checkpoint with model.safetensors, else jax, as the reference does"""
-    dtype: Dtype = "bfloat16"
+    dtype: Literal["bfloat16", "float32"] = "bfloat16"
     """of the model's weights and activations"""
     device: Annotated[str, DEFAULT_IN_HELP] = ""
     """cpu, cuda, cuda:1; default: the first accelerator, else the CPU"""
@@ -31,3 +32,12 @@ class ModelChoice:
     """where packs are kept; default: OPENPI_DUQUANT_PACKDIR, else below PIRIG_CACHE"""
     kernel: Literal["auto", "exact", "int_mm", "triton"] = "auto"
     """what multiplies integers in a quantized model; the results are the same, bit for bit"""
+
+
+@dataclasses.dataclass(frozen=True)
+class PackChoice:
+    """Quantized layers that replace the checkpoint's own. They run in PyTorch only."""
+
+    file: pathlib.Path
+    configuration: QuantConfig | None = None
+    """what the pack must have been made with; None: any configuration"""

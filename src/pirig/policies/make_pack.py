@@ -6,20 +6,17 @@ from typing import Any
 
 import torch
 
-from pirig import envvars, seeding
-from pirig.checkpoints import assets, read
+from pirig import seeding
 from pirig.models import pi0_torch, weights
 from pirig.models.sampling import trim
 from pirig.policies.backend_torch import find, inputs_of, tensor
 from pirig.policies.layer_groups import groups
+from pirig.policies.opened import open_checkpoint
 from pirig.policies.pi0 import batch_of, inputs_for, noise_key
-from pirig.policies.recipes import recipe as find_recipe
 from pirig.quantization import packs
 from pirig.quantization.configuration import QuantConfig
 from pirig.quantization.packs import Header
 from pirig.quantization.quantize import MEMORY_BYTES, Tell, quantize
-from pirig.transforms.normalize import parse_norm_stats
-from pirig.transforms.prompt import PromptTokenizer
 from pirig.types import Observation
 
 
@@ -46,14 +43,11 @@ def make_pack(
 
     Raises ConfigError for a checkpoint that is not the recipe's, and for a configuration that does not fit it.
     """
-    row, place = find_recipe(recipe), find(device)
-    checkpoint = read.open_checkpoint(directory, dtype)
-    content = assets.fingerprint(read.open_checkpoint(directory), envvars.cache_dir())
-    arrays = ((name, tensor(array)) for name, array in weights.as_torch(checkpoint.arrays, row.model))
+    place, opened = find(device), open_checkpoint(recipe, directory, dtype)
+    row = opened.recipe
+    arrays = ((name, tensor(array)) for name, array in weights.as_torch(opened.checkpoint.arrays, row.model))
     model = pi0_torch.model(arrays, row.model, getattr(torch, dtype), place, joined=False)
-    tokenizer = PromptTokenizer(assets.tokenizer_file(envvars.data_home()), row.model.max_tokens)
-    stats = parse_norm_stats(assets.norm_stats(directory, row.asset_id), f"the norm stats of {directory}")
-    prepare = inputs_for(row, tokenizer, stats)
+    prepare = inputs_for(row, opened.tokenizer, opened.stats)
     shape = (row.model.action_horizon, row.model.action_size)
 
     def run() -> None:
@@ -65,5 +59,5 @@ def make_pack(
 
     made = quantize(model, groups(row.model), configuration, run, tell, memory_bytes)
     said = calibration if configuration.calibrates else {}
-    header = Header(recipe, content, dtype, configuration.document(), said, made.layers, made.groups)
+    header = Header(recipe, opened.fingerprint, dtype, configuration.document(), said, made.layers, made.groups)
     return packs.write(file, header, made.tensors)

@@ -3,7 +3,6 @@
 Without that, each of them spends the same 20 s, at the same time, and all but one for nothing.
 """
 
-import contextlib
 import fcntl
 import hashlib
 import importlib.metadata
@@ -12,6 +11,7 @@ import platform
 from collections.abc import Callable
 
 from pirig import __version__
+from pirig.machine import resources
 
 
 def once(cache: pathlib.Path, compile_everything: Callable[[], object]) -> None:
@@ -37,6 +37,4 @@ def _key() -> str:
 
 def _processor() -> str:
     """Model and features, as Linux lists them."""
-    with contextlib.suppress(OSError), open("/proc/cpuinfo") as file:
-        return "".join(sorted({line for line in file if line.startswith(("model name", "flags", "Features"))}))
-    return platform.machine()
+    return "".join(resources.cpuinfo("model name", "flags", "Features")) or platform.machine()

@@ -3,9 +3,9 @@
 import ctypes
 import ctypes.util
 import dataclasses
-import pathlib
 
 from pirig.errors import ConfigError, StartError
+from pirig.machine import gpus
 from pirig.text import unknown
 
 BACKENDS = ("egl", "osmesa", "glx")
@@ -42,7 +42,7 @@ def choose(requested: str = "", device: str = "") -> Choice:
                 "another back end: MUJOCO_GL=osmesa, egl"
             )
         return Choice(backend, "MUJOCO_GL")
-    if _has_nvidia_gpu() and _loads("egl"):
+    if gpus.has_device_files() and _loads("egl"):
         return Choice("egl", "NVIDIA GPU")
     for backend in ("osmesa", "egl"):
         if _loads(backend):
@@ -71,7 +71,3 @@ def _has_display() -> bool:
     if display:
         x11.XCloseDisplay(ctypes.c_void_p(display))
     return bool(display)
-
-
-def _has_nvidia_gpu() -> bool:
-    return any(pathlib.Path("/dev").glob("nvidia[0-9]*"))

@@ -1,0 +1,58 @@
+"""A checkpoint that is open and fits its recipe, with everything beside the weights that a policy is made of."""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+
+from pirig import envvars
+from pirig.checkpoints import assets, read
+from pirig.checkpoints.read import Checkpoint
+from pirig.errors import ConfigError
+from pirig.models import weights
+from pirig.policies.recipes import Recipe
+from pirig.policies.recipes import recipe as find_recipe
+from pirig.transforms.normalize import NormStats, parse_norm_stats
+from pirig.transforms.prompt import PromptTokenizer
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class OpenedCheckpoint:
+    """The weights are on disk still: an array is read, in the dtype of the model, when it is asked for."""
+
+    recipe: Recipe
+    directory: pathlib.Path
+    checkpoint: Checkpoint
+    fingerprint: str  # of the content as stored, whatever dtype it is read in
+    stats: Mapping[str, NormStats]
+    tokenizer: PromptTokenizer
+
+
+def open_checkpoint(
+    recipe: str, directory: str | pathlib.Path, dtype: str, *, tokenizer: str | pathlib.Path | None = None
+) -> OpenedCheckpoint:
+    """Open the checkpoint of a recipe, and check that it is the recipe's model.
+
+    Args:
+        dtype: of the arrays, "bfloat16" or "float32".
+        tokenizer: PaliGemma's SentencePiece model; default: below OPENPI_DATA_HOME.
+
+    Raises ConfigError for an unknown recipe, for a checkpoint of another model, and where something is missing or
+    cannot be read.
+    """
+    row, folder = find_recipe(recipe), pathlib.Path(directory)
+    stored = read.open_checkpoint(folder)
+    weights.check(stored.arrays, row.model)
+    fingerprint = assets.fingerprint(stored, envvars.cache_dir())  # reads all arrays, before a model takes memory
+    stats = parse_norm_stats(assets.norm_stats(folder, row.asset_id), f"the norm stats of {folder}")
+    words = PromptTokenizer(_tokenizer_file(tokenizer), row.model.max_tokens)
+    return OpenedCheckpoint(row, folder, stored.as_dtype(dtype), fingerprint, stats, words)
+
+
+def _tokenizer_file(given: str | pathlib.Path | None) -> pathlib.Path:
+    file = pathlib.Path(given) if given else assets.tokenizer_file(envvars.data_home())
+    if not file.is_file():
+        raise ConfigError(
+            f"there is no tokenizer at {file}; get it with: pirig checkpoint fetch {assets.TOKENIZER}, "
+            f"or set OPENPI_DATA_HOME to the folder that has {assets.TOKENIZER_PATH}"
+        )
+    return file

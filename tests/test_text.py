@@ -20,6 +20,10 @@ def test_a_size_is_in_binary_units(count, words):
     assert text.size(count) == words
 
 
+def test_a_process_ends_with_a_signal_or_a_code():
+    assert [text.process_end(code) for code in (-9, 0, 3)] == ["signal SIGKILL", "exit code 0", "exit code 3"]
+
+
 def test_a_list_is_cut_only_where_it_is_longer():
     assert text.and_more(["a", "b"], 2) == "a, b"
     assert text.and_more(["a", "b", "c"], 2) == "a, b and 1 more"

@@ -70,3 +70,18 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, number: int):
         super().__init__(signal.Signals(number).name)
         self.exit_code = 128 + number  # as a shell reports a signal
+
+
+def to_wire(error: PirigError) -> tuple[str, str]:
+    """Return an error as plain values, for another process: its class in the tree above, and its message."""
+    return next(kind.__name__ for kind in type(error).__mro__ if kind.__name__ in _tree()), str(error)
+
+
+def from_wire(kind: str, message: str) -> PirigError:
+    """Return the error that `to_wire` was given, to be raised here."""
+    found = _tree()[kind]
+    return found.__new__(found, message)  # MissingExtra makes its message itself, and here it is made already
+
+
+def _tree() -> dict[str, type[PirigError]]:
+    return {name: kind for name, kind in globals().items() if isinstance(kind, type) and issubclass(kind, PirigError)}

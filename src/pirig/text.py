@@ -1,5 +1,6 @@
-"""Words for people: durations, sizes, lists that are cut short, and what an unknown name is answered with."""
+"""Words for people: durations, sizes, how a process ended, lists cut short, and the answer to an unknown name."""
 
+import signal
 from collections.abc import Iterable, Sequence
 
 
@@ -15,6 +16,11 @@ def duration(seconds: float) -> str:
 def size(count: float) -> str:
     """E.g. `1.50 GiB`, `3.20 MiB`; `count` is in bytes."""
     return f"{count / 2**30:.2f} GiB" if count >= 2**27 else f"{count / 2**20:.2f} MiB"
+
+
+def process_end(exit_code: int) -> str:
+    """E.g. `exit code 3`, or `signal SIGKILL` for a negative number, which is how Python reports a signal."""
+    return f"signal {signal.Signals(-exit_code).name}" if exit_code < 0 else f"exit code {exit_code}"
 
 
 def and_more(items: Sequence[str], shown: int, separator: str = ", ") -> str:

@@ -15,6 +15,7 @@ from pirig.models.weight_table import torch_shapes
 from pirig.policies import ModelChoice, PackChoice, create_policy
 from pirig.policies.layer_groups import groups
 from pirig.policies.make_pack import make_pack
+from pirig.policies.opened import open_checkpoint
 from pirig.quantization import packs
 from pirig.quantization.configuration import QuantConfig
 from support import tiny
@@ -179,6 +180,13 @@ def test_packs_of_something_else_are_refused(places):
         actions(places, pack, backend="jax")
 
 
+def test_a_checkpoint_has_one_fingerprint_in_every_dtype(places):
+    opened = {dtype: open_checkpoint(NAME, places / "ckpt", dtype) for dtype in ("float32", "bfloat16")}
+    assert len({checkpoint.fingerprint for checkpoint in opened.values()}) == 1
+    for dtype, checkpoint in opened.items():
+        assert {str(array.dtype) for array in checkpoint.checkpoint.arrays.values()} == {dtype}
+
+
 def test_a_pack_is_refused_once_the_checkpoint_is_another(places, tmp_path):
     pack = make(places)
     folder = tiny.workspace(tmp_path, NAME) / "ckpt"
@@ -195,9 +203,7 @@ def test_both_layouts_give_the_same_model(places, tmp_path):
     read = packs.read(pack)
     found = {}
     for directory in (places / "ckpt", tmp_path / "torch"):
-        fingerprint = create_policy(NAME, directory, ModelChoice(backend="torch", dtype="float32")).metadata[
-            "checkpoint"
-        ]
+        fingerprint = open_checkpoint(NAME, directory, "float32").fingerprint
         packs.write(pack, dataclasses.replace(read.header, checkpoint=fingerprint), read.tensors)
         policy = create_policy(NAME, directory, FLOAT32, pack=PackChoice(pack))
         found[directory] = policy.infer(observation(7))["actions"]

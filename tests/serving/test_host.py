@@ -84,7 +84,7 @@ def test_what_the_policy_raises_reaches_the_caller_and_costs_nothing_else():
     ("make", "kind", "message"),
     [
         (no_checkpoint, ConfigError, "there is no checkpoint"),
-        (no_jax, ConfigError, r"jax is not installed; get it with: make setup-models"),
+        (no_jax, MissingExtra, r"jax is not installed; get it with: make setup-models"),
         (bug, StartError, "the policy could not be loaded:\n(.|\n)*ZeroDivisionError: in the loader"),
         (killed, StartError, "died with signal SIGKILL while it loaded the policy; SIGKILL often means"),
     ],

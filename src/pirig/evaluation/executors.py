@@ -23,6 +23,7 @@ from pirig.errors import StartError
 from pirig.evaluation import worker_life
 from pirig.evaluation.plan import spec_of
 from pirig.interfaces import Work, WorkerFactory
+from pirig.text import process_end
 from pirig.types import EpisodeResult, EpisodeSpec, Job, Video
 
 _SPAWN = mp.get_context("spawn")
@@ -195,8 +196,7 @@ class _Slot:
             message = self.pipe.recv()
         except (EOFError, OSError):
             self._process.join()
-            code = self._process.exitcode or 0
-            how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+            how = process_end(self._process.exitcode or 0)
             return "died", f"worker {self.index} died with {how}{self._where()}"
         self.is_idle = True
         if message[0] == "result":

@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from pirig import imports
-from pirig.errors import ConfigError, PirigError, StartError
+from pirig.errors import PirigError, StartError, from_wire, to_wire
 from pirig.types import Metadata
 
 _log = logging.getLogger(__name__)
@@ -196,8 +196,9 @@ class _HostsOfNode:
             return None
         self._starting, answers = (), self._ray.get(ready)
         for kind, *told in answers:
-            if kind != "ready":
-                raise (ConfigError if kind == "ConfigError" else StartError)(f"node {self.node.name}: {told[0]}")
+            if kind == "failed":
+                error, message = told
+                raise from_wire(error, f"node {self.node.name}: {message}")
         answers = sorted(answers, key=lambda answer: answer[1])
         self.addresses = tuple(address for _, _, address, _, _ in answers)
         self.doors = tuple(f"ws://{self.node.name}:{port}" for _, _, _, port, _ in answers)
@@ -225,7 +226,7 @@ class _HostActor:
         try:
             address, port, metadata = self._open.enter_context(open_host())
         except PirigError as e:
-            return ("ConfigError" if e.exit_code == 2 else "StartError"), str(e)
+            return "failed", *to_wire(e)
         return "ready", gpus, address, port, dict(metadata)
 
     def watch(self) -> None:

@@ -13,18 +13,18 @@ import contextlib
 import logging
 import multiprocessing as mp
 import pathlib
-import signal
 import tempfile
 import threading
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 from pirig import envvars
-from pirig.errors import ConfigError, StartError
+from pirig.errors import ConfigError, PirigError, StartError, from_wire
 from pirig.files import write_atomically
 from pirig.serving.batching import BatchTimes
 from pirig.serving.host_policy import GONE, another_policy
 from pirig.serving.host_process import Door, MakePolicy, run
+from pirig.text import process_end
 from pirig.types import Metadata
 
 _log = logging.getLogger(__name__)
@@ -108,16 +108,13 @@ def _start_all(keepers: "Sequence[_Keeper]") -> Metadata:
         raise
     finally:
         threads.shutdown()
-    for kind, value in answers:
-        if kind != "ready":
-            raise (ConfigError if kind == "ConfigError" else StartError)(value)
-    for _, metadata in answers[1:]:
-        if metadata != answers[0][1]:
+    for metadata in answers[1:]:
+        if metadata != answers[0]:
             raise ConfigError(
-                f"the policy hosts are not one policy: {answers[0][1]} and {metadata}; name devices of one kind in "
+                f"the policy hosts are not one policy: {answers[0]} and {metadata}; name devices of one kind in "
                 "CUDA_VISIBLE_DEVICES"
             )
-    return answers[0][1]
+    return answers[0]
 
 
 class _Keeper:
@@ -134,11 +131,11 @@ class _Keeper:
         self._pipe: Any = None
         self._is_ready = False  # a process that still loads hears nothing
 
-    def start(self) -> tuple[str, Any]:
-        """Waits until the policy is loaded. Returns the process's first message, or how it died."""
+    def start(self) -> Metadata:
+        """Wait until the policy is loaded. Raises what went wrong there, and StartError where the process died."""
         with self._lock:
             if self._over:
-                return "over", None
+                raise StartError("the policy host was stopped before it started")
             self.address.unlink(missing_ok=True)
             self._pipe, theirs = _SPAWN.Pipe()
             self._is_ready = False
@@ -159,9 +156,11 @@ class _Keeper:
         except (EOFError, OSError):
             how = self._how_it_died()
             hint = "; SIGKILL often means that the machine's memory was not enough" if "SIGKILL" in how else ""
-            return "died", f"the policy host died with {how} while it loaded the policy{hint}"
-        self._is_ready = kind == "ready"
-        return kind, value
+            raise StartError(f"the policy host died with {how} while it loaded the policy{hint}") from None
+        if kind == "failed":
+            raise from_wire(*value)
+        self._is_ready = True
+        return value
 
     def watch(self, metadata: Metadata) -> None:
         """Law 3, until `stop`."""
@@ -171,12 +170,13 @@ class _Keeper:
                 return
             _log.warning("the policy host died with %s; starting it again (%d of %d)", self._how_it_died(), number,
                          _RESTARTS)  # fmt: skip
-            kind, value = self.start()
-            if kind == "ready" and value != metadata:
+            try:
+                found = self.start()
+            except PirigError as e:
+                return self._give_up(str(e))
+            if found != metadata:
                 self._process.kill()
-                kind, value = "changed", another_policy(value, metadata)
-            if kind != "ready":
-                return self._give_up(str(value))
+                return self._give_up(another_policy(found, metadata))
         self._process.join()
         if not self._over:
             self._give_up(f"it died {_RESTARTS + 1} times, the last time with {self._how_it_died()}")
@@ -213,5 +213,4 @@ class _Keeper:
 
     def _how_it_died(self) -> str:
         self._process.join()
-        code = self._process.exitcode or 0
-        return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        return process_end(self._process.exitcode or 0)

@@ -17,7 +17,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from pirig import envvars
-from pirig.errors import PirigError
+from pirig.errors import PirigError, StartError, to_wire
 from pirig.interfaces import Policy
 from pirig.serving.batching import Batcher
 from pirig.serving.heap import keep_freed_memory
@@ -61,9 +61,10 @@ def run(
     try:
         policy = make_policy()
     except PirigError as e:
-        return parent.send(("ConfigError" if e.exit_code == 2 else "StartError", str(e), 0))
+        return parent.send(("failed", to_wire(e), 0))
     except Exception:
-        return parent.send(("StartError", f"the policy could not be loaded:\n{traceback.format_exc()}", 0))
+        error = StartError(f"the policy could not be loaded:\n{traceback.format_exc()}")
+        return parent.send(("failed", to_wire(error), 0))
     batcher = Batcher(policy)
     clients = Answering(address, protocol.greeting(batcher.metadata), functools.partial(_answer, batcher))
     threading.Thread(target=clients.run, name="clients", daemon=True).start()
@@ -71,7 +72,8 @@ def run(
         port = _open(door, port, policy, batcher) if door else 0
     except TimeoutError:
         batcher.close()
-        return parent.send(("StartError", f"the policy host's port did not open within {_OPENS_WITHIN_S:.0f} s", 0))
+        error = StartError(f"the policy host's port did not open within {_OPENS_WITHIN_S:.0f} s")
+        return parent.send(("failed", to_wire(error), 0))
     with contextlib.suppress(EOFError, OSError):  # the other end has ended, perhaps while the policy was loaded
         parent.send(("ready", dict(policy.metadata), port))
         while True:

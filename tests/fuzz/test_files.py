@@ -18,6 +18,7 @@ from pirig.checkpoints.journal import Journal, RemoteFile
 from pirig.errors import ConfigError
 from pirig.quantization import packs
 from pirig.quantization.configuration import QuantConfig
+from pirig.quantization.records import GroupRecord, LayerRecord
 from pirig.results import runs
 from pirig.results.statistics.tally import tally
 from pirig.results.store import RunStore
@@ -165,8 +166,8 @@ def test_a_safetensors_head_with_other_values(home, changes):
 
 @pytest.fixture(scope="module")
 def pack(home):
-    layer = {"shape": [2, 3], "bits": 4, "error": 0.1}
-    header = packs.Header("r", "c", "float32", QuantConfig().document(), {}, {"l": layer}, {"g": {"layers": ["l"]}})
+    layer, group = LayerRecord(4, (2, 3), 0.1), GroupRecord(("l",), 1, False, False, False)
+    header = packs.Header("r", "c", "float32", QuantConfig().document(), {}, {"l": layer}, {"l": group})
     file = home / "x.safetensors"
     packs.write(file, header, {"l.codes": torch.arange(6, dtype=torch.uint8)})
     return file, file.read_bytes()
@@ -183,7 +184,7 @@ def test_a_damaged_pack(pack, edits):
     except ConfigError as e:
         assert str(file) in str(e)
     else:
-        assert found.header.layers["l"]["shape"] == [2, 3]
+        assert found.header.layers["l"].shape == (2, 3)
         assert found.tensors["l.codes"].tolist() == list(range(6))
 
 

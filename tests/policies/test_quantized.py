@@ -115,7 +115,7 @@ def test_the_last_layers_are_calibrated_too(places):
     """Actions need only the keys and values of the language model's last layer; its pack is complete all the same."""
     header = packs.read_header(make(places))
     assert len(header.layers) == 56
-    assert all(0 < layer["error"] < 0.1 for layer in header.layers.values())
+    assert all(0 < layer.error < 0.1 for layer in header.layers.values())
 
 
 def test_the_same_observations_give_the_same_bytes(places):

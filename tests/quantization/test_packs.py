@@ -16,6 +16,7 @@ from pirig.quantization.kernels import choose
 from pirig.quantization.linear import QuantizedLinear
 from pirig.quantization.packs import Header
 from pirig.quantization.quantize import quantize
+from pirig.quantization.records import LayerRecord
 from pirig.quantization.select import select
 from support import small_model as small
 from support.outlier_layers import error
@@ -239,9 +240,9 @@ def test_a_pack_of_something_else_is_refused(tmp_path, what):
     ("change", "message"),
     [
         (lambda h: {"layers": h.layers | {"layers.9.up": h.layers["layers.0.up"]}}, "6 layers were .* has 7"),
-        (lambda h: {"groups": {**h.groups, "layers.0.gate": {**h.groups["layers.0.gate"], "layers": ["layers.9.up"]}},
+        (lambda h: {"groups": {**h.groups, "layers.0.gate": dataclasses.replace(h.groups["layers.0.gate"], layers=("layers.9.up",))},
                     "layers": {**h.layers, "layers.9.up": h.layers["layers.0.up"]}}, "has a layer layers.9.up"),
-        (lambda h: {"layers": h.layers | {"layers.0.up": {"bits": 4, "shape": [1, 64]}}}, "the model has"),
+        (lambda h: {"layers": h.layers | {"layers.0.up": LayerRecord(4, (1, 64), 0.1)}}, "the model has"),
         (lambda h: {"configuration": {**h.configuration, "block": 5}}, "damaged configuration|power of two"),
         (lambda h: {"configuration": {}}, "damaged configuration"),
     ],
@@ -261,6 +262,35 @@ def test_a_pack_that_lacks_codes_is_refused(tmp_path):
     packs.write(file, pack.header, pack.tensors)
     with pytest.raises(ConfigError, match=r"lacks codes or scales of layers.1.down"):
         loaded(file, QuantConfig())
+
+
+def test_records_are_kept_as_plain_json(tmp_path):
+    """Under the fields' names, with lists for tuples; so packs that were written before records were classes are read."""
+    file = kept(tmp_path, QuantConfig())
+    with safetensors.safe_open(file, "pt") as opened:
+        document = json.loads(opened.metadata()["pirig"])
+    layer, group = document["layers"]["layers.0.up"], document["groups"]["layers.0.gate"]
+    assert layer == {"bits": 4, "shape": layer["shape"], "error": layer["error"]}
+    assert group == {
+        "layers": ["layers.0.gate", "layers.0.up"],
+        "repeats": 1,
+        "scales_taken_over": False,
+        "order_taken_over": False,
+        "rotation_taken_over": False,
+    }
+    assert packs.read_header(file).layers["layers.0.up"] == LayerRecord(4, tuple(layer["shape"]), layer["error"])
+
+
+@pytest.mark.parametrize("changes", [{"bits": None}, {"more": 1}])
+def test_a_record_with_other_fields_is_damage(tmp_path, changes):
+    file = kept(tmp_path, QuantConfig())
+    with safetensors.safe_open(file, "pt") as opened:
+        document = json.loads(opened.metadata()["pirig"])
+    record = document["layers"]["layers.0.up"] | changes
+    document["layers"]["layers.0.up"] = {name: value for name, value in record.items() if value is not None}
+    safetensors.torch.save_file({"x": torch.zeros(3)}, file, {"pirig": json.dumps(document)})
+    with pytest.raises(ConfigError, match="damaged header .*make it again with: pirig quantize"):
+        packs.read_header(file)
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):

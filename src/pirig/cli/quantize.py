@@ -125,7 +125,7 @@ def _make(
     start = time.monotonic()
     layers = packs.make(file, flags.recipe, directory, configuration, model)
     for name, layer in layers.items() if verbose else ():
-        _log.info("%s: w%d %s, relative output error %.3g", name, layer["bits"], layer["shape"], layer["error"])
-    mean = sum(layer["error"] for layer in layers.values()) / len(layers)
+        _log.info("%s: w%d %s, relative output error %.3g", name, layer.bits, list(layer.shape), layer.error)
+    mean = sum(layer.error for layer in layers.values()) / len(layers)
     size, seconds = file.stat().st_size / 2**20, time.monotonic() - start
     _log.info("%d layers, mean relative output error %.3g, %.1f MiB, %.0f s", len(layers), mean, size, seconds)

@@ -23,6 +23,7 @@ from pirig.policies.layer_groups import groups
 from pirig.policies.recipes import recipe as find_recipe
 from pirig.quantization import variables
 from pirig.quantization.configuration import QuantConfig, pack_name, parse
+from pirig.quantization.records import LayerRecord
 from pirig.quantization.select import select
 from pirig.types import Metadata
 
@@ -147,7 +148,7 @@ def listing(recipe: str, configuration: QuantConfig) -> str:
 
 def make(
     file: pathlib.Path, recipe: str, directory: pathlib.Path, configuration: QuantConfig, choice: ModelChoice
-) -> Mapping[str, Mapping[str, Any]]:
+) -> Mapping[str, LayerRecord]:
     """Renders, calibrates, writes `file`, with progress; loads the model into this process. Returns what the pack says
     of its layers. Raises PirigError.
     """

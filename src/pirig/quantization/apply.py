@@ -1,6 +1,7 @@
 """Puts a pack into a model: quantized layers in the place of linear ones. And says, from what is there, what it did."""
 
 import collections
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from pirig.quantization.configuration import FLOAT, QuantConfig
 from pirig.quantization.kernels import Kernel, choose
 from pirig.quantization.linear import Packed, QuantizedLinear
 from pirig.quantization.packs import Pack
+from pirig.quantization.records import GroupRecord
 from pirig.quantization.transform import Transform, block_size, signs
 
 
@@ -52,7 +54,7 @@ def install(model: nn.Module, pack: Pack, kernel: Kernel, device: torch.device) 
     configuration = configuration_of(pack)
     for name, group in pack.header.groups.items():
         left = _transform(name, group, pack, configuration, device)
-        for layer in group["layers"]:
+        for layer in group.layers:
             _replace(model, layer, left, pack, configuration, kernel, device)
 
 
@@ -69,8 +71,8 @@ def report(model: nn.Module, pack: Pack, kernel: Kernel, expected: int) -> dict[
             f"{len(replaced)} of them are in the model; make the pack again with: pirig quantize"
         )
     configuration = configuration_of(pack)
-    bits = collections.Counter(str(layer["bits"]) for layer in pack.header.layers.values())
-    errors = {name: layer["error"] for name, layer in pack.header.layers.items()}
+    bits = collections.Counter(str(layer.bits) for layer in pack.header.layers.values())
+    errors = {name: layer.error for name, layer in pack.header.layers.items()}
     floating = configuration.activation_bits == FLOAT
     return {
         "name": configuration.name,
@@ -99,22 +101,26 @@ def held(layers: Sequence[QuantizedLinear] | Any) -> int:
 
 def _before(pack: Pack) -> int:
     size = torch.empty(0, dtype=getattr(torch, pack.header.dtype)).element_size()
-    return sum(size * layer["shape"][0] * layer["shape"][1] for layer in pack.header.layers.values())
+    return sum(size * math.prod(layer.shape) for layer in pack.header.layers.values())
 
 
-def _transform(name: str, group: Any, pack: Pack, configuration: QuantConfig, device: torch.device) -> Transform:
+def _transform(
+    name: str, group: GroupRecord, pack: Pack, configuration: QuantConfig, device: torch.device
+) -> Transform:
     """What the group's layers have left to do."""
     stored = {
         part: pack.tensors[f"{name}.{part}"].to(device)
         for part in ("smoothing", "first", "order", "second")
         if f"{name}.{part}" in pack.tensors
     }
-    columns = pack.header.layers[group["layers"][0]]["shape"][1]
-    block = block_size(columns // group["repeats"], configuration.block)
+    columns = pack.header.layers[group.layers[0]].shape[1]
+    block = block_size(columns // group.repeats, configuration.block)
     if configuration.method == "duquant" and block > 1:
         stored["signs"] = signs(configuration.seed, block).to(device)
-    taken = {part: group[f"{part}_taken_over"] for part in ("scales", "order", "rotation")}
-    return Transform(**stored).without(**taken).repeated(group["repeats"])
+    left = Transform(**stored).without(
+        scales=group.scales_taken_over, order=group.order_taken_over, rotation=group.rotation_taken_over
+    )
+    return left.repeated(group.repeats)
 
 
 def _replace(
@@ -126,13 +132,13 @@ def _replace(
     kernel: Kernel,
     device: torch.device,
 ) -> None:
-    said, (owner, _, last) = pack.header.layers[name], name.rpartition(".")
+    record, (owner, _, last) = pack.header.layers[name], name.rpartition(".")
     try:
         old = model.get_submodule(name)
     except AttributeError as e:
         raise ConfigError(f"the pack {pack.file} has a layer {name}, and the model has none: {e}") from e
-    if not isinstance(old, nn.Linear) or [old.out_features, old.in_features] != said["shape"]:
-        raise ConfigError(f"the pack {pack.file} has {name} as {said['shape']}; the model has {old}")
+    if not isinstance(old, nn.Linear) or [old.out_features, old.in_features] != list(record.shape):
+        raise ConfigError(f"the pack {pack.file} has {name} as {list(record.shape)}; the model has {old}")
 
     def tensor(part: str) -> Tensor | None:
         found = pack.tensors.get(f"{name}.{part}")
@@ -141,12 +147,12 @@ def _replace(
     codes, scale = tensor("codes"), tensor("scale")
     if codes is None or scale is None:
         raise ConfigError(f"the pack {pack.file} lacks codes or scales of {name}; make it again with: pirig quantize")
-    share, (rows, columns) = tensor("share"), said["shape"]
+    share, (rows, columns) = tensor("share"), record.shape
     count = 1 if share is None else share.shape[1]
-    expected = [count, rows, packing.packed_columns(columns, said["bits"]) // count]
+    expected = [count, rows, packing.packed_columns(columns, record.bits) // count]
     if list(codes.shape) != expected:
         raise ConfigError(f"the pack {pack.file} has codes of {name} as {list(codes.shape)}; expected {expected}")
     bias = None if old.bias is None else old.bias.data.float()
-    packed = Packed(codes, scale, share, said["bits"], columns, bias)
+    packed = Packed(codes, scale, share, record.bits, columns, bias)
     new = QuantizedLinear(packed, transform, configuration.activation_bits, kernel)
     setattr(model.get_submodule(owner), last, new)

@@ -19,6 +19,7 @@ from torch import Tensor
 from pirig.errors import ConfigError
 from pirig.files import replacing
 from pirig.quantization.configuration import PACK_VERSION
+from pirig.quantization.records import GroupRecord, LayerRecord, from_json
 
 _KEY = "pirig"
 _MAPPINGS = ("configuration", "calibration", "layers", "groups")
@@ -35,8 +36,8 @@ class Header:
     dtype: str  # of the model that was quantized
     configuration: Mapping[str, Any]  # QuantConfig.document()
     calibration: Mapping[str, Any]  # hash of the observations and where they are from; empty where there were none
-    layers: Mapping[str, Mapping[str, Any]]
-    groups: Mapping[str, Mapping[str, Any]]
+    layers: Mapping[str, LayerRecord]
+    groups: Mapping[str, GroupRecord]  # by the name of their first layer
     digest: str = ""  # of the tensors and of all that is said above
     version: int = PACK_VERSION
 
@@ -86,7 +87,12 @@ def read_header(file: pathlib.Path) -> Header:
         expected = int if name == "version" else Mapping if name in _MAPPINGS else str
         if not isinstance(value, expected):
             raise ConfigError(f"the pack {file} has a damaged header: {name} is {value!r:.80}; {_FETCH}")
-    return header
+    try:
+        layers = {name: from_json(LayerRecord, record) for name, record in document["layers"].items()}
+        groups = {name: from_json(GroupRecord, record) for name, record in document["groups"].items()}
+    except (TypeError, AttributeError) as e:
+        raise ConfigError(f"the pack {file} has a damaged header ({e}); {_FETCH}") from e
+    return dataclasses.replace(header, layers=layers, groups=groups)
 
 
 def read(file: pathlib.Path) -> Pack:

@@ -4,7 +4,6 @@ neighbours', then codes, group by group.
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +12,7 @@ from pirig.errors import ConfigError
 from pirig.quantization import calibrate, packing, transform
 from pirig.quantization.calibrate import Channels, Run
 from pirig.quantization.configuration import QuantConfig
+from pirig.quantization.records import GroupRecord, LayerRecord
 from pirig.quantization.rounding import Rounded, round_weights
 from pirig.quantization.select import Group, folds, select
 from pirig.quantization.transform import Transform
@@ -26,8 +26,8 @@ _GREEDY_ROWS = 256
 @dataclasses.dataclass(frozen=True, eq=False)
 class Made:
     tensors: dict[str, Tensor]
-    layers: dict[str, dict[str, Any]]  # of each: bits, shape, error
-    groups: dict[str, dict[str, Any]]  # of each: layers, repeats, what others took over
+    layers: dict[str, LayerRecord]
+    groups: dict[str, GroupRecord]
 
 
 def quantize(
@@ -46,13 +46,13 @@ def quantize(
     transforms = _transforms(model, groups, configuration, run)
     for group in groups:
         fold = folds(group, bits, configuration)
-        made.groups[group.name] = {
-            "layers": group.layers,
-            "repeats": group.repeats,
-            "scales_taken_over": fold is not None,
-            "order_taken_over": fold is not None,
-            "rotation_taken_over": bool(fold and fold.rotates),
-        }
+        made.groups[group.name] = GroupRecord(
+            group.layers,
+            group.repeats,
+            scales_taken_over=fold is not None,
+            order_taken_over=fold is not None,
+            rotation_taken_over=bool(fold and fold.rotates),
+        )
         stored = {name: value for name, value in transforms[group.name].tensors().items() if name != "signs"}
         made.tensors.update({f"{group.name}.{name}": value for name, value in stored.items()})
     portions = calibrate.in_portions(groups, lambda group: _linear(model, group.name).in_features, memory_bytes)
@@ -137,4 +137,5 @@ def _keep(made: Made, name: str, rounded: Rounded, bits: int) -> None:
     made.tensors[f"{name}.scale"] = rounded.scale
     if rounded.share is not None:
         made.tensors[f"{name}.share"] = rounded.share
-    made.layers[name] = {"bits": bits, "shape": list(rounded.codes.shape), "error": float(f"{rounded.error:.4g}")}
+    rows, columns = rounded.codes.shape
+    made.layers[name] = LayerRecord(bits, (rows, columns), float(f"{rounded.error:.4g}"))

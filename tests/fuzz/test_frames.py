@@ -3,8 +3,8 @@
 import random
 
 from pirig.serving.client import RemotePolicy
-from pirig.serving.server import serve_in_thread
 from support import frames
+from support.policy_server import serve_in_thread
 
 
 def test_a_spoiled_frame_is_read_or_refused():

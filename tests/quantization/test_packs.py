@@ -240,7 +240,10 @@ def test_a_pack_of_something_else_is_refused(tmp_path, what):
     ("change", "message"),
     [
         (lambda h: {"layers": h.layers | {"layers.9.up": h.layers["layers.0.up"]}}, "6 layers were .* has 7"),
-        (lambda h: {"groups": {**h.groups, "layers.0.gate": dataclasses.replace(h.groups["layers.0.gate"], layers=("layers.9.up",))},
+        (lambda h: {"groups": {
+                        **h.groups,
+                        "layers.0.gate": dataclasses.replace(h.groups["layers.0.gate"], layers=("layers.9.up",))
+                    },
                     "layers": {**h.layers, "layers.9.up": h.layers["layers.0.up"]}}, "has a layer layers.9.up"),
         (lambda h: {"layers": h.layers | {"layers.0.up": LayerRecord(4, (1, 64), 0.1)}}, "the model has"),
         (lambda h: {"configuration": {**h.configuration, "block": 5}}, "damaged configuration|power of two"),
@@ -265,7 +268,7 @@ def test_a_pack_that_lacks_codes_is_refused(tmp_path):
 
 
 def test_records_are_kept_as_plain_json(tmp_path):
-    """Under the fields' names, with lists for tuples; so packs that were written before records were classes are read."""
+    """Under the fields' names, with lists for tuples; so packs from before records were classes are read."""
     file = kept(tmp_path, QuantConfig())
     with safetensors.safe_open(file, "pt") as opened:
         document = json.loads(opened.metadata()["pirig"])

@@ -17,9 +17,10 @@ import websockets.sync.server
 from pirig.errors import ProtocolError, RemotePolicyError, StartError
 from pirig.serving.client import RemotePolicy
 from pirig.serving.connection import Connection
-from pirig.serving.server import PolicyServer, serve_in_thread
+from pirig.serving.server import PolicyServer
 from pirig.wire import codec, protocol
 from support import peers
+from support.policy_server import serve_in_thread
 
 
 def connect(port, timeout_s=5.0):

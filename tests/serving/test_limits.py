@@ -19,9 +19,9 @@ from pirig.errors import BusyError, ConfigError, RemotePolicyError, StartError
 from pirig.serving.batching import Batcher
 from pirig.serving.client import RemotePolicy
 from pirig.serving.limits import Limits
-from pirig.serving.server import serve_in_thread
 from pirig.wire import codec
 from support import peers
+from support.policy_server import serve_in_thread
 
 
 def connect(port, **options):

@@ -6,8 +6,8 @@ import urllib.request
 
 import pytest
 
-from pirig.serving.server import serve_in_thread
 from support import openpi_client_env, peers
+from support.policy_server import serve_in_thread
 
 
 def talk(port, calls):

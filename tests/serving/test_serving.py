@@ -15,9 +15,10 @@ import websockets.sync.client
 from pirig.errors import ConfigError, ProtocolError, RemotePolicyError, StartError
 from pirig.serving.client import RemotePolicy, address
 from pirig.serving.limits import Limits
-from pirig.serving.server import PolicyServer, serve_in_thread
+from pirig.serving.server import PolicyServer
 from pirig.wire import codec
 from support import peers
+from support.policy_server import serve_in_thread
 
 
 def connect(port, **options):

@@ -17,9 +17,9 @@ from websockets import InvalidStatus
 from pirig.errors import ConfigError
 from pirig.launch import sessions
 from pirig.serving.client import RemotePolicy
-from pirig.serving.server import serve_in_thread
 from pirig.wire import codec
 from support import peers
+from support.policy_server import serve_in_thread
 
 KEY = "OPEN-SESAME"  # pragma: allowlist secret
 

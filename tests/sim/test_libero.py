@@ -10,12 +10,12 @@ from pirig.launch.settings import PolicyChoice
 from pirig.launch.worker import LiberoWorkerFactory
 from pirig.machine import egl
 from pirig.policies.scripted import ScriptedPolicy
-from pirig.serving.server import serve_in_thread
 from pirig.sim import suites
 from pirig.sim.libero import LiberoEnvironment
 from pirig.testing import EnvironmentLaws
 from pirig.types import EpisodeSpec, Rules
 from support import simulators
+from support.policy_server import serve_in_thread
 
 SPECS = [
     EpisodeSpec("libero_goal", 3, 0, 7),

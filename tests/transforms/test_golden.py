@@ -7,9 +7,9 @@ import pytest
 
 from pirig.errors import ConfigError
 from pirig.transforms import libero
-from pirig.transforms.actions import absolute_actions, delta_actions, pad
+from pirig.transforms.actions import absolute_actions, pad
 from pirig.transforms.normalize import normalize, parse_norm_stats, unnormalize
-from pirig.transforms.pipeline import chain, default_prompt
+from pirig.transforms.pipeline import chain
 from pirig.transforms.prompt import PromptTokenizer, discretize, tokenize
 from support import golden
 
@@ -86,19 +86,10 @@ def test_padding(name):
 
 
 def test_relative_actions():
-    check("delta_actions_6_-1", delta_actions(SIX))
     check("absolute_actions_6_-1", absolute_actions(SIX))
-    given, _ = case("delta_actions_6_-1")
-    back = absolute_actions(SIX)(delta_actions(SIX)(given))
-    assert np.allclose(back["actions"], given["actions"], atol=1e-12)
-    assert delta_actions(SIX)({"state": given["state"]}).keys() == {"state"}
-
-
-def test_a_default_prompt():
-    given, expected = case("inject_default_prompt")
-    assert default_prompt(expected["prompt"])(given)["prompt"] == expected["prompt"]
-    assert default_prompt("other")(expected)["prompt"] == expected["prompt"]
-    assert default_prompt(None)(given) == given
+    absolute, relative = case("delta_actions_6_-1")
+    back = absolute_actions(SIX)(relative)
+    assert np.allclose(back["actions"], absolute["actions"], atol=1e-12)
 
 
 @pytest.mark.parametrize("length", [48, 200])

@@ -19,8 +19,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable, Generator
-from typing import Any
+from collections.abc import Callable
 
 import websockets
 import websockets.asyncio.server as ws
@@ -203,20 +202,3 @@ class PolicyServer:
         self._is_full = False
         self._visitors.add(connection)
         return None
-
-
-@contextlib.contextmanager
-def serve_in_thread(policy: Policy, *, port: int = 0, **options: Any) -> Generator[int]:
-    """Serves on loopback, on a free port unless `port` is given, while the block runs. Yields the port."""
-    server = PolicyServer(policy, host="127.0.0.1", port=port, **options)
-    ready: concurrent.futures.Future[int] = concurrent.futures.Future()
-    with concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="policy-server") as thread:
-        running = thread.submit(server.run, ready.set_result)
-        try:
-            concurrent.futures.wait([ready, running], return_when=concurrent.futures.FIRST_COMPLETED)
-            if running.done():
-                running.result()
-            yield ready.result()
-        finally:
-            server.stop()
-    running.result()

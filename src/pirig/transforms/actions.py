@@ -12,12 +12,7 @@ def absolute_actions(mask: Sequence[bool]) -> Transform:
 
     For policies trained on actions relative to the state at the start of the chunk. Works on unnormalized values.
     """
-    return lambda data: {**data, "actions": _shift(data["actions"], data["state"], mask, 1)} if _has(data) else data
-
-
-def delta_actions(mask: Sequence[bool]) -> Transform:
-    """The inverse of `absolute_actions`; passes data without actions through, as inference has none on the way in."""
-    return lambda data: {**data, "actions": _shift(data["actions"], data["state"], mask, -1)} if _has(data) else data
+    return lambda data: {**data, "actions": _shift(data["actions"], data["state"], mask)}
 
 
 def pad(size: int) -> Transform:
@@ -25,13 +20,9 @@ def pad(size: int) -> Transform:
     return lambda data: {**data, **{key: _pad(data[key], size) for key in ("state", "actions") if key in data}}
 
 
-def _has(data: dict) -> bool:
-    return "actions" in data
-
-
-def _shift(actions: np.ndarray, state: np.ndarray, mask: Sequence[bool], sign: int) -> np.ndarray:
+def _shift(actions: np.ndarray, state: np.ndarray, mask: Sequence[bool]) -> np.ndarray:
     size, moved = len(mask), np.array(actions)
-    moved[..., :size] += sign * np.where(np.asarray(mask), state[..., :size], 0)[..., None, :]
+    moved[..., :size] += np.where(np.asarray(mask), state[..., :size], 0)[..., None, :]
     return moved
 
 

@@ -18,8 +18,3 @@ def chain(*transforms: Transform) -> Transform:
         return functools.reduce(lambda value, transform: transform(value), transforms, data)
 
     return run
-
-
-def default_prompt(prompt: str | None) -> Transform:
-    """Gives `prompt` to data that has none."""
-    return lambda data: data if prompt is None or "prompt" in data else {**data, "prompt": prompt}

@@ -127,7 +127,7 @@ def real(flags: Args, folder: pathlib.Path) -> list[dict]:
     words = [sys.executable, "-m", "pirig", "eval", "--suite", "libero_object", "--policy", "scripted"]
     words += ["--num-trials-per-task", str(flags.real_trials), "--workers", str(flags.workers), "--no-autotune"]
     words += ["--recycle-after", "1000000", "--video", "failures"]
-    words += ["--results-out-path", str(folder / "results"), "--video-out-path", str(folder / "videos")]
+    words += ["--results", str(folder / "results"), "--videos", str(folder / "videos")]
     with watched(words, folder) as (process, watch):
         assert process.wait() == 0, (folder / "log").read_text()[-3000:]
     return watch.rows()

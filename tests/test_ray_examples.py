@@ -61,8 +61,8 @@ def test_the_job_calls_an_evaluation_that_there_is(job):
     assert (flags.workers.executor, flags.workers.ray_address, flags.episodes.task_suite_name) == ("ray", "auto", "all")
     mounts = job["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"][0]["volumeMounts"]
     (results,) = [mount["mountPath"] for mount in mounts]
-    assert flags.paths.results_out_path.is_relative_to(results)
-    assert flags.paths.video_out_path.is_relative_to(results)
+    assert flags.paths.results.is_relative_to(results)
+    assert flags.paths.videos.is_relative_to(results)
 
 
 def test_the_head_computes_nothing_and_nodes_have_a_gpu(job):

@@ -64,7 +64,7 @@ if [ "${1:-}" = ray ]; then
     step "build" user "${ray[@]}" build ray-head ray-node >"$work/build.log" 2>&1 || { tail -n 60 "$work/build.log"; exit 1; }
     step "scripted, on a cluster of two nodes" cluster
     "$python" -m pirig.cli.main eval --suite libero_object --policy scripted --num-trials-per-task 1 --video none \
-        --results-out-path "$work/here" >"$work/here.log" 2>&1 || { tail -n 40 "$work/here.log"; exit 1; }
+        --results "$work/here" >"$work/here.log" 2>&1 || { tail -n 40 "$work/here.log"; exit 1; }
     cmp "$copy/results/libero/libero_object_results.csv" "$work/here/libero_object_results.csv"
     (cd "$copy" && "${ray[@]}" down --remove-orphans >/dev/null 2>&1)
     echo "-- the cluster: the same CSV as without it, $SECONDS s"

@@ -55,7 +55,7 @@ def test_a_page_says_how_to_make_videos_from_where_its_runs_are(folder):
     b = folder / "results/libero/runs/b"
     call(folder, "compare", "a", "b", "--results", str(folder / "results/libero"), "--videos", "clips")
     text = (folder / "results/libero/comparisons/a--b.html").read_text()
-    assert f"pirig replay --output clips/a --results {folder}/results/libero a 0/1" in text
+    assert f"pirig replay --videos clips --results {folder}/results/libero a 0/1" in text
     call(folder, "compare", "a", str(b), "--out", "page.html")
     assert f"pirig replay {b} 0/1" in (folder / "page.html").read_text()
 

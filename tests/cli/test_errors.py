@@ -34,7 +34,7 @@ ROWS = [  # command line, exit code, what is said
     ("eval --policy ws://127.0.0.1:9 --connect-timeout-s 0", 4, "start one with `pirig serve`, or check --host and --port"),
     (f"{EVAL} --task-ids 99", 2, "libero_spatial has no task 99; its tasks are 0 to 9"),
     (f"{EVAL} --trials 50", 2, "it has 50 initial states (0 to 49)"),
-    (f"{EVAL} --results-out-path /proc/x", 2, "cannot write to /proc/x: No such file or directory; choose another folder"),
+    (f"{EVAL} --results /proc/x", 2, "cannot write to /proc/x: No such file or directory; choose another folder"),
     (f"{EVAL} --run ../x", 2, "--run is '../x'; expected a name without '/'"),
     (f"{EVAL} --live 99999", 2, "--live is 99999; at most 65535 is needed"),
     (f"{EVAL} --live 0 --live-host nowhere.invalid", 4, "choose another --live PORT or --live-host"),

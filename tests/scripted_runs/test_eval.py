@@ -29,8 +29,8 @@ BAD = {
     "run": ("--policy replay:yesterday", 2, "no run in results/libero/runs/yesterday"),
     "server": ("--port 1 --connect-timeout-s 1", 4, "no policy server at ws://127.0.0.1:1 after 1 s"),
     "replan": ("--policy zero --replan-steps 0", 2, "--replan-steps is 0; at least 1 is needed"),
-    "results": ("--policy zero --results-out-path file/results", 2, "cannot write to file/results"),
-    "videos": ("--policy zero --video-out-path file/videos", 2, "cannot write to file/videos"),
+    "results": ("--policy zero --results file/results", 2, "cannot write to file/results"),
+    "videos": ("--policy zero --videos file/videos", 2, "cannot write to file/videos"),
     "flag": ("--policy zero --nmu-trials 3", 2, "Unrecognized options: --nmu-trials"),
 }
 

@@ -74,10 +74,10 @@ def test_another_command_is_another_session_of_the_same_protocol(folder):
 
 
 def test_a_replay_makes_the_video_at_any_size_and_of_any_camera(folder):
-    found = run(folder, "replay", "scripted", "0/1", "--output", "seen")
+    found = run(folder, "replay", "scripted", "0/1", "--out", "seen")
     assert found.code == 0, found.err
     assert "1 episodes replayed: 1 as recorded, 0 not" in found.out, found.err
-    found = run(folder, "replay", "scripted", "0/1", "--size", "96", "--camera", "frontview", "--output", "seen")
+    found = run(folder, "replay", "scripted", "0/1", "--size", "96", "--camera", "frontview", "--out", "seen")
     assert found.code == 0, found.err
     results = RunStore.read(folder / "results/libero/runs/scripted").results()
     (result,) = (result for result in results if (result.spec.task_id, result.spec.trial) == (0, 1))

@@ -19,7 +19,7 @@ def folder(tmp_path_factory):
 
 def evaluate(folder, way, words):
     """The suite's CSV, and each episode's outcome."""
-    ended = command.run(folder, "eval", *words, "--results-out-path", way, "--run", "run", "--video", "none")
+    ended = command.run(folder, "eval", *words, "--results", way, "--run", "run", "--video", "none")
     assert ended.code == 0, ended.err
     (csv,) = (folder / way).glob("*_results.csv")
     return csv.read_bytes(), {r.spec: r.outcome() for r in RunStore.read(folder / way / "runs/run").results()}

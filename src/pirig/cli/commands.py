@@ -132,7 +132,9 @@ COMMANDS: Mapping[str, Command] = {
         ("stack up", "stack up --policy pi05_libero --servers 2 --port 9000"),
         function="up",
     ),
-    "stack status": Command("say what of the stack is there", "stack.StatusArgs", ("stack status",), function="status"),
+    "stack status": Command(
+        "say what of the stack is there", "stack.CheckoutArgs", ("stack status",), function="status"
+    ),
     "stack logs": Command(
         "say what the stack's containers say",
         "stack.LogsArgs",
@@ -140,7 +142,10 @@ COMMANDS: Mapping[str, Command] = {
         function="logs_of",
     ),
     "stack down": Command(
-        "remove the stack's containers and network; results stay", "stack.DownArgs", ("stack down",), function="down"
+        "remove the stack's containers and network; results stay",
+        "stack.CheckoutArgs",
+        ("stack down",),
+        function="down",
     ),
     "doctor": Command(
         "say what is wrong with this machine, and how to mend it",

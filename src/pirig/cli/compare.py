@@ -14,7 +14,7 @@ from rich.table import Table
 from pirig.errors import ConfigError
 from pirig.evaluation.worker import video_name
 from pirig.launch import reports
-from pirig.launch.settings import DEFAULT_IN_HELP
+from pirig.launch.settings import DEFAULT_IN_HELP, RESULTS, VIDEOS
 from pirig.results import comparison, conclusion, runs
 from pirig.results.comparison import Comparison
 from pirig.results.statistics.paired import Paired
@@ -27,7 +27,7 @@ _LISTED = 10  # unpaired episodes that are named
 @dataclasses.dataclass(frozen=True)
 class CompareArgs:
     a: Annotated[str, tyro.conf.Positional]
-    """the run to compare with: a name under results/libero/runs or a folder; several suites with commas"""
+    """the run to compare with: its name or its folder; separate the runs of several suites by commas"""
     b: Annotated[str, tyro.conf.Positional]
     """the run in question"""
     margin: Annotated[float | None, DEFAULT_IN_HELP] = None
@@ -42,10 +42,10 @@ class CompareArgs:
     """write a page about the comparison"""
     out: Annotated[pathlib.Path | None, DEFAULT_IN_HELP] = None
     """the page's file; default: A--B.html in the folder comparisons of --results"""
-    results: pathlib.Path = pathlib.Path("results/libero")
-    """where runs are looked up by name"""
-    videos: pathlib.Path = pathlib.Path("data/libero/videos")
-    """where runs have their videos"""
+    results: pathlib.Path = RESULTS
+    """results folder; runs are looked up by name in its folder runs"""
+    videos: pathlib.Path = VIDEOS
+    """videos folder; the page links to the videos that each run has in the folder of its name"""
 
 
 def run(flags: CompareArgs) -> int:

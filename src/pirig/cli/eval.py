@@ -90,7 +90,7 @@ def run(flags: EvalArgs) -> int:
 
 def _listing(flags: EvalArgs) -> str:
     """The layers that OPENPI_DUQUANT_DRYRUN asks for in the place of a run."""
-    name = source_of(flags.policy, flags.paths.results_out_path / "runs").name
+    name = source_of(flags.policy, flags.paths.results / "runs").name
     return packs.requested_listing(name, flags.model) if is_model(name) else ""
 
 

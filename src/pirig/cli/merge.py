@@ -1,4 +1,4 @@
-"""`pirig merge OUT RUN RUN…`: joins parts of a run that several machines made, and writes its exports and report."""
+"""`pirig merge WHOLE PART…`: joins parts of a run that several machines made, and writes its exports and report."""
 
 import dataclasses
 import pathlib
@@ -8,6 +8,7 @@ import tyro
 
 from pirig.errors import ConfigError
 from pirig.launch import exports, reports
+from pirig.launch.settings import RESULTS, VIDEOS
 from pirig.results import runs
 from pirig.results.merge import merge
 from pirig.results.store import RunStore
@@ -16,23 +17,23 @@ from pirig.sim import suites
 
 @dataclasses.dataclass(frozen=True)
 class MergeArgs:
-    out: Annotated[str, tyro.conf.Positional]
+    whole: Annotated[str, tyro.conf.Positional]
     """name of the joined run"""
     parts: Annotated[tuple[str, ...], tyro.conf.Positional]
-    """names under results/libero/runs, or folders"""
-    results: pathlib.Path = pathlib.Path("results/libero")
-    """where runs are looked up by name, and the joined one is written"""
-    videos: pathlib.Path = pathlib.Path("data/libero/videos")
-    """where runs have their videos, which pages link"""
+    """the runs to join: their names or their folders"""
+    results: pathlib.Path = RESULTS
+    """results folder; runs are looked up by name in its folder runs, where the joined run is written too"""
+    videos: pathlib.Path = VIDEOS
+    """videos folder; the report links to the videos in the folder with the run's name"""
 
 
 def run(flags: MergeArgs) -> int:
     """Raises ConfigError where the runs are no parts of one."""
-    if pathlib.PurePath(flags.out).name != flags.out or flags.out in (".", ".."):
-        raise ConfigError(f"{flags.out!r} is no name of a run, which is one word without slashes")
+    if pathlib.PurePath(flags.whole).name != flags.whole or flags.whole in (".", ".."):
+        raise ConfigError(f"{flags.whole!r} is no name of a run, which is one word without slashes")
     sources = [runs.find(name, flags.results) for name in flags.parts]
     (flags.results / "runs").mkdir(parents=True, exist_ok=True)
-    store = merge(flags.results / "runs" / flags.out, sources)
+    store = merge(flags.results / "runs" / flags.whole, sources)
     found = runs.overview(store)
     low, high = found.interval
     print(
@@ -41,7 +42,7 @@ def run(flags: MergeArgs) -> int:
     )
     _write(store, flags)
     if not found.complete:
-        print(f"not every part is complete: pirig eval --run {flags.out} with the same flags goes on with it")
+        print(f"not every part is complete: pirig eval --run {flags.whole} with the same flags goes on with it")
     return 0
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pirig.errors import ConfigError
-from pirig.launch.settings import DEFAULT_IN_HELP
+from pirig.launch.settings import DEFAULT_IN_HELP, RESULTS
 from pirig.results import runs
 from pirig.results.comparison import compare
 from pirig.results.statistics import power
@@ -37,8 +37,8 @@ class PowerArgs:
     """two-sided significance level [percent]"""
     json: bool = False
     """for programs; rates are fractions of 1"""
-    results: pathlib.Path = pathlib.Path("results/libero")
-    """where runs are looked up by name"""
+    results: pathlib.Path = RESULTS
+    """results folder; runs are looked up by name in its folder runs"""
 
 
 def run(flags: PowerArgs) -> int:

@@ -12,7 +12,7 @@ from pirig import envvars
 from pirig.errors import ConfigError
 from pirig.launch import logs, packs, signals
 from pirig.launch.fetch import bring
-from pirig.launch.settings import DEFAULT_IN_HELP
+from pirig.launch.settings import DEFAULT_IN_HELP, RECIPE
 from pirig.policies.choice import ModelChoice
 from pirig.policies.factory import require_readers
 from pirig.policies.recipes import recipe as find_recipe
@@ -26,12 +26,13 @@ _log = logging.getLogger(__name__)
 class QuantizeArgs:
     """OPENPI_DUQUANT_* variables count where a flag is left out."""
 
-    recipe: tyro.conf.Positional[str] = "pi05_libero"
+    recipe: tyro.conf.Positional[str] = RECIPE
     """the model"""
     policy_dir: Annotated[str, DEFAULT_IN_HELP] = ""
     """its checkpoint: a directory or an address; default: the published one"""
-    output: Annotated[pathlib.Path | None, DEFAULT_IN_HELP] = None
-    """the pack's file; default: a name made from its content, in --pack-dir, where --quantize finds it"""
+    out: Annotated[pathlib.Path | None, DEFAULT_IN_HELP] = None
+    """file to write the pack to; default: a file in --pack-dir that is named after the pack's content, where --quantize
+    finds it"""
     pack_dir: Annotated[str, DEFAULT_IN_HELP] = ""
     """where packs are kept; default: OPENPI_DUQUANT_PACKDIR, else below PIRIG_CACHE"""
     bits: Annotated[str, DEFAULT_IN_HELP] = ""
@@ -79,7 +80,7 @@ def run(flags: QuantizeArgs) -> int:
     directory = _checkpoint(flags)
     model = ModelChoice(dtype=flags.dtype, device=flags.device, pack_dir=flags.pack_dir or asked.folder)
     name = packs.named(flags.recipe, directory, configuration, model)
-    file = flags.output or packs.wanted(model).folder / name
+    file = flags.out or packs.wanted(model).folder / name
     if file.exists() and not flags.fresh:
         _log.info("%s is there; --fresh makes it again", file)
     else:

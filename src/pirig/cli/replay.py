@@ -13,7 +13,7 @@ from pirig.errors import ConfigError, PirigError
 from pirig.evaluation.replay import frames, pictures, steps
 from pirig.evaluation.worker import video_name
 from pirig.launch import logs, recorded, signals
-from pirig.launch.settings import DEFAULT_IN_HELP
+from pirig.launch.settings import DEFAULT_IN_HELP, RESULTS, VIDEOS
 from pirig.results import runs
 from pirig.sim.libero import LiberoEnvironment
 from pirig.types import EpisodeResult, Rules
@@ -34,10 +34,12 @@ class ReplayArgs:
     """agentview, robot0_eye_in_hand, frontview, birdview, sideview, …"""
     size: int = 0
     """width and height [pixels]; 0: agentview as the policy saw it"""
-    output: Annotated[pathlib.Path | None, DEFAULT_IN_HELP] = None
-    """folder for videos; default: data/libero/videos/RUN"""
-    results: pathlib.Path = pathlib.Path("results/libero")
-    """where runs are looked up by name"""
+    out: Annotated[pathlib.Path | None, DEFAULT_IN_HELP] = None
+    """folder for the videos; default: the folder in --videos that has the run's name"""
+    videos: pathlib.Path = VIDEOS
+    """videos folder, which has a folder for each run"""
+    results: pathlib.Path = RESULTS
+    """results folder; runs are looked up by name in its folder runs"""
 
 
 def run(flags: ReplayArgs) -> int:
@@ -51,13 +53,13 @@ def run(flags: ReplayArgs) -> int:
     if not chosen:
         print("no such episodes: nothing to do")
         return 0
-    output = flags.output or pathlib.Path("data/libero/videos") / store.directory.name
+    folder = flags.out or flags.videos / store.directory.name
     found = store.manifest["configuration"]
     env = LiberoEnvironment(recorded.simulator_of(store), seeding=found["seeding"], resize=found["resize_size"])
     wrong = 0
     try:
         for result in chosen:
-            wrong += not _replay(result, env, recorded.rules_of(store), flags, output)
+            wrong += not _replay(result, env, recorded.rules_of(store), flags, folder)
     finally:
         env.close()
     print(f"{len(chosen)} episodes replayed: {len(chosen) - wrong} as recorded, {wrong} not")
@@ -65,14 +67,14 @@ def run(flags: ReplayArgs) -> int:
 
 
 def _replay(
-    result: EpisodeResult, env: LiberoEnvironment, rules: Rules, flags: ReplayArgs, output: pathlib.Path
+    result: EpisodeResult, env: LiberoEnvironment, rules: Rules, flags: ReplayArgs, folder: pathlib.Path
 ) -> bool:
-    path = output / _file_name(result, flags)
+    path = folder / _file_name(result, flags)
     try:
         if flags.video:
             from pirig.sim.video import write_mp4
 
-            output.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
             write_mp4(path, _seen(result, env, rules, flags))
         else:
             for _ in steps(result, env, rules, ()):

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from pirig.errors import ConfigError
 from pirig.launch import reports
-from pirig.launch.settings import DEFAULT_IN_HELP
+from pirig.launch.settings import DEFAULT_IN_HELP, RESULTS, VIDEOS
 from pirig.results import runs, summary
 from pirig.results.statistics import published
 from pirig.results.store import RunStore
@@ -28,10 +28,10 @@ class ReportArgs:
     """html: a page that needs nothing else; json, csv, md: report.json and so on, beside it"""
     out: Annotated[pathlib.Path | None, DEFAULT_IN_HELP] = None
     """the file to write, where it is one; - is standard output; default: in the run's folder"""
-    results: pathlib.Path = pathlib.Path("results/libero")
-    """where runs are looked up by name"""
-    video_out_path: pathlib.Path = pathlib.Path("data/libero/videos")
-    """where runs have their videos, which pages link"""
+    results: pathlib.Path = RESULTS
+    """results folder; runs are looked up by name in its folder runs"""
+    videos: pathlib.Path = VIDEOS
+    """videos folder; pages link to the videos that each run has in the folder of its name"""
     suites: tuple[str, ...] = tuple(MAX_STEPS)
     """rows of the table about all suites"""
 
@@ -52,9 +52,7 @@ def run(flags: ReportArgs) -> int:
 
 def _of_runs(flags: ReportArgs) -> list[pathlib.Path]:
     stores = [runs.find(name, flags.results) for name in flags.runs]
-    return [
-        reports.write_run(store, flags.video_out_path, form, flags.out) for store in stores for form in flags.format
-    ]
+    return [reports.write_run(store, flags.videos, form, flags.out) for store in stores for form in flags.format]
 
 
 def _of_suites(flags: ReportArgs) -> list[pathlib.Path]:
@@ -73,7 +71,7 @@ def _of_suites(flags: ReportArgs) -> list[pathlib.Path]:
     show(flags.results, flags.suites)
     folders = [flags.results / "runs" / row.run for row in rows if row.run]
     stores = [RunStore.read(folder) for folder in folders if folder.is_dir()]
-    written = [reports.write_run(store, flags.video_out_path, form) for store in stores for form in flags.format]
+    written = [reports.write_run(store, flags.videos, form) for store in stores for form in flags.format]
     return written + [reports.write_overview(flags.results, flags.suites, form) for form in about_all]
 
 

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
+from pirig.launch.settings import RESULTS
 from pirig.results.runs import Overview, overviews
 
 
 @dataclasses.dataclass(frozen=True)
 class RunsArgs:
-    results: pathlib.Path = pathlib.Path("results/libero")
-    """the folder that has runs/ in it"""
+    results: pathlib.Path = RESULTS
+    """results folder; the runs in its folder runs are listed"""
     json: bool = False
     """for programs; rates are fractions of 1"""
 

@@ -13,7 +13,7 @@ from pirig.errors import ConfigError
 from pirig.interfaces import Policy
 from pirig.launch import logs, model_loading, packs, signals
 from pirig.launch.policy import Baseline as BaselineSource
-from pirig.launch.settings import DEFAULT_IN_HELP, ModelChoice
+from pirig.launch.settings import DEFAULT_IN_HELP, RECIPE, RESULTS, ModelChoice
 from pirig.policies.wrappers import DefaultPrompt
 from pirig.serving.heap import keep_freed_memory
 from pirig.serving.limits import Limits
@@ -21,7 +21,7 @@ from pirig.serving.server import PolicyServer
 
 _log = logging.getLogger(__name__)
 _THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
-_DEFAULT_RECIPE = {"LIBERO": "pi05_libero"}
+_DEFAULT_RECIPE = {"LIBERO": RECIPE}
 _AUTO_BATCH = 8  # of --max-batch auto, on an accelerator
 
 
@@ -60,8 +60,8 @@ class ServeArgs:
     """TCP port to listen on; 0: any that is free"""
     default_prompt: Annotated[str | None, DEFAULT_IN_HELP] = None
     """prompt for requests that have none; default: none"""
-    runs: pathlib.Path = pathlib.Path("results/libero/runs")
-    """where replay:RUN is looked up"""
+    results: pathlib.Path = RESULTS
+    """results folder; the run of replay:RUN is looked up in its folder runs"""
     max_batch: int | Literal["auto"] = "auto"
     """most requests that are computed together; auto: 8 on an accelerator, 1 on a CPU"""
     prepare: bool = False
@@ -120,7 +120,7 @@ def _listing(flags: ServeArgs) -> str:
 def _source(flags: ServeArgs) -> Callable[[], Policy]:
     """Return what loads the policy, once all that it needs is on this machine."""
     if isinstance(flags.policy, Baseline):
-        return BaselineSource(flags.policy.name, flags.runs).open
+        return BaselineSource(flags.policy.name, flags.results / "runs").open
     model = _recipe(flags)
     assert model
     return model_loading.prepare(*model, flags.model, max_batch=flags.max_batch, auto_batch=_AUTO_BATCH)

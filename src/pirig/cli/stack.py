@@ -19,7 +19,7 @@ from pirig import envvars
 from pirig.cli import report
 from pirig.errors import ConfigError, MissingExtra, StartError
 from pirig.launch import logs, signals
-from pirig.launch.settings import DEFAULT_IN_HELP
+from pirig.launch.settings import DEFAULT_IN_HELP, RECIPE, RESULTS, TRIALS
 from pirig.machine import gpus, resources
 from pirig.sim import suites as libero
 from pirig.stack import fanout
@@ -37,8 +37,14 @@ _err = Console(stderr=True, highlight=False)
 
 
 @dataclasses.dataclass(frozen=True)
-class ServersArgs:
-    policy: str = "pi05_libero"
+class CheckoutArgs:
+    checkout: Annotated[pathlib.Path, DEFAULT_IN_HELP] = pathlib.Path()
+    """folder of the checkout, which has compose.yml; default: the current folder"""
+
+
+@dataclasses.dataclass(frozen=True)
+class ServersArgs(CheckoutArgs):
+    policy: str = RECIPE
     """a recipe, a baseline, or (for run) ws://HOST:PORT"""
     policy_dir: Annotated[str, DEFAULT_IN_HELP] = ""
     """checkpoint: a directory or an address; default: the published one"""
@@ -51,15 +57,13 @@ class ServersArgs:
     """policy servers; default: one for each GPU, or one on the CPU"""
     port: int = 8000
     """of the first server, on 127.0.0.1"""
-    checkout: Annotated[pathlib.Path, DEFAULT_IN_HELP] = pathlib.Path()
-    """folder with compose.yml; default: this one"""
 
 
 @dataclasses.dataclass(frozen=True)
 class RunArgs(ServersArgs):
     suite: str = "all"
     """one, several with commas, or all"""
-    num_trials_per_task: int = 50
+    num_trials_per_task: int = TRIALS
     """trials 0 to N-1 of each task"""
     workers: int | Literal["auto"] = "auto"
     """simulator processes of each suite; auto: the machine's cores, shared out"""
@@ -68,17 +72,7 @@ class RunArgs(ServersArgs):
 
 
 @dataclasses.dataclass(frozen=True)
-class StatusArgs:
-    """None."""
-
-
-@dataclasses.dataclass(frozen=True)
-class DownArgs:
-    """None."""
-
-
-@dataclasses.dataclass(frozen=True)
-class LogsArgs:
+class LogsArgs(CheckoutArgs):
     services: Annotated[tyro.conf.Positional[tuple[str, ...]], DEFAULT_IN_HELP] = ()
     """those to follow, as pirig stack status names them; default: the last lines of all"""
 
@@ -103,7 +97,7 @@ def run(flags: RunArgs) -> int:
         compose.down()
     for service, reason in last.reasons.items():
         print(f"{service}: {reason}", file=sys.stderr)
-    report.show(flags.checkout / "results/libero", [name for name, code in last.codes.items() if code == 0])
+    report.show(flags.checkout / RESULTS, [name for name, code in last.codes.items() if code == 0])
     return next((code for code in last.codes.values() if code), 0)
 
 
@@ -220,17 +214,17 @@ class _View:
                 self._known[name] = state.how, state.says
 
 
-def down(_: DownArgs) -> int:
+def down(flags: CheckoutArgs) -> int:
     """Remove the containers."""
     logs.log_to_stderr()
-    Compose(pathlib.Path.cwd()).down()
+    Compose(flags.checkout.absolute()).down()
     return 0
 
 
-def status(_: StatusArgs) -> int:
+def status(flags: CheckoutArgs) -> int:
     """Print what runs."""
     logs.log_to_stderr()
-    seen = _containers(Compose(pathlib.Path.cwd())).look()
+    seen = _containers(Compose(flags.checkout.absolute())).look()
     if not seen:
         print("nothing of the stack is there")
     else:
@@ -241,7 +235,7 @@ def status(_: StatusArgs) -> int:
 def logs_of(flags: LogsArgs) -> int:
     """Print what the containers have logged."""
     logs.log_to_stderr()
-    containers = _containers(Compose(pathlib.Path.cwd()))
+    containers = _containers(Compose(flags.checkout.absolute()))
     for service in flags.services or containers.look():
         for line in containers.follow(service) if flags.services else containers.tail(service, 1000).splitlines():
             print(f"{service} | {line}", flush=True)

@@ -19,7 +19,7 @@ from pirig.evaluation.executors import ProcessExecutor, SerialExecutor
 from pirig.evaluation.plan import Work
 from pirig.launch import logs, model_loading, packs, recorded, signals
 from pirig.launch.policy import HostedModel, source_of, started
-from pirig.launch.settings import DEFAULT_IN_HELP, ModelChoice, PolicyChoice
+from pirig.launch.settings import DEFAULT_IN_HELP, RESULTS, ModelChoice, PolicyChoice
 from pirig.launch.worker import LiberoWorkerFactory
 from pirig.machine import resources
 from pirig.results import runs
@@ -52,8 +52,8 @@ class VerifyArgs:
     """how long to wait for a policy server [s]"""
     force: bool = False
     """compare with a policy that says other things of itself than the run's"""
-    results: pathlib.Path = pathlib.Path("results/libero")
-    """where runs are looked up by name"""
+    results: pathlib.Path = RESULTS
+    """results folder; runs are looked up by name in its folder runs"""
 
 
 def run(flags: VerifyArgs) -> int:

@@ -65,7 +65,7 @@ def would_do(
 
     Raises what the real run would raise before its first episode, as far as flags and files decide it.
     """
-    policy = _policy(choice, model, paths.results_out_path / "runs")
+    policy = _policy(choice, model, paths.results / "runs")
     renderer = simulation.gl
     found = places.look(workers.policy_hosts, device=model.device, renderer=renderer, has_model=policy.is_model)
     shared = Shared(renderer, policy.source, policy.metadata or {}, episodes, paths, stop)
@@ -78,7 +78,7 @@ def would_do(
     rows.append(("workers", _workers(workers, count, total)))
     rows.append(("renderer", renderer))
     rows.append(("assets", f"LIBERO's, in {simulation.assets}, as they must be"))
-    rows.append(("results", f"{paths.results_out_path}; videos ({paths.video}) in {paths.video_out_path}"))
+    rows.append(("results", f"{paths.results}; videos ({paths.video}) in {paths.videos}"))
     work = _workload(episodes, left, policy, has_videos=paths.video == "all")
     rows += _cost(work, policy, found, count, renderer, device=model.device)
     return [f"{head:<11}{line}" for head, line in rows] + ["", "nothing was started; without --dry-run this is run"]
@@ -132,14 +132,14 @@ def _download(url: str, size: str, home: pathlib.Path) -> str:
 
 def _run(suite: str, specs: Sequence[EpisodeSpec], shared: Shared, policy: _Policy) -> tuple[Rows, list[EpisodeSpec]]:
     """Rows about one suite's run, and what of it is left to do."""
-    paths, stop, folder = shared.paths, shared.stop, shared.paths.results_out_path / "runs"
+    paths, stop, folder = shared.paths, shared.stop, shared.paths.results / "runs"
     name, rules, configuration = suite_run.named(suite, shared)
     tasks, trials = len({spec.task_id for spec in specs}), len({spec.trial for spec in specs})
     plan = f"{suite}: {len(specs)} episodes, {tasks} tasks x {trials} trials, at most {rules.total_steps} steps each"
     if stop.stop_when == "decided" and policy.metadata is not None:
-        early_stop.prepare(stop, specs, configuration, folder / name, paths.results_out_path)
+        early_stop.prepare(stop, specs, configuration, folder / name, paths.results)
     elif stop.stop_when == "decided":
-        runs.find(stop.against, paths.results_out_path)
+        runs.find(stop.against, paths.results)
     is_named = policy.metadata is not None or bool(paths.run)
     find = _named if is_named else _alike
     known = _Known(configuration, policy, is_replan_given=shared.episodes.replan_steps is not None)

@@ -105,7 +105,7 @@ class Evaluation:
     def report(self) -> list[SuiteOutcome]:
         """Write tables and pages of each suite, and the page of all that exist."""
         outcomes = [suite_run.report(run) for run in self.runs]
-        reports.write_overview(self.shared.paths.results_out_path, tuple(suites.MAX_STEPS))
+        reports.write_overview(self.shared.paths.results, tuple(suites.MAX_STEPS))
         return outcomes
 
     def end_live_page(self) -> None:
@@ -156,7 +156,7 @@ def opened(
     `specs`: the planned episodes, by suite. `simulation`: what this machine renders with. `flags`: of the command, for
     the manifest. Raises PirigError for what is wrong with the policy, the machine or the folders.
     """
-    runs_folder = paths.results_out_path / "runs"
+    runs_folder = paths.results / "runs"
     with contextlib.ExitStack() as resources:
         count = sum(map(len, specs.values()))
         here = resources.enter_context(site.at(policy, model, workers, runs_folder, simulation, count))

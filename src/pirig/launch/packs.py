@@ -78,7 +78,7 @@ def checked(recipe: str, choice: ModelChoice) -> Wanted:
     if asked and choice.backend == "jax":
         raise ConfigError("quantized models run in PyTorch only; leave --backend out, or say --backend torch")
     if asked.file and not asked.file.is_file():
-        remedy = f"make it with: pirig quantize {recipe} --output {asked.file}"
+        remedy = f"make it with: pirig quantize {recipe} --out {asked.file}"
         raise ConfigError(f"there is no pack {asked.file}; {remedy}")
     return asked
 

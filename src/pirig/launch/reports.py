@@ -118,7 +118,7 @@ def _replay(store: RunStore, results: pathlib.Path, videos: pathlib.Path) -> str
     folder = store.directory
     words = ["pirig", "replay"]
     if videos != VIDEOS:
-        words += ["--output", str(videos / folder.name)]
+        words += ["--videos", str(videos)]
     if folder == results / "runs" / folder.name:
         words += ["--results", str(results)] if results != RESULTS else []
         return shlex.join([*words, folder.name])

@@ -26,14 +26,14 @@ from pirig.sim import suites
 from pirig.types import Seeding, Simulator
 
 __all__ = ["DEFAULT_IN_HELP", "Episodes", "ModelChoice", "Paths", "PolicyChoice", "StopRule", "Workers"]
+SUITE, RECIPE, TRIALS = "libero_spatial", "pi05_libero", 50  # .env has them for make, compose and scripts
 RESULTS, VIDEOS = pathlib.Path("results/libero"), pathlib.Path("data/libero/videos")
-TRIALS = 50
 _UNLIMITED = math.inf
 
 
 @dataclasses.dataclass(frozen=True)
 class Episodes:
-    task_suite_name: Annotated[str, tyro.conf.arg(aliases=["--suite"])] = "libero_spatial"
+    task_suite_name: Annotated[str, tyro.conf.arg(aliases=["--suite"])] = SUITE
     """libero_spatial, libero_object, libero_goal, libero_10, libero_90, or all (the first four)"""
     num_trials_per_task: int = TRIALS
     """trials 0 to N-1 of each task"""
@@ -81,7 +81,7 @@ class PolicyChoice:
     """of an answer of the policy server [MiB]"""
     headless: bool = False
     """run the policy of --policy-config and --policy-dir here, without a socket"""
-    policy_config: str = "pi05_libero"
+    policy_config: str = RECIPE
     """recipe that --headless runs: pi05_libero, pi0_libero; --policy names it as well"""
     policy_dir: Annotated[str, DEFAULT_IN_HELP] = ""
     """checkpoint of the recipe: a directory, gs://, hf:// or https://; default: the published one"""
@@ -128,10 +128,10 @@ class Workers:
 
 @dataclasses.dataclass(frozen=True)
 class Paths:
-    results_out_path: pathlib.Path = RESULTS
-    """folder for runs, tables and reports"""
-    video_out_path: pathlib.Path = VIDEOS
-    """folder for videos, a folder of each run in it"""
+    results: Annotated[pathlib.Path, tyro.conf.arg(aliases=["--results-out-path"])] = RESULTS
+    """results folder, for runs, tables and reports"""
+    videos: Annotated[pathlib.Path, tyro.conf.arg(aliases=["--video-out-path"])] = VIDEOS
+    """videos folder, which has a folder for each run"""
     video: VideoChoice = "all"
     """made from the recorded actions by workers that no episode is left for"""
     run: Annotated[str, DEFAULT_IN_HELP] = ""
@@ -147,8 +147,7 @@ class Paths:
 @dataclasses.dataclass(frozen=True)
 class StopRule:
     against: Annotated[str, DEFAULT_IN_HELP] = ""
-    """run A of a comparison that may stop early: a name under results/libero/runs, or a folder;
-    default: none"""
+    """run A of a comparison that may stop early: its name or its folder; default: none"""
     stop_when: Literal["complete", "decided"] = "complete"
     """decided: as soon as a test that is valid at any time says how this policy compares with --against; declared
     before the first episode, recorded in the manifest"""

@@ -57,7 +57,7 @@ class SuiteRun:
     @property
     def videos(self) -> pathlib.Path:
         """Folder of the run's videos."""
-        return self.paths.video_out_path / self.name
+        return self.paths.videos / self.name
 
     def scored(self) -> list[EpisodeResult]:
         """Results of planned episodes that need not run again."""
@@ -95,10 +95,10 @@ def opened(suite: str, specs: Sequence[EpisodeSpec], shared: Shared) -> Generato
     """
     paths = shared.paths
     name, rules, configuration = named(suite, shared)
-    directory = _writable(paths.results_out_path) / "runs" / name
+    directory = _writable(paths.results) / "runs" / name
     if paths.video != "none":
-        _writable(paths.video_out_path / name)
-    test = early_stop.prepare(shared.stop, specs, configuration, directory, paths.results_out_path)
+        _writable(paths.videos / name)
+    test = early_stop.prepare(shared.stop, specs, configuration, directory, paths.results)
     with RunStore.open(directory, configuration, fresh=paths.fresh) as store:
         _log.info("run %s: %d episodes, results in %s", name, len(specs), directory)
         early = early_stop.declare(test, store) if test else None
@@ -120,14 +120,14 @@ def named(suite: str, shared: Shared) -> tuple[str, Rules, Configuration]:
 def report(run: SuiteRun) -> SuiteOutcome:
     """Write exports and page."""
     csv, results, total = export(run)
-    page = reports.write_run(run.store, run.paths.video_out_path)
+    page = reports.write_run(run.store, run.paths.videos)
     decided = runs.decided(run.store.manifest)
     return SuiteOutcome(run.suite, tally_by_task(results, run.specs), task_names(run.suite), total, decided, csv, page)
 
 
 def export(run: SuiteRun) -> tuple[pathlib.Path, list[EpisodeResult], Tally]:
     """Write CSV and JSON of the planned episodes. Return the CSV's path, its results, and the count."""
-    csv_path, results, total = exports.write(run.store, run.specs, run.paths.results_out_path)
+    csv_path, results, total = exports.write(run.store, run.specs, run.paths.results)
     run.store.note(planned=len(run.specs), complete=total.complete)
     return csv_path, results, total
 

@@ -63,7 +63,7 @@ class RunStore:
             lock = (directory / "lock").open("ab")
         except OSError as e:
             raise ConfigError(
-                f"cannot write results to {directory}: {e.strerror}; choose a folder with --results-out-path"
+                f"cannot write results to {directory}: {e.strerror}; choose a folder with --results"
             ) from e
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,7 +1,7 @@
 # Thin: every target is one command that can be typed without make. `make` lists them.
-SUITE   ?= libero_spatial
-POLICY  ?= pi05_libero
-TRIALS  ?= 50
+#
+# SUITE, POLICY and TRIALS come from the command line or the shell, else from .env, which docker compose reads too.
+$(foreach line,$(shell sed -nE 's/^(SUITE|POLICY|TRIALS)=/\1?=/p' .env),$(eval $(line)))
 CKPT    ?=
 MODE    ?=
 ARGS    ?=

@@ -48,7 +48,8 @@ fi
 missing=$(what_is_missing)
 [ -z "$missing" ] || fail "$missing; MODE=local needs no containers"
 has_gpu=$(docker info --format '{{json .Runtimes}}' | grep -c '"nvidia' || true)
-export POLICY=${POLICY:-pi05_libero} SUITE=${SUITE:-libero_spatial} TRIALS=${TRIALS:-50} CKPT=${CKPT:-} CLIENT_ARGS=${CLIENT_ARGS:-}
+. scripts/defaults.sh
+export CKPT=${CKPT:-} CLIENT_ARGS=${CLIENT_ARGS:-}
 export COMPOSE_FILE=${COMPOSE_FILE:-compose.yml}
 if [ "$has_gpu" = 0 ] && [[ $COMPOSE_FILE != *compose.cpu.yml* ]]; then
     say "the engine has no NVIDIA runtime: adding compose.cpu.yml"

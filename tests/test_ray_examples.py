@@ -76,7 +76,9 @@ def test_the_head_computes_nothing_and_nodes_have_a_gpu(job):
 
 def test_compose_and_its_script_agree():
     services = yaml.safe_load((ROOT / "examples/ray/compose.yml").read_text())["services"]
-    head = re.sub(r"\$\{(\w+):-([^}]*)\}", r"\2", services["ray-head"]["command"])
+    defaults = dict(line.split("=", 1) for line in (ROOT / ".env").read_text().splitlines() if "=" in line)
+    head = re.sub(r"\$\{(\w+):\?[^}]*\}", lambda found: defaults[found[1]], services["ray-head"]["command"])
+    head = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", head)
     role, *words = shlex.split(re.sub(r"\$\{CKPT:\+/ckpt\}", "", head))
     flags = parsed(shlex.join(["pirig", "eval", *words]))
     assert role == "head"

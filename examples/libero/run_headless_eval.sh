@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Evaluates a checkpoint on one suite in one process, without a socket.
 #
-#   CKPT=/path/to/checkpoint [TASK_SUITE=libero_spatial] [NUM_TRIALS=50] [POLICY_CONFIG=pi05_libero] [DUQUANT=1] [PYTHON=python3] \
+#   CKPT=/path/to/checkpoint [TASK_SUITE=…] [NUM_TRIALS=…] [POLICY_CONFIG=…] [DUQUANT=1] [PYTHON=python3] \
 #       examples/libero/run_headless_eval.sh [more flags of main.py]
 #
+# TASK_SUITE, NUM_TRIALS and POLICY_CONFIG have the defaults of main.py (`pirig eval --help`).
 # Every OPENPI_DUQUANT_* variable reaches the evaluator; DUQUANT=1 sets those of W4A8 on the action expert.
 set -euo pipefail
 
@@ -21,8 +22,8 @@ cd "$(dirname "$0")/../.."
 [ -n "${PYTHON:-}" ] || PYTHON=$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)
 exec "$PYTHON" examples/libero/main.py \
     --args.headless \
-    --args.policy-config "${POLICY_CONFIG:-pi05_libero}" \
     --args.policy-dir "$CKPT" \
-    --args.task-suite-name "${TASK_SUITE:-libero_spatial}" \
-    --args.num-trials-per-task "${NUM_TRIALS:-50}" \
+    ${POLICY_CONFIG:+--args.policy-config "$POLICY_CONFIG"} \
+    ${TASK_SUITE:+--args.task-suite-name "$TASK_SUITE"} \
+    ${NUM_TRIALS:+--args.num-trials-per-task "$NUM_TRIALS"} \
     "$@"

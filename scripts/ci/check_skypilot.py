@@ -27,6 +27,7 @@ def main() -> None:
         script = ROOT / command.strip()
         assert os.access(script, os.X_OK), f"{command.strip()} is no script of this checkout"
     understood = set(re.findall(r"\$\{([A-Z_]+):-", (ROOT / "scripts/vm/reproduce.sh").read_text()))
+    understood |= set(re.findall(r"^([A-Z_]+)=", (ROOT / ".env").read_text(), re.M))
     assert set(task.envs) <= understood, f"reproduce.sh reads {sorted(understood)}; found {sorted(task.envs)}"
     print(f"SkyPilot {sky.__version__} reads {TASK.relative_to(ROOT)}: {len(task.resources)} choices of a machine")
 

@@ -30,7 +30,7 @@ main() {
     if rmdir "$replaced" 2>/dev/null; then rmdir results/.replaced 2>/dev/null || true; else
         say "$(find "$replaced" -type f | wc -l) older files were replaced; they are in $replaced"
     fi
-    say "results and data are here as on $host, $(find results/libero/runs -mindepth 1 -maxdepth 1 -type d 2>/dev/null | wc -l) runs"
+    say "results and data are here as on $host, $(find results -mindepth 3 -maxdepth 3 -path 'results/*/runs/*' -type d | wc -l) runs"
 }
 
 pull() { # FLAGS...; parts of a file that was cut off wait in .rsync-partial, never under the file's own name

@@ -8,6 +8,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . scripts/vm/machine.sh
+. scripts/defaults.sh
 
 cuda_images_gb=35 # estimated: three images, their base, pip's and the builder's caches
 cpu_images_gb=8   # measured: 6, and what pip caches
@@ -24,9 +25,9 @@ for word in "$@"; do
         *) echo "error: expected install, run or --driver; found '$word'" >&2; exit 2 ;;
     esac
 done
-policy=${POLICY:-pi05_libero} mode=${MODE:-split} ckpt=${CKPT:-}
+mode=${MODE:-split} ckpt=${CKPT:-}
 data_home=${OPENPI_DATA_HOME:-$HOME/.cache/openpi}
-case $policy in pi0*_tiny | scripted | zero | random | replay:* | *://*) is_large= ;; *) is_large=1 ;; esac
+case $POLICY in pi0*_tiny | scripted | zero | random | replay:* | *://*) is_large= ;; *) is_large=1 ;; esac
 
 main() {
     case $stage in
@@ -99,11 +100,11 @@ gpu() {
         said=$(nvidia-smi 2>&1 | head -n 1) || true
         error gpu "$count on PCI, but: $said" "sudo reboot; if it stays so, scripts/vm/install.sh --driver"
     elif [ "$is_large" ] && [ "$stage" != install ]; then
-        error gpu "no NVIDIA GPU, and POLICY=$policy needs one" "a machine type with an L4, A100 or H100; or POLICY=scripted"
+        error gpu "no NVIDIA GPU, and POLICY=$POLICY needs one" "a machine type with an L4, A100 or H100; or POLICY=scripted"
     elif [ "$is_large" ]; then
         warning gpu "no NVIDIA GPU; the NVIDIA container toolkit is left out" "run install.sh again once there is one"
     else
-        ok gpu "none; POLICY=$policy needs none"
+        ok gpu "none; POLICY=$POLICY needs none"
     fi
 }
 
@@ -128,7 +129,7 @@ memory() {
 }
 
 has_images() { docker image inspect "pirig/server:${PIRIG_TAG:-dev}" >/dev/null 2>&1; }
-has_checkpoint() { [ -n "$ckpt" ] || [ -z "$is_large" ] || [ -d "$data_home/openpi-assets/checkpoints/$policy" ]; }
+has_checkpoint() { [ -n "$ckpt" ] || [ -z "$is_large" ] || [ -d "$data_home/openpi-assets/checkpoints/$POLICY" ]; }
 
 disk() { # each need goes to the file system that its folder is, or will be, on
     local folder name amount need device needs=() docker_root images_gb=$cpu_images_gb

@@ -6,9 +6,9 @@
 #   scripts/vm/reproduce.sh --detach     in the background, through hang-ups; says how to follow it
 #   scripts/vm/reproduce.sh --stop       ends that one; what is finished is kept
 #
-#   POLICY    pi05_libero; or any other policy: POLICY=scripted TRIALS=1 tries the way
+#   POLICY    default: that of .env; POLICY=scripted TRIALS=1 tries all steps without a checkpoint
 #   SUITES    all (the standard four), or names: "libero_object libero_goal"
-#   TRIALS    50 of each task
+#   TRIALS    trials of each task; default: that of .env
 #   MODE      split (two containers), headless (one), local (none)
 #   CKPT      a directory, instead of the published checkpoint
 #   QUANTIZE  w4a8, …; OPENPI_DUQUANT_* variables too
@@ -16,7 +16,8 @@
 #   OPENPI_DATA_HOME    folder for downloads, ~/.cache/openpi
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-export POLICY=${POLICY:-pi05_libero} TRIALS=${TRIALS:-50} MODE=${MODE:-split} CKPT=${CKPT:-} ARGS=${ARGS:-}
+. scripts/defaults.sh
+export MODE=${MODE:-split} CKPT=${CKPT:-} ARGS=${ARGS:-}
 export OPENPI_DATA_HOME=${OPENPI_DATA_HOME:-$HOME/.cache/openpi}
 suites=${SUITES:-all}
 log=results/reproduce.log lock=results/.reproduce.pid

@@ -13,6 +13,7 @@ from rich.markup import escape
 from pirig import envvars
 from pirig.checkpoints import address
 from pirig.errors import ConfigError, PirigError
+from pirig.launch.settings import RECIPE
 from pirig.machine import egl, gpus, resources, versions
 from pirig.machine.findings import Finding, output
 from pirig.policies.recipes import RECIPES
@@ -74,7 +75,7 @@ def findings(flags: DoctorArgs) -> Iterator[Finding]:
     yield from _backends(flags)
     yield resources.memory()
     home = envvars.data_home()
-    checkpoint = address.parse(RECIPES["pi05_libero"].checkpoint).place(home)
+    checkpoint = address.parse(RECIPES[RECIPE].checkpoint).place(home)
     yield from resources.disks(pathlib.Path.cwd(), home, has_checkpoint=checkpoint.exists())
     yield from _checkpoint(home, checkpoint, flags)
     yield resources.port(flags.port)
@@ -117,8 +118,8 @@ def _checkpoint(home: pathlib.Path, checkpoint: pathlib.Path, flags: DoctorArgs)
     if checkpoint.exists():
         yield Finding("checkpoint", "ok", str(checkpoint))
     else:
-        fix = f"pirig checkpoint fetch {RECIPES['pi05_libero'].checkpoint}, or --policy-dir"
-        yield Finding("checkpoint", "warning", f"not at {checkpoint}; only pi05_libero needs it", fix)
+        fix = f"pirig checkpoint fetch {RECIPES[RECIPE].checkpoint}, or --policy-dir"
+        yield Finding("checkpoint", "warning", f"not at {checkpoint}; only {RECIPE} needs it", fix)
 
 
 def _assets() -> Finding:

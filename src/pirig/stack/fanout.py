@@ -86,7 +86,8 @@ def compose_file(fanout: Fanout, *, workers: int) -> str:
             f"    profiles: !override [{FANOUT_PROFILE}]",
             "    command: >-",
             f"      --policy {runtime.policy} --suite {runtime.suite} --workers {workers}",
-            "      --num-trials-per-task ${TRIALS:-50} ${QUANTIZE:+--quantize ${QUANTIZE:-}} ${CLIENT_ARGS:-}",
+            "      --num-trials-per-task ${TRIALS:?unset it for its default in .env}",
+            "      ${QUANTIZE:+--quantize ${QUANTIZE:-}} ${CLIENT_ARGS:-}",
             *_devices(runtime.gpus),
         ]
         if names:

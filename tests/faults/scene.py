@@ -13,17 +13,16 @@ import os
 import resource
 import signal
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 
-import pirig.launch.model_loading
 import pirig.launch.worker
 from faults.stage import Stage
 from pirig.evaluation.worker import EpisodeWorker
 from pirig.interfaces import Policy
-from pirig.launch.model_loading import ModelLoader
+from pirig.launch.model_loading import ModelLoader, ModelRequest
 from pirig.launch.worker import LiberoWorkerFactory
 from pirig.machine.placement import ANYWHERE, HostPlace
 from pirig.policies.baselines import RandomPolicy
@@ -43,10 +42,11 @@ def run(words: Sequence[str]) -> None:
     folder, kind, *rest = words
     stage = Stage.read(folder)
     pirig.launch.evaluate.LiberoWorkerFactory = functools.partial(StagedFactory, stage=stage, is_fake=kind == "fake")
-    pirig.launch.model_loading.prepare = (
-        functools.partial(_staged_model, stage)
+    prepare = ModelRequest.prepare
+    ModelRequest.prepare = (
+        (lambda _, *batch: _staged_model(stage, *batch))
         if kind == "fake"
-        else functools.partial(_staged, pirig.launch.model_loading.prepare, stage)
+        else (lambda model, *batch: StagedCheckpoint(**vars(prepare(model, *batch)), stage=stage))
     )
     _announce_appends(stage)
     main(["eval", *rest])
@@ -141,11 +141,7 @@ class StagedCheckpoint(ModelLoader):
         return StagedInference(super().__call__(), self.stage)
 
 
-def _staged(prepare: Callable[..., ModelLoader], stage: Stage, *args: Any, **kwargs: Any) -> StagedCheckpoint:
-    return StagedCheckpoint(**vars(prepare(*args, **kwargs)), stage=stage)
-
-
-def _staged_model(stage: Stage, *_: Any, max_batch: Any, auto_batch: int) -> StagedModel:
+def _staged_model(stage: Stage, max_batch: Any, auto_batch: int) -> StagedModel:
     return StagedModel(stage, auto_batch if max_batch == "auto" else max_batch)
 
 

@@ -61,7 +61,7 @@ def test_flags_of_eval(tmp_path_factory, pairs):
         for suite, specs in evaluate.planned(flags.episodes, flags.stop).items():
             assert specs
             suite_run._rules(suite, {}, flags.episodes)
-        source = source_of(flags.policy, pathlib.Path("nowhere"))
+        source = source_of(flags.policy, flags.model, pathlib.Path("nowhere"))
         if isinstance(source, Baseline):
             source.open()
         if flags.stop.against:

@@ -6,7 +6,7 @@ from pirig.errors import ConfigError
 from pirig.evaluation.executors import ProcessExecutor
 from pirig.evaluation.plan import Work
 from pirig.launch.policy import source_of
-from pirig.launch.settings import PolicyChoice
+from pirig.launch.settings import ModelChoice, PolicyChoice
 from pirig.launch.worker import LiberoWorkerFactory
 from pirig.machine import egl
 from pirig.policies.scripted import ScriptedPolicy
@@ -31,7 +31,7 @@ def outcomes(specs, tmp_path, *, workers=1, policy="random", rules=SHORT):
         simulator="fast",
         seeding="per-episode",
         resize=224,
-        policy=source_of(PolicyChoice(policy, connect_timeout_s=10), tmp_path),
+        policy=source_of(PolicyChoice(policy, connect_timeout_s=10), ModelChoice(), tmp_path),
         rules={spec.suite: rules for spec in specs},
         first=specs[0],
         videos={},

@@ -10,10 +10,9 @@ from pirig.cli import console
 from pirig.errors import ConfigError
 from pirig.launch import evaluate, logs, packs, signals, simulator
 from pirig.launch.dry_run import would_do
-from pirig.launch.model_loading import is_model
 from pirig.launch.observers import trackers
 from pirig.launch.observers.trackers import TrackerName
-from pirig.launch.policy import source_of
+from pirig.launch.policy import HostedModel, source_of
 from pirig.launch.settings import (
     DEFAULT_IN_HELP,
     Episodes,
@@ -90,8 +89,8 @@ def run(flags: EvalArgs) -> int:
 
 def _listing(flags: EvalArgs) -> str:
     """The layers that OPENPI_DUQUANT_DRYRUN asks for in the place of a run."""
-    name = source_of(flags.policy, flags.paths.results / "runs").name
-    return packs.requested_listing(name, flags.model) if is_model(name) else ""
+    source = source_of(flags.policy, flags.model, flags.paths.results / "runs")
+    return packs.requested_listing(source.name, flags.model) if isinstance(source, HostedModel) else ""
 
 
 def _report(evaluation: evaluate.Evaluation) -> bool:

@@ -11,9 +11,11 @@ import tyro
 from pirig import envvars
 from pirig.errors import ConfigError
 from pirig.interfaces import Policy
-from pirig.launch import logs, model_loading, packs, signals
+from pirig.launch import logs, packs, signals
+from pirig.launch.model_loading import ModelRequest
 from pirig.launch.policy import Baseline as BaselineSource
 from pirig.launch.settings import DEFAULT_IN_HELP, RECIPE, RESULTS, ModelChoice
+from pirig.policies.recipes import recipe
 from pirig.policies.wrappers import DefaultPrompt
 from pirig.serving.heap import keep_freed_memory
 from pirig.serving.limits import Limits
@@ -123,4 +125,5 @@ def _source(flags: ServeArgs) -> Callable[[], Policy]:
         return BaselineSource(flags.policy.name, flags.results / "runs").open
     model = _recipe(flags)
     assert model
-    return model_loading.prepare(*model, flags.model, max_batch=flags.max_batch, auto_batch=_AUTO_BATCH)
+    name, directory = model
+    return ModelRequest(recipe(name), directory, flags.model).prepare(flags.max_batch, _AUTO_BATCH)

@@ -17,11 +17,12 @@ from pirig.errors import ConfigError
 from pirig.evaluation.divergence import first_divergence
 from pirig.evaluation.executors import ProcessExecutor, SerialExecutor
 from pirig.evaluation.plan import Work
-from pirig.launch import logs, model_loading, packs, recorded, signals
-from pirig.launch.policy import HostedModel, source_of, started
+from pirig.launch import logs, packs, recorded, signals
+from pirig.launch.policy import HostedModel, Room, source_of
 from pirig.launch.settings import DEFAULT_IN_HELP, RESULTS, ModelChoice, PolicyChoice
 from pirig.launch.worker import LiberoWorkerFactory
 from pirig.machine import resources
+from pirig.machine.placement import ANYWHERE
 from pirig.results import runs
 from pirig.results.store import RunStore
 from pirig.sim import boot
@@ -69,16 +70,11 @@ def run(flags: VerifyArgs) -> int:
     in_process = workers == 0 and settings.gl != "egl"
     name = flags.policy or configuration["policy"]
     choice = PolicyChoice(name, policy_dir=flags.policy_dir, connect_timeout_s=flags.connect_timeout_s)
-    source = source_of(choice, flags.results / "runs")
-    load = None
-    if isinstance(source, HostedModel):
-        if listing := packs.requested_listing(source.recipe, flags.model):
-            print(listing)
-            return 0
-        load = model_loading.prepare(
-            source.recipe, flags.policy_dir, flags.model, max_batch="auto", auto_batch=max(1, workers)
-        )
-    with started(source, load, in_process=in_process) as policy:
+    source = source_of(choice, flags.model, flags.results / "runs")
+    if isinstance(source, HostedModel) and (listing := packs.requested_listing(source.name, flags.model)):
+        print(listing)
+        return 0
+    with source.start(Room((ANYWHERE,), workers, in_process)) as policy:
         _refuse_another_policy(configuration["policy_metadata"], policy.metadata, force=flags.force)
         factory = LiberoWorkerFactory(
             settings=settings,

@@ -13,8 +13,9 @@ from collections.abc import Mapping, Sequence
 from pirig import envvars, text
 from pirig.errors import ConfigError
 from pirig.files import free_bytes
-from pirig.launch import estimate, fetch, model_loading, packs, places, site, suite_run
+from pirig.launch import estimate, fetch, packs, places, site, suite_run
 from pirig.launch.estimate import Means, Rate, Workload
+from pirig.launch.model_loading import ModelRequest
 from pirig.launch.observers import early_stop
 from pirig.launch.places import Places
 from pirig.launch.policy import Baseline, HostedModel, RemoteServers, source_of
@@ -22,7 +23,6 @@ from pirig.launch.settings import Episodes, ModelChoice, Paths, PolicyChoice, St
 from pirig.launch.suite_run import Shared
 from pirig.machine import resources
 from pirig.models import weights
-from pirig.policies.recipes import recipe
 from pirig.results import runs
 from pirig.results.store import Configuration, RunStore, refuse_mixture
 from pirig.sim import boot, suites
@@ -65,9 +65,10 @@ def would_do(
 
     Raises what the real run would raise before its first episode, as far as flags and files decide it.
     """
-    policy = _policy(choice, model, paths.results / "runs")
+    source = source_of(choice, model, paths.results / "runs")
+    policy = _policy(source)
     renderer = simulation.gl
-    found = places.look(workers.policy_hosts, device=model.device, renderer=renderer, has_model=policy.is_model)
+    found = places.look(workers.policy_hosts, device=policy.source.device, renderer=renderer)
     shared = Shared(renderer, policy.source, policy.metadata or {}, episodes, paths, stop)
     rows, left = policy.rows, {}
     for suite, specs in planned.items():
@@ -84,22 +85,21 @@ def would_do(
     return [f"{head:<11}{line}" for head, line in rows] + ["", "nothing was started; without --dry-run this is run"]
 
 
-def _policy(choice: PolicyChoice, model: ModelChoice, runs_folder: pathlib.Path) -> _Policy:
-    source = source_of(choice, runs_folder)
+def _policy(source: RemoteServers | HostedModel | Baseline) -> _Policy:
+    if isinstance(source, Baseline):
+        metadata = source.open().metadata
+        return _Policy(source, metadata, [("policy", f"{source.name}, in each worker; no model, nothing to download")])
     if isinstance(source, RemoteServers):
         return _Policy(source, None, [("policy", f"asked of {source.name}; not asked now")])
-    if isinstance(source, HostedModel):
-        return _Policy(source, None, _model(source.recipe, choice.policy_dir, model))
-    metadata = source.open().metadata
-    return _Policy(source, metadata, [("policy", f"{source.name}, in each worker; no model, nothing to download")])
+    return _Policy(source, None, _model(source.model))
 
 
-def _model(name: str, directory: str, model: ModelChoice) -> Rows:
+def _model(model: ModelRequest) -> Rows:
     from pirig.checkpoints import assets, download, read
 
-    url, home = model_loading.checkpoint_url(name, directory), envvars.data_home()
-    pack = packs.checked(name, model)
-    row, rows = recipe(name), [("policy", f"{name}, computed here, without a socket")]
+    row, url, home = model.recipe, model.url(), envvars.data_home()
+    pack = packs.checked(row.name, model.choice)
+    rows = [("policy", f"{row.name}, computed here, without a socket")]
     if download.is_here(url, home) or "://" not in url:
         folder = fetch.bring(url, offline=True)
         weights.check(read.open_checkpoint(folder).arrays, row.model)

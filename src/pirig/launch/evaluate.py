@@ -21,6 +21,7 @@ from pirig.launch.observers.autotune import Autotune
 from pirig.launch.observers.live import Followed, Watch, watching
 from pirig.launch.observers.progress import EpisodeProgress
 from pirig.launch.observers.trackers import TrackerName, Tracking
+from pirig.launch.policy import source_of
 from pirig.launch.sessions import Sessions
 from pirig.launch.settings import Episodes, ModelChoice, Paths, PolicyChoice, StopRule, Workers
 from pirig.launch.suite_run import Shared, SuiteOutcome, SuiteRun
@@ -156,10 +157,10 @@ def opened(
     `specs`: the planned episodes, by suite. `simulation`: what this machine renders with. `flags`: of the command, for
     the manifest. Raises PirigError for what is wrong with the policy, the machine or the folders.
     """
-    runs_folder = paths.results / "runs"
     with contextlib.ExitStack() as resources:
         count = sum(map(len, specs.values()))
-        here = resources.enter_context(site.at(policy, model, workers, runs_folder, simulation, count))
+        source = source_of(policy, model, paths.results / "runs")
+        here = resources.enter_context(site.at(source, workers, simulation, count))
         packs.check_done(model, here.metadata)
         watch = None
         if following.live_port is not None:

@@ -12,7 +12,7 @@ from pirig.launch import fetch, packs
 from pirig.machine.placement import ANYWHERE, HostPlace
 from pirig.policies.choice import ModelChoice, PackChoice
 from pirig.policies.factory import require_readers
-from pirig.policies.recipes import RECIPES, recipe
+from pirig.policies.recipes import Recipe
 
 _log = logging.getLogger(__name__)
 _THREADS_BESIDE_A_GPU = "2"  # of each policy host; the cores are the workers'
@@ -51,43 +51,47 @@ class ModelLoader:
         return policy
 
 
-def prepare(
-    recipe: str, directory: str, choice: ModelChoice, *, max_batch: int | Literal["auto"], auto_batch: int
-) -> ModelLoader:
-    """Find the checkpoint of a recipe, fetch what is missing of it, and find or make its pack.
+@dataclasses.dataclass(frozen=True)
+class ModelRequest:
+    """A model that was asked for: its recipe, where its checkpoint is, and how it is computed."""
 
-    `directory`: a path or an address; empty: the published checkpoint. `auto_batch`: what auto means for `max_batch`
-    on an accelerator. Raises ConfigError for an unknown recipe and for one without a published checkpoint, StartError
-    where something cannot be fetched or made.
-    """
-    from pirig.checkpoints import assets
+    recipe: Recipe
+    directory: str  # or address; empty: the published checkpoint
+    choice: ModelChoice
 
-    url = checkpoint_url(recipe, directory)
-    packs.checked(recipe, choice)  # before hours of downloading
-    found = fetch.bring(url)
-    file = assets.tokenizer_file(envvars.data_home())
-    try:
-        if not file.is_file():
-            fetch.bring(assets.TOKENIZER)
-    except PirigError as e:
-        raise StartError(f"there is no tokenizer at {file}, and it cannot be fetched: {e}; copy it there") from e
-    is_auto = max_batch == "auto"
-    pack = packs.pack_for(recipe, found, choice)
-    return ModelLoader(recipe, found, choice, auto_batch if is_auto else max_batch, not is_auto, pack)
+    @property
+    def name(self) -> str:
+        """Name of the recipe."""
+        return self.recipe.name
 
+    def prepare(self, max_batch: int | Literal["auto"], auto_batch: int) -> ModelLoader:
+        """Find the checkpoint, fetch what is missing of it, and find or make its pack.
 
-def checkpoint_url(name: str, directory: str) -> str:
-    """Return the path or address of a recipe's checkpoint. Asks no network. Raises as `prepare`."""
-    require_readers()
-    row = recipe(name)
-    if not directory and not row.checkpoint:
-        raise ConfigError(
-            f"nobody has published a checkpoint of {name}; name a directory, or make one: "
-            f"pirig checkpoint random {name} DIRECTORY"
-        )
-    return directory or row.checkpoint
+        `auto_batch`: what auto means for `max_batch` on an accelerator. Raises ConfigError for a recipe without a
+        published checkpoint, StartError where something cannot be fetched or made.
+        """
+        from pirig.checkpoints import assets
 
+        url = self.url()
+        packs.checked(self.name, self.choice)  # before hours of downloading
+        found = fetch.bring(url)
+        file = assets.tokenizer_file(envvars.data_home())
+        try:
+            if not file.is_file():
+                fetch.bring(assets.TOKENIZER)
+        except PirigError as e:
+            raise StartError(f"there is no tokenizer at {file}, and it cannot be fetched: {e}; copy it there") from e
+        pack = packs.pack_for(self.name, found, self.choice)
+        if max_batch == "auto":
+            return ModelLoader(self.name, found, self.choice, auto_batch, batch_on_cpu=False, pack=pack)
+        return ModelLoader(self.name, found, self.choice, max_batch, batch_on_cpu=True, pack=pack)
 
-def is_model(name: str) -> bool:
-    """Whether a policy's name is a recipe, whose policy is a model with a checkpoint."""
-    return name in RECIPES
+    def url(self) -> str:
+        """Return the path or address of the checkpoint. Asks no network. Raises as `prepare`."""
+        require_readers()
+        if not self.directory and not self.recipe.checkpoint:
+            raise ConfigError(
+                f"nobody has published a checkpoint of {self.name}; name a directory, or make one: "
+                f"pirig checkpoint random {self.name} DIRECTORY"
+            )
+        return self.directory or self.recipe.checkpoint

@@ -26,17 +26,17 @@ class Places:
         return worker_places(count, self.hosts, self.gpus, self.cores, near=self.near, egl=self.egl)
 
 
-def look(policy_hosts: int | Literal["auto"], *, device: str, renderer: str, has_model: bool) -> Places:
+def look(policy_hosts: int | Literal["auto"], *, device: str | None, renderer: str) -> Places:
     """Look at this machine's GPUs, cores and EGL devices.
 
-    `policy_hosts`: how many; auto: one for each GPU. `device`: of the model, where the user named one. `renderer`: a
-    name of gl.BACKENDS.
+    `policy_hosts`: how many; auto: one for each GPU. `device`: of the model, empty where any will do; None: there is no
+    model to compute. `renderer`: a name of gl.BACKENDS.
     """
     there = gpus.visible(gpus.gpus(), envvars.get("CUDA_VISIBLE_DEVICES"))
     for_models = [] if device else there  # a device that was named is not dealt out
     count = policy_hosts if policy_hosts != "auto" else max(1, len(for_models))
     cores = tuple(sorted(os.sched_getaffinity(0)))
-    hosts = tuple(host_places(count, for_models)) if has_model else ()
+    hosts = tuple(host_places(count, for_models)) if device is not None else ()
     chosen = renderer == "egl" and not envvars.get("MUJOCO_EGL_DEVICE_ID")
     pairs = egl.pair(egl.devices(), there) if chosen and there else {}
     if chosen and len(pairs) < len(there):

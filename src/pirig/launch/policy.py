@@ -12,16 +12,16 @@ import contextlib
 import dataclasses
 import pathlib
 from collections.abc import Generator, Mapping, Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
 from pirig import envvars, text
 from pirig.errors import ConfigError, StartError
 from pirig.interfaces import Policy
-from pirig.launch.model_loading import ModelLoader, is_model
-from pirig.launch.settings import PolicyChoice
-from pirig.machine.placement import ANYWHERE, HostPlace
+from pirig.launch.model_loading import ModelRequest
+from pirig.launch.settings import ModelChoice, PolicyChoice
+from pirig.machine.placement import HostPlace
 from pirig.policies import baselines
 from pirig.policies.recipes import RECIPES
 from pirig.results.store import RunStore
@@ -56,6 +56,39 @@ class PolicySource(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
+class StartedPolicy:
+    """A policy that workers can open now."""
+
+    source: PolicySource
+    metadata: Metadata  # what the policy says of itself
+    hosts: Hosts | None = None  # policy hosts, where this command started any
+    max_batch: int = 1  # observations that a policy host computes together at most
+
+
+@dataclasses.dataclass(frozen=True)
+class Room:
+    """What of this machine a policy may use."""
+
+    hosts: Sequence[HostPlace]  # of policy hosts
+    workers: int  # that will ask; 0: this process alone
+    is_in_process: bool = False  # a model is computed in this process
+    max_batch: int | Literal["auto"] = "auto"
+
+
+class StartableSource(PolicySource, Protocol):
+    """A source as flags name it."""
+
+    @property
+    def device(self) -> str | None:
+        """Device of the model that this command computes, empty where any will do; None: it computes no model."""
+        ...
+
+    def start(self, room: Room) -> contextlib.AbstractContextManager[StartedPolicy]:
+        """Return the policy, ready for workers while the block runs. Raises PirigError for what is wrong with it."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
 class ClientLimits:
     """How long a client waits for a policy server, and how large an answer may be."""
 
@@ -81,11 +114,24 @@ class RemoteServers:
     addresses: tuple[str, ...]
     limits: ClientLimits = ClientLimits()
     expected: Metadata | None = None  # what the first server said of its policy, once one has answered
+    port: int | None = None  # of addresses without one
     is_headless = False
+    device = None
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError for what is no address."""
+        object.__setattr__(self, "addresses", tuple(address(part, self.port) for part in self.addresses))
 
     @property
     def name(self) -> str:
         return ",".join(self.addresses)
+
+    @contextlib.contextmanager
+    def start(self, room: Room) -> Generator[StartedPolicy]:
+        first, *others = [_metadata(self, index) for index in range(len(self.addresses))]
+        if different := [metadata for metadata in others if metadata != first]:
+            raise ConfigError(f"{self.name} are not one policy: {first} and {different[0]}; name servers of one")
+        yield StartedPolicy(dataclasses.replace(self, expected=first), first)
 
     def open(self, worker_index: int) -> RemotePolicy:
         """Raises StartError where no server answers, and where it serves another policy than it first did."""
@@ -110,15 +156,30 @@ class RemoteServers:
 class HostedModel:
     """A model in policy hosts; workers are dealt out over them."""
 
-    recipe: str
+    model: ModelRequest
+    limits: ClientLimits = ClientLimits()
     hosts: tuple[str, ...] = ()  # socket files of this machine, or ws:// addresses in a cluster
     key: str = ""  # that policy hosts of other machines ask for
-    limits: ClientLimits = ClientLimits()
     is_headless = True
 
     @property
     def name(self) -> str:
-        return self.recipe
+        return self.model.name
+
+    @property
+    def device(self) -> str:
+        return self.model.choice.device
+
+    @contextlib.contextmanager
+    def start(self, room: Room) -> Generator[StartedPolicy]:
+        load = self.model.prepare(room.max_batch, -(-max(1, room.workers) // len(room.hosts)))
+        if room.is_in_process:
+            policy = load()
+            yield StartedPolicy(InProcess(self.name, policy), policy.metadata, max_batch=load.max_batch)
+            return
+        with hosts([dataclasses.replace(load, place=place) for place in room.hosts]) as running:
+            source = dataclasses.replace(self, hosts=running.addresses)
+            yield StartedPolicy(source, running.metadata, running, load.max_batch)
 
     def open(self, worker_index: int) -> Policy:
         first = worker_index % len(self.hosts)
@@ -128,26 +189,22 @@ class HostedModel:
         return HostPolicy(*addresses, request_timeout_s=self.limits.request_timeout_s)
 
     def identity(self, metadata: Metadata) -> str:
-        return self.recipe
+        return self.name
 
 
 @dataclasses.dataclass(frozen=True)
 class InProcess:
     """A model in this process, which runs the episodes too."""
 
-    recipe: str
+    name: str  # of its recipe
     policy: Policy
     is_headless = True
-
-    @property
-    def name(self) -> str:
-        return self.recipe
 
     def open(self, worker_index: int) -> Policy:
         return self.policy
 
     def identity(self, metadata: Metadata) -> str:
-        return self.recipe
+        return self.name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,6 +214,11 @@ class Baseline:
     name: str
     runs: pathlib.Path  # where replay:RUN is looked up
     is_headless = True
+    device = None
+
+    @contextlib.contextmanager
+    def start(self, room: Room) -> Generator[StartedPolicy]:
+        yield StartedPolicy(self, _metadata(self, 0))
 
     def open(self, worker_index: int = 0) -> Policy:
         """Raises ConfigError for an unknown policy, and for a run that does not exist."""
@@ -174,60 +236,20 @@ class Baseline:
         return {r.spec: r.actions for r in RunStore.read(folder).results() if r.status != "error"}
 
 
-@dataclasses.dataclass(frozen=True)
-class StartedPolicy:
-    """A policy that workers can open now."""
+def source_of(choice: PolicyChoice, model: ModelChoice, runs: pathlib.Path) -> RemoteServers | HostedModel | Baseline:
+    """Return the source that `choice` names. Nothing is opened or asked; a model has no hosts yet.
 
-    source: PolicySource
-    metadata: Metadata  # what the policy says of itself
-    hosts: Hosts | None = None  # policy hosts, where this command started any
-
-
-def source_of(choice: PolicyChoice, runs: pathlib.Path) -> RemoteServers | HostedModel | Baseline:
-    """Return the source that `choice` names. Nothing is opened or asked; a model has no hosts yet."""
-    name = _name(choice)
-    limits = ClientLimits(choice.connect_timeout_s, choice.request_timeout_s, choice.max_frame_mib)
-    if "://" in name:
-        return RemoteServers(tuple(address(part, None) for part in name.split(",")), limits)
-    return HostedModel(name, limits=limits) if is_model(name) else Baseline(name, runs)
-
-
-@contextlib.contextmanager
-def started(
-    source: RemoteServers | HostedModel | Baseline,
-    load: ModelLoader | None,
-    *,
-    in_process: bool,
-    places: Sequence[HostPlace] = (ANYWHERE,),
-) -> Generator[StartedPolicy]:
-    """Yield the policy, ready for workers; policy hosts run until the block ends.
-
-    `load`: of a HostedModel. `in_process`: the only worker runs in this process, and the model with it. `places`: of
-    policy hosts. Raises PirigError for what is wrong with the policy.
+    `runs`: folder that replay:RUN is looked up in.
     """
-    if isinstance(source, HostedModel):
-        assert load is not None
-        if in_process:
-            policy = load()
-            yield StartedPolicy(InProcess(source.recipe, policy), policy.metadata)
-            return
-        with hosts([dataclasses.replace(load, place=place) for place in places]) as running:
-            yield StartedPolicy(dataclasses.replace(source, hosts=running.addresses), running.metadata, running)
-        return
-    if isinstance(source, Baseline):
-        yield StartedPolicy(source, _metadata(source, 0))
-        return
-    first, *others = [_metadata(source, index) for index in range(len(source.addresses))]
-    if different := [metadata for metadata in others if metadata != first]:
-        raise ConfigError(f"{source.name} are not one policy: {first} and {different[0]}; name servers of one")
-    yield StartedPolicy(dataclasses.replace(source, expected=first), first)
-
-
-def _name(choice: PolicyChoice) -> str:
-    """--policy where it is given, else the recipe in headless mode, else the server's address."""
-    if choice.policy:
-        return choice.policy
-    return choice.policy_config if choice.headless else address(choice.host, choice.port)
+    name, port = choice.policy, None
+    if not name:
+        name, port = (choice.policy_config, None) if choice.headless else (choice.host, choice.port)
+    limits = ClientLimits(choice.connect_timeout_s, choice.request_timeout_s, choice.max_frame_mib)
+    if "://" in name or port is not None:
+        return RemoteServers(tuple(name.split(",")), limits, port=port)
+    if name in RECIPES:
+        return HostedModel(ModelRequest(RECIPES[name], choice.policy_dir, model), limits)
+    return Baseline(name, runs)
 
 
 def _metadata(source: PolicySource, worker_index: int) -> Metadata:

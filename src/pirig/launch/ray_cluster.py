@@ -18,10 +18,11 @@ from pirig.evaluation.ray_executor import RayExecutor
 from pirig.evaluation.ray_nodes import Nodes, connected
 from pirig.evaluation.worker import EpisodeWorker
 from pirig.interfaces import Executor, Observer, WorkerFactory
-from pirig.launch import model_loading, signals, simulator
+from pirig.launch import signals, simulator
+from pirig.launch.model_loading import ModelRequest
 from pirig.launch.observers.autotune import Levers
-from pirig.launch.policy import HostedModel, PolicySource, source_of, started
-from pirig.launch.settings import ModelChoice, PolicyChoice, Workers
+from pirig.launch.policy import Baseline, HostedModel, PolicySource, RemoteServers, Room
+from pirig.launch.settings import Workers
 from pirig.launch.worker import LiberoWorkerFactory
 from pirig.machine import egl, gpus
 from pirig.serving.batching import BatchTimes
@@ -32,6 +33,7 @@ from pirig.types import Metadata
 
 _log = logging.getLogger(__name__)
 _PASSED_ON = ("PIRIG_OFFLINE", "HF_HUB_OFFLINE", "HF_ENDPOINT", "GOOGLE_BASE_URL")
+_NO_ROOM = Room((), 0)  # on the coordinator's machine
 _BATCH = 16  # most observations at once, of a policy host whose workers nobody has counted yet
 
 
@@ -56,18 +58,14 @@ class NodeFactory:
 class HostOfNode:
     """A ray_nodes.OpenHost: brings the checkpoint to the node, and keeps a policy host there."""
 
-    recipe: str
-    directory: str  # or address; empty: the published checkpoint
-    model: ModelChoice
+    model: ModelRequest
     max_batch: int | Literal["auto"]
     key: str  # that workers of other nodes send
     threads: Mapping[str, str | None]  # the coordinator's variables for them, which decide last bits on a CPU
 
     def __call__(self) -> contextlib.AbstractContextManager[tuple[str, int, Metadata]]:
         envvars.restore(self.threads)  # Ray says 1
-        load = model_loading.prepare(
-            self.recipe, self.directory, self.model, max_batch=self.max_batch, auto_batch=_BATCH
-        )
+        load = self.model.prepare(self.max_batch, _BATCH)
         return host_for_others(load, Door(self.key))
 
 
@@ -108,10 +106,9 @@ class Cluster:
 
 @contextlib.contextmanager
 def site(
-    choice: PolicyChoice, model: ModelChoice, workers: Workers, runs: pathlib.Path, simulation: boot.Settings
+    source: RemoteServers | HostedModel | Baseline, workers: Workers, simulation: boot.Settings
 ) -> Generator[Cluster]:
     """Yield the cluster, connected, with the first policy host ready. Raises PirigError."""
-    source, key = source_of(choice, runs), secrets.token_hex(16)
     variables = {
         **boot.PROCESS_VARIABLES,
         "MUJOCO_GL": simulation.gl,
@@ -120,25 +117,29 @@ def site(
         **envvars.starting_with("OPENPI_DUQUANT_"),
     }
     envvars.export({"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}, override=False)
-    with connected(workers.ray_address, variables):
-        signals.raise_interrupted()  # Ray has a handler of its own
-        open_host = None
+    with contextlib.ExitStack() as stack:
+        open_host, policy = None, None
         if isinstance(source, HostedModel):
-            shared = dataclasses.replace(model, quantize=_from_anywhere(model.quantize))
-            threads = envvars.snapshot(THREADS)
-            directory = _from_anywhere(choice.policy_dir)
-            open_host = HostOfNode(source.recipe, directory, shared, workers.max_batch, key, threads)
-        nodes = Nodes(open_host)
-        try:
-            if source.is_headless:
-                _log.info("Running in HEADLESS mode - no WebSocket connection")
-            if isinstance(source, HostedModel):
-                yield Cluster(dataclasses.replace(source, key=key), nodes.wait(), workers, nodes)
-            else:
-                with started(source, None, in_process=False) as policy:
-                    yield Cluster(policy.source, policy.metadata, workers, nodes)
-        finally:
-            nodes.close()
+            open_host = _host_of_node(source, workers.max_batch)
+        else:
+            policy = stack.enter_context(source.start(_NO_ROOM))
+        stack.enter_context(connected(workers.ray_address, variables))
+        signals.raise_interrupted()  # Ray has a handler of its own
+        if source.is_headless:
+            _log.info("Running in HEADLESS mode - no WebSocket connection")
+        nodes = stack.enter_context(contextlib.closing(Nodes(open_host)))
+        if policy:
+            yield Cluster(policy.source, policy.metadata, workers, nodes)
+        elif open_host:
+            yield Cluster(dataclasses.replace(source, key=open_host.key), nodes.wait(), workers, nodes)
+
+
+def _host_of_node(source: HostedModel, max_batch: int | Literal["auto"]) -> HostOfNode:
+    """Return what opens a policy host on a node."""
+    model = source.model
+    shared = dataclasses.replace(model.choice, quantize=_from_anywhere(model.choice.quantize))
+    everywhere = ModelRequest(model.recipe, _from_anywhere(model.directory), shared)
+    return HostOfNode(everywhere, max_batch, secrets.token_hex(16), envvars.snapshot(THREADS))
 
 
 def _from_anywhere(path: str) -> str:

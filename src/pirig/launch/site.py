@@ -6,16 +6,23 @@ Law: a site decides where and when; run, results and bits are the same.
 import contextlib
 import dataclasses
 import logging
-import pathlib
 from collections.abc import Generator, Mapping
 from typing import Literal, Protocol
 
 from pirig.evaluation.executors import ProcessExecutor, SerialExecutor
 from pirig.interfaces import Executor, Observer, WorkerFactory
-from pirig.launch import model_loading, places
+from pirig.launch import places
 from pirig.launch.observers.autotune import Levers
-from pirig.launch.policy import HostedModel, PolicySource, StartedPolicy, source_of, started
-from pirig.launch.settings import ModelChoice, PolicyChoice, Workers
+from pirig.launch.policy import (
+    Baseline,
+    HostedModel,
+    PolicySource,
+    RemoteServers,
+    Room,
+    StartableSource,
+    StartedPolicy,
+)
+from pirig.launch.settings import Workers
 from pirig.launch.worker import LiberoWorkerFactory
 from pirig.machine import resources
 from pirig.serving.batching import BatchTimes
@@ -60,7 +67,6 @@ class LocalSite:
     started: StartedPolicy
     workers: Workers
     places: places.Places
-    max_batch: int  # of a policy host
 
     @property
     def policy(self) -> PolicySource:
@@ -101,7 +107,7 @@ class LocalSite:
             cores=resources.cores(),
             room=resources.simulators,
             hosts=len(hosts.addresses) if hosts else 0,
-            most_batch=self.max_batch,
+            most_batch=self.started.max_batch,
             batches=self.batches,
             set_workers=executor.resize if self.workers.workers == "auto" else None,
             set_batch=hosts.limit_batches if hosts else None,
@@ -109,29 +115,18 @@ class LocalSite:
 
 
 @contextlib.contextmanager
-def here(
-    choice: PolicyChoice, model: ModelChoice, workers: Workers, runs: pathlib.Path, renderer: str, episodes: int
-) -> Generator[LocalSite]:
+def here(source: StartableSource, workers: Workers, renderer: str, episodes: int) -> Generator[LocalSite]:
     """Yield this machine with the policy where workers can ask it. Raises PirigError for what is wrong with the policy.
 
-    `runs`: where replay:RUN is looked up. `renderer`: a name of gl.BACKENDS.
+    `renderer`: a name of gl.BACKENDS.
     """
     count = worker_count(workers.workers, episodes)
-    source = source_of(choice, runs)
-    is_hosted = isinstance(source, HostedModel)
-    found = places.look(workers.policy_hosts, device=model.device, renderer=renderer, has_model=is_hosted)
     is_alone = count == 0 and renderer != "egl"  # CUDA and EGL must not share a process
-    load, max_batch = None, 1
-    if isinstance(source, HostedModel):
-        a_host_has = -(-max(1, count) // len(found.hosts))  # workers
-        load = model_loading.prepare(
-            source.recipe, choice.policy_dir, model, max_batch=workers.max_batch, auto_batch=a_host_has
-        )
-        max_batch = load.max_batch
+    found = places.look(workers.policy_hosts, device=source.device, renderer=renderer)
     if source.is_headless:
         _log.info("Running in HEADLESS mode - no WebSocket connection")
-    with started(source, load, in_process=is_alone, places=found.hosts) as policy:
-        yield LocalSite(policy, workers, found, max_batch)
+    with source.start(Room(found.hosts, count, is_alone, workers.max_batch)) as policy:
+        yield LocalSite(policy, workers, found)
 
 
 def worker_count(workers: int | Literal["auto"], episodes: int) -> int:
@@ -142,16 +137,11 @@ def worker_count(workers: int | Literal["auto"], episodes: int) -> int:
 
 
 def at(
-    choice: PolicyChoice,
-    model: ModelChoice,
-    workers: Workers,
-    runs: pathlib.Path,
-    simulation: boot.Settings,
-    episodes: int,
+    source: RemoteServers | HostedModel | Baseline, workers: Workers, simulation: boot.Settings, episodes: int
 ) -> "contextlib.AbstractContextManager[Site]":
     """Return the site that `workers` names, ready while a `with` block runs."""
     if workers.executor == "processes":
-        return here(choice, model, workers, runs, simulation.gl, episodes)
+        return here(source, workers, simulation.gl, episodes)
     from pirig.launch import ray_cluster  # which imports Ray's part of `evaluation`
 
-    return ray_cluster.site(choice, model, workers, runs, simulation)
+    return ray_cluster.site(source, workers, simulation)

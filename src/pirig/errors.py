@@ -1,9 +1,15 @@
 """Errors raised on purpose. The command line prints them without a traceback and exits with their code.
 
+An error's class says whose it is: the user's, the machine's, a damaged file's or another process's.
+
     PirigError                1
-      ConfigError             2   a flag, variable or file has a value that cannot be used
+      ConfigError             2   the user's input: a flag, variable or file has a value that cannot be used
+        DamagedFile           2   a file that pirig, or somebody else, wrote is not what it must be
+        UnusableResource      2   the machine refuses what the user named: a folder to write to, a disk, a kernel
       MissingExtra            2   an optional package is not installed
       StartError              4   something the run needs did not start: simulator, policy, server, port
+        MissingResource       4   the machine has not what the run needs: OpenGL, disk space, a free port
+        PeerError             4   another process: a server, remote store, cluster or engine failed or is not there
       ProtocolError           4   a peer broke the wire protocol
       PolicyError             4   a policy answered with something that is no action chunk
         RemotePolicyError     4   the policy server reported a failure
@@ -28,6 +34,14 @@ class ConfigError(PirigError):
     exit_code = 2
 
 
+class DamagedFile(ConfigError):
+    pass
+
+
+class UnusableResource(ConfigError):
+    pass
+
+
 class MissingExtra(PirigError):
     exit_code = 2
 
@@ -42,6 +56,14 @@ class MissingExtra(PirigError):
 
 class StartError(PirigError):
     exit_code = 4
+
+
+class MissingResource(StartError):
+    pass
+
+
+class PeerError(StartError):
+    pass
 
 
 class ProtocolError(PirigError):

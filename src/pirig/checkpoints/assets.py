@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pirig.checkpoints.read import Checkpoint
-from pirig.errors import ConfigError
+from pirig.errors import ConfigError, DamagedFile
 from pirig.files import write_atomically
 
 _log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ def norm_stats(directory: pathlib.Path, asset_id: str) -> dict[str, Any]:
     try:
         return json.loads(file.read_text())
     except (OSError, ValueError, RecursionError) as e:
-        raise ConfigError(f"{file} cannot be read: {e}; fetch or copy the checkpoint again") from e
+        raise DamagedFile(f"{file} cannot be read: {e}; fetch or copy the checkpoint again") from e
 
 
 def neutral_norm_stats(sizes: Mapping[str, int]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from pirig.checkpoints import transfer
 from pirig.checkpoints.journal import Journal, RemoteFile
 from pirig.checkpoints.record import Entry, Record, verify
 from pirig.checkpoints.transfer import Pace, Progress
-from pirig.errors import ConfigError, StartError
+from pirig.errors import ConfigError, MissingResource, StartError
 from pirig.files import existing_parent, free_bytes, remove, sync_folder
 from pirig.text import and_more, size
 
@@ -67,7 +67,7 @@ def fetch(
             return target
     except OSError as error:
         remedy = "free some space there" if error.errno == errno.ENOSPC else "check who may write there"
-        raise StartError(
+        raise MissingResource(
             f"cannot use {error.filename or target}: {error.strerror or error}; {remedy}, or choose another folder "
             "with OPENPI_DATA_HOME"
         ) from error
@@ -171,7 +171,7 @@ def _announce(url: str, target: pathlib.Path, wanted: list[RemoteFile], done: in
 def _refuse_small_disk(folder: pathlib.Path, needed: int) -> None:
     free = free_bytes(folder)
     if needed > free:
-        raise StartError(
+        raise MissingResource(
             f"the disk of {existing_parent(folder)} has {size(free)} free; {size(needed)} are needed; free "
             "some space, or choose a folder on another disk with OPENPI_DATA_HOME"
         )

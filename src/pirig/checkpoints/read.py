@@ -21,7 +21,7 @@ import numpy as np
 import safetensors
 import tensorstore
 
-from pirig.errors import ConfigError
+from pirig.errors import ConfigError, DamagedFile
 from pirig.text import and_more
 
 Layout = Literal["orbax", "safetensors"]
@@ -95,7 +95,7 @@ class _SafetensorsArrays(Arrays):
                 head = _head(file)
             self.dtypes = {name: _SAFETENSORS_DTYPES[entry["dtype"]] for name, entry in head.items()}
         except (safetensors.SafetensorError, OSError, ValueError, RecursionError) as e:
-            raise ConfigError(f"{file} cannot be read: {e}; fetch or copy it again") from e
+            raise DamagedFile(f"{file} cannot be read: {e}; fetch or copy it again") from e
         except KeyError as e:
             raise ConfigError(
                 f"{file} holds values of type {e}; expected one of {', '.join(_SAFETENSORS_DTYPES)}"
@@ -109,7 +109,7 @@ class _SafetensorsArrays(Arrays):
         try:
             array = np.fromfile(self._file, stored, math.prod(shape), offset=self._starts[name]).reshape(shape)
         except (OSError, ValueError) as e:  # it was whole when it was opened
-            raise ConfigError(f"the array {name} of {self._file} cannot be read: {e}; fetch or copy it again") from e
+            raise DamagedFile(f"the array {name} of {self._file} cannot be read: {e}; fetch or copy it again") from e
         return array if self._dtype is None else array.astype(self._dtype, copy=False)
 
 
@@ -143,7 +143,7 @@ class _OrbaxArrays(Arrays):
         try:
             self._stores = {path: future.result() for path, future in waiting.items()}
         except (ValueError, OSError) as e:
-            raise ConfigError(f"{folder} cannot be read: {e}; fetch or copy it again") from e
+            raise DamagedFile(f"{folder} cannot be read: {e}; fetch or copy it again") from e
         self.shapes = {path: tuple(store.shape) for path, store in self._stores.items()}
         self.dtypes = {path: store.dtype.name for path, store in self._stores.items()}
         self._folder = folder
@@ -154,7 +154,7 @@ class _OrbaxArrays(Arrays):
         try:
             return store.read().result()
         except (ValueError, OSError) as e:
-            raise ConfigError(f"the array {path} of {self._folder} cannot be read: {e}; fetch or copy it again") from e
+            raise DamagedFile(f"the array {path} of {self._folder} cannot be read: {e}; fetch or copy it again") from e
 
 
 def _names(document: dict[str, Any], folder: pathlib.Path) -> list[list[str]]:
@@ -162,11 +162,11 @@ def _names(document: dict[str, Any], folder: pathlib.Path) -> list[list[str]]:
     try:
         names = [[key["key"] for key in entry["key_metadata"]] for entry in document["tree_metadata"].values()]
     except (KeyError, TypeError, AttributeError) as e:
-        raise ConfigError(f"{folder}/_METADATA is damaged: {e!r}; fetch or copy the checkpoint again") from e
+        raise DamagedFile(f"{folder}/_METADATA is damaged: {e!r}; fetch or copy the checkpoint again") from e
     for keys in names:
         is_plain = all(isinstance(key, str) and re.fullmatch(r"[\w-]+", key) for key in keys)
         if not is_plain or set(keys) <= {"params", "value"}:
-            raise ConfigError(f"{folder}/_METADATA names an array {keys!r:.80}; expected plain names; do not trust it")
+            raise DamagedFile(f"{folder}/_METADATA names an array {keys!r:.80}; expected plain names; do not trust it")
     return names
 
 
@@ -174,10 +174,10 @@ def _tree(file: pathlib.Path) -> dict[str, Any]:
     try:
         document = json.loads(file.read_text())
         if not document["tree_metadata"]:
-            raise ConfigError(f"{file} lists no arrays")
+            raise DamagedFile(f"{file} lists no arrays")
         return document
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as e:
-        raise ConfigError(f"{file.parent} is no orbax checkpoint: {file.name} cannot be read ({e})") from e
+        raise DamagedFile(f"{file.parent} is no orbax checkpoint: {file.name} cannot be read ({e})") from e
 
 
 def _path(keys: list[str]) -> str:

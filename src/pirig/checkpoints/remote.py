@@ -34,7 +34,7 @@ from pirig.checkpoints.address import Address, inside
 from pirig.checkpoints.journal import RemoteFile
 from pirig.checkpoints.pages import NotThere, absent, by_status, linked, read_page, refused
 from pirig.checkpoints.transfer import Pace, Transient, patiently
-from pirig.errors import ConfigError, StartError
+from pirig.errors import ConfigError, PeerError
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
@@ -60,7 +60,7 @@ class Remote:
             size, tag = found.meta["size"], _plain(found.meta["e_tag"])
             changed = self.tagged and file.tag and tag and tag != file.tag
             if changed or size != file.size:
-                kind = StartError if changed else Transient  # without a new tag, a short answer looks like this too
+                kind = PeerError if changed else Transient  # without a new tag, a short answer looks like this too
                 raise kind(
                     f"{file.url} is not what was listed: found {size} bytes, tag {tag or 'none'}; "
                     f"expected {file.size} bytes, tag {file.tag or 'none'}; if it just changed, start again"
@@ -141,7 +141,7 @@ def _hugging_face(address: Address, pace: Pace, streams: int) -> Remote:
         try:
             rows += [row for row in json.loads(text) if row["type"] == "file"]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise StartError(f"{page} answered no listing: {text[:80]!r}; is HF_ENDPOINT right?") from error
+            raise PeerError(f"{page} answered no listing: {text[:80]!r}; is HF_ENDPOINT right?") from error
         page = endpoint + urllib.parse.urlsplit(following)._replace(scheme="", netloc="").geturl() if following else ""
     base = f"{endpoint}/{address.root}/resolve/{revision}"
     client = _client(pace) | {"allow_http": endpoint.startswith("http://")}

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from pirig.checkpoints.journal import Journal, RemoteFile
-from pirig.errors import StartError
+from pirig.errors import PeerError, StartError
 
 T = TypeVar("T")
 Read = Callable[[RemoteFile, int, int], Iterator[bytes]]
@@ -31,7 +31,7 @@ _RATE_WINDOW_S = 10.0
 _HASH_BYTES = 1 << 20
 
 
-class Transient(StartError):
+class Transient(PeerError):
     """A cut connection, a silent server, a 5xx: may pass."""
 
 
@@ -68,7 +68,7 @@ def patiently(what: str, attempt: Callable[[], T], pace: Pace, pause: Callable[[
             return attempt()
         except Transient as error:
             if number == tries:
-                raise StartError(f"{what}: {error}; given up after {tries} tries") from error
+                raise PeerError(f"{what}: {error}; given up after {tries} tries") from error
             _log.warning("%s: %s; try %d of %d in %g s", what, error, number + 1, tries, wait_s)
             pause(wait_s)
     raise AssertionError("not reached")
@@ -87,7 +87,7 @@ def run(
     try:
         transfer.run()
     except StartError as error:
-        raise StartError(
+        raise PeerError(
             f"{error}; what was fetched is kept in {journal.folder}, and the same command goes on from there"
         ) from error
     finally:
@@ -171,7 +171,7 @@ class _Transfer:
         self._journal.begin(job, anew=True)
         self._done_bytes -= job.size
         if job.name in self._again:
-            raise StartError(
+            raise PeerError(
                 f"{job.url} arrived twice with checksum {checksum}, expected {job.checksum}; "
                 "the source or the way to it is damaged: try another network, or ask who keeps the source"
             )

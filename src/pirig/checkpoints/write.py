@@ -15,7 +15,7 @@ import numpy as np
 import tensorstore
 
 from pirig.checkpoints.read import DTYPES, Layout
-from pirig.errors import ConfigError
+from pirig.errors import ConfigError, UnusableResource
 from pirig.files import free_bytes, replacing
 from pirig.text import size
 
@@ -111,10 +111,12 @@ def _new(directory: pathlib.Path, needed: int, documents: Mapping[str, Any]) -> 
         try:
             partial.mkdir(parents=True)
         except OSError as e:
-            raise ConfigError(f"cannot write {directory}: {e.strerror}; name another folder") from e
+            raise UnusableResource(f"cannot write {directory}: {e.strerror}; name another folder") from e
         free = free_bytes(partial)
         if needed > free:
-            raise ConfigError(f"{directory} needs {size(needed)}; its disk has {size(free)} free; choose another disk")
+            raise UnusableResource(
+                f"{directory} needs {size(needed)}; its disk has {size(free)} free; choose another disk"
+            )
         yield partial
         for name, document in documents.items():
             file = partial / name

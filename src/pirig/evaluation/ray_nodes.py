@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from pirig import imports
-from pirig.errors import PirigError, StartError, from_wire, to_wire
+from pirig.errors import PeerError, PirigError, StartError, from_wire, to_wire
 from pirig.types import Metadata
 
 _log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ def connected(address: str, variables: Mapping[str, str]) -> Generator[None]:
             include_dashboard=False if address == "local" else None,
         )
     except (OSError, RuntimeError, ValueError) as e:
-        raise StartError(
+        raise PeerError(
             f"no Ray cluster at {address}: {e}; start one (ray start --head), or name another --ray-address"
         ) from e
     try:
@@ -105,7 +105,7 @@ class Nodes:
             if self.usable() and self.metadata is not None:
                 return self.metadata
             time.sleep(0.2)
-        raise StartError(f"no policy host of the cluster was ready within {_FIRST_HOST_WITHIN_S:.0f} s; see its log")
+        raise PeerError(f"no policy host of the cluster was ready within {_FIRST_HOST_WITHIN_S:.0f} s; see its log")
 
     def close(self) -> None:
         for hosts in self._hosts.values():

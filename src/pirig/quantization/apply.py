@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pirig.errors import ConfigError
+from pirig.errors import ConfigError, DamagedFile
 from pirig.quantization import packing
 from pirig.quantization.configuration import FLOAT, QuantConfig
 from pirig.quantization.kernels import Kernel, choose
@@ -25,8 +25,8 @@ def configuration_of(pack: Pack) -> QuantConfig:
         document["bits_of"] = tuple((name, bits) for name, bits in document["bits_of"])
         document["layers"] = tuple(document["layers"])
         return QuantConfig(**document)
-    except (TypeError, ValueError, KeyError) as e:
-        raise ConfigError(f"the pack {pack.file} has a damaged configuration: {e}; make it again") from e
+    except (TypeError, ValueError, KeyError, ConfigError) as e:
+        raise DamagedFile(f"the pack {pack.file} has a damaged configuration: {e}; make it again") from e
 
 
 class Installation:
@@ -66,7 +66,7 @@ def report(model: nn.Module, pack: Pack, kernel: Kernel, expected: int) -> dict[
     layers = {name: own for name, own in model.named_modules() if isinstance(own, QuantizedLinear)}
     replaced = {name: own for name, own in layers.items() if name in pack.header.layers}
     if not len(replaced) == len(pack.header.layers) == expected:
-        raise ConfigError(
+        raise DamagedFile(
             f"{expected} layers were to be quantized; the pack {pack.file} has {len(pack.header.layers)}, and "
             f"{len(replaced)} of them are in the model; make the pack again with: pirig quantize"
         )
@@ -136,9 +136,9 @@ def _replace(
     try:
         old = model.get_submodule(name)
     except AttributeError as e:
-        raise ConfigError(f"the pack {pack.file} has a layer {name}, and the model has none: {e}") from e
+        raise DamagedFile(f"the pack {pack.file} has a layer {name}, and the model has none: {e}") from e
     if not isinstance(old, nn.Linear) or [old.out_features, old.in_features] != list(record.shape):
-        raise ConfigError(f"the pack {pack.file} has {name} as {list(record.shape)}; the model has {old}")
+        raise DamagedFile(f"the pack {pack.file} has {name} as {list(record.shape)}; the model has {old}")
 
     def tensor(part: str) -> Tensor | None:
         found = pack.tensors.get(f"{name}.{part}")
@@ -146,12 +146,12 @@ def _replace(
 
     codes, scale = tensor("codes"), tensor("scale")
     if codes is None or scale is None:
-        raise ConfigError(f"the pack {pack.file} lacks codes or scales of {name}; make it again with: pirig quantize")
+        raise DamagedFile(f"the pack {pack.file} lacks codes or scales of {name}; make it again with: pirig quantize")
     share, (rows, columns) = tensor("share"), record.shape
     count = 1 if share is None else share.shape[1]
     expected = [count, rows, packing.packed_columns(columns, record.bits) // count]
     if list(codes.shape) != expected:
-        raise ConfigError(f"the pack {pack.file} has codes of {name} as {list(codes.shape)}; expected {expected}")
+        raise DamagedFile(f"the pack {pack.file} has codes of {name} as {list(codes.shape)}; expected {expected}")
     bias = None if old.bias is None else old.bias.data.float()
     packed = Packed(codes, scale, share, record.bits, columns, bias)
     new = QuantizedLinear(packed, transform, configuration.activation_bits, kernel)

@@ -16,7 +16,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from pirig.errors import ConfigError
+from pirig.errors import ConfigError, DamagedFile, UnusableResource
 from pirig.files import replacing
 from pirig.quantization.configuration import PACK_VERSION
 from pirig.quantization.records import GroupRecord, LayerRecord, from_json
@@ -63,7 +63,7 @@ def write(file: pathlib.Path, header: Header, tensors: Mapping[str, Tensor]) -> 
             safetensors.torch.save_file(ready, partial, metadata)
             partial.chmod(_READABLE)  # safetensors lets only the owner read
     except (OSError, safetensors.SafetensorError) as e:
-        raise ConfigError(f"the pack {file} cannot be written: {e}; name another folder") from e
+        raise UnusableResource(f"the pack {file} cannot be written: {e}; name another folder") from e
     return header
 
 
@@ -73,7 +73,7 @@ def read_header(file: pathlib.Path) -> Header:
         with safetensors.safe_open(file, "pt") as opened:
             text = (opened.metadata() or {}).get(_KEY)
     except (OSError, safetensors.SafetensorError) as e:
-        raise ConfigError(f"the pack {file} cannot be read: {e}; {_FETCH}") from e
+        raise DamagedFile(f"the pack {file} cannot be read: {e}; {_FETCH}") from e
     if text is None:
         raise ConfigError(f"{file} is a safetensors file and no pack of pirig's; {_FETCH}")
     try:
@@ -82,16 +82,16 @@ def read_header(file: pathlib.Path) -> Header:
             raise ConfigError(f"the pack {file} has version {document['version']}; expected {PACK_VERSION}; {_FETCH}")
         header = Header(**document)
     except (ValueError, KeyError, TypeError, RecursionError) as e:
-        raise ConfigError(f"the pack {file} has a damaged header ({e}); {_FETCH}") from e
+        raise DamagedFile(f"the pack {file} has a damaged header ({e}); {_FETCH}") from e
     for name, value in vars(header).items():
         expected = int if name == "version" else Mapping if name in _MAPPINGS else str
         if not isinstance(value, expected):
-            raise ConfigError(f"the pack {file} has a damaged header: {name} is {value!r:.80}; {_FETCH}")
+            raise DamagedFile(f"the pack {file} has a damaged header: {name} is {value!r:.80}; {_FETCH}")
     try:
         layers = {name: from_json(LayerRecord, record) for name, record in document["layers"].items()}
         groups = {name: from_json(GroupRecord, record) for name, record in document["groups"].items()}
     except (TypeError, AttributeError) as e:
-        raise ConfigError(f"the pack {file} has a damaged header ({e}); {_FETCH}") from e
+        raise DamagedFile(f"the pack {file} has a damaged header ({e}); {_FETCH}") from e
     return dataclasses.replace(header, layers=layers, groups=groups)
 
 
@@ -101,9 +101,9 @@ def read(file: pathlib.Path) -> Pack:
     try:
         tensors = safetensors.torch.load_file(file)
     except (OSError, safetensors.SafetensorError) as e:
-        raise ConfigError(f"the pack {file} cannot be read: {e}; {_FETCH}") from e
+        raise DamagedFile(f"the pack {file} cannot be read: {e}; {_FETCH}") from e
     if (found := _digest(header, tensors)) != header.digest:
-        raise ConfigError(
+        raise DamagedFile(
             f"the pack {file} is damaged: its content has the digest {found[:12]}, expected {header.digest[:12]}; "
             f"remove it, and {_FETCH}"
         )

@@ -10,7 +10,7 @@ import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pirig.errors import ConfigError
+from pirig.errors import UnusableResource
 from pirig.files import write_atomically
 from pirig.types import EpisodeResult
 
@@ -69,5 +69,5 @@ def export(
         write_atomically(paths[0], text.getvalue())
         write_atomically(paths[1], json.dumps(summary, indent=1) + "\n")
     except OSError as e:
-        raise ConfigError(f"cannot write results to {directory}: {e.strerror}") from e
+        raise UnusableResource(f"cannot write results to {directory}: {e.strerror}") from e
     return paths

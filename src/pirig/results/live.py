@@ -27,7 +27,7 @@ import urllib.parse
 from collections.abc import Collection, Generator
 from typing import Any, Protocol
 
-from pirig.errors import StartError
+from pirig.errors import MissingResource
 from pirig.results.page.html import resource
 
 _log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ def serving(view: View, host: str, port: int) -> Generator[str]:
     try:
         server = _Server((host, port), Handler)
     except (OSError, OverflowError) as e:
-        raise StartError(
+        raise MissingResource(
             f"cannot serve the live page on {host}:{port}: {e}; choose another --live PORT or --live-host"
         ) from e
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True, name="live page")

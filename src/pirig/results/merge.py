@@ -8,7 +8,7 @@ import os
 import pathlib
 from collections.abc import Sequence
 
-from pirig.errors import ConfigError
+from pirig.errors import ConfigError, UnusableResource
 from pirig.files import replacing
 from pirig.results.runs import decided
 from pirig.results.store import RunStore, differing_fields
@@ -48,7 +48,7 @@ def merge(out: pathlib.Path, sources: Sequence[RunStore]) -> RunStore:
                 os.fsync(file.fileno())
             store.note(**manifest)
     except OSError as e:
-        raise ConfigError(f"cannot write {out}: {e.strerror}; choose another folder") from e
+        raise UnusableResource(f"cannot write {out}: {e.strerror}; choose another folder") from e
     return RunStore.read(out)
 
 

@@ -18,7 +18,7 @@ import re
 from collections.abc import Generator, Iterator
 from typing import IO, Any
 
-from pirig.errors import ConfigError
+from pirig.errors import ConfigError, DamagedFile, UnusableResource
 from pirig.files import write_atomically
 from pirig.results import lines, plans
 from pirig.types import EpisodeResult, EpisodeSpec
@@ -62,7 +62,7 @@ class RunStore:
             directory.mkdir(parents=True, exist_ok=True)
             lock = (directory / "lock").open("ab")
         except OSError as e:
-            raise ConfigError(
+            raise UnusableResource(
                 f"cannot write results to {directory}: {e.strerror}; choose a folder with --results"
             ) from e
         try:
@@ -157,7 +157,7 @@ class RunStore:
                 yield lines.read(line)
             except lines.DAMAGE as e:
                 said = f"{type(e).__name__}: {e}"
-                raise ConfigError(f"{path}, line {number} is damaged ({said}); restore the file, or use --fresh") from e
+                raise DamagedFile(f"{path}, line {number} is damaged ({said}); restore the file, or use --fresh") from e
 
 
 @contextlib.contextmanager
@@ -165,7 +165,7 @@ def _disk(path: pathlib.Path) -> Generator[None]:
     try:
         yield
     except OSError as e:
-        raise ConfigError(
+        raise UnusableResource(
             f"cannot write {path}: {e.strerror or e}; what was finished before is kept: mend that, and the same "
             "command goes on"
         ) from e
@@ -177,15 +177,15 @@ def _read_manifest(directory: pathlib.Path) -> dict[str, Any]:
         manifest = json.loads(path.read_bytes())
         found = manifest["format"]
     except (ValueError, KeyError, TypeError, RecursionError) as e:
-        raise ConfigError(f"{path} is damaged: {e}; restore it, or use --fresh") from e
+        raise DamagedFile(f"{path} is damaged: {e}; restore it, or use --fresh") from e
     if found != FORMAT:
         raise ConfigError(f"{path} has format {found}, this pirig reads format {FORMAT}; use the version that wrote it")
     for name, kind in _MANIFEST.items():
         value = manifest.get(name)
         if not isinstance(value, kind) and (value is not None or name == "configuration"):
-            raise ConfigError(f"{path} is damaged: {name} is {value!r:.80}; restore it, or use --fresh")
+            raise DamagedFile(f"{path} is damaged: {name} is {value!r:.80}; restore it, or use --fresh")
     if not plans.is_plan(manifest.get("plan", [])):
-        raise ConfigError(f"{path} is damaged: plan is {manifest['plan']!r:.80}; restore it, or use --fresh")
+        raise DamagedFile(f"{path} is damaged: plan is {manifest['plan']!r:.80}; restore it, or use --fresh")
     return manifest
 
 

@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pirig.errors import ConfigError
+from pirig.errors import DamagedFile
 from pirig.results.statistics.intervals import Count, Estimate, clustered
 from pirig.results.statistics.published import PUBLISHED
 from pirig.results.statistics.tally import wilson
@@ -49,7 +49,7 @@ def latest(results: pathlib.Path, suites: Sequence[str]) -> list[SuiteRow]:
                 _tasks(found["results"]),
             )
         except (ValueError, KeyError, TypeError) as e:
-            raise ConfigError(f"{path} is no results file ({e}); run the suite again, its episodes are kept") from e
+            raise DamagedFile(f"{path} is no results file ({e}); run the suite again, its episodes are kept") from e
         if row.scored:
             rows.append(row)
     return rows

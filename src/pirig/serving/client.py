@@ -14,7 +14,7 @@ from typing import Any
 
 import websockets
 
-from pirig.errors import BusyError, ConfigError, ProtocolError, RemotePolicyError, StartError
+from pirig.errors import BusyError, ConfigError, PeerError, ProtocolError, RemotePolicyError, StartError
 from pirig.serving.connection import Connection, Overdue
 from pirig.types import Metadata, Observation
 from pirig.wire import codec, protocol
@@ -121,7 +121,7 @@ class RemotePolicy:
                 problem = e
             if time.monotonic() > deadline:
                 reason = str(problem) or type(problem).__name__
-                raise StartError(
+                raise PeerError(
                     f"no policy server at {self.uri} after {self._timeout_s:g} s ({reason}); "
                     "start one with `pirig serve`, or check --host and --port"
                 ) from problem
@@ -180,4 +180,4 @@ def _raise_if_final(uri: str, status: int) -> None:
     if status == 401:
         raise StartError(f"{uri} wants another API key; set PIRIG_API_KEY")
     if status < 500:
-        raise StartError(f"{uri} answers with HTTP status {status}: no policy server; check --host and --port")
+        raise PeerError(f"{uri} answers with HTTP status {status}: no policy server; check --host and --port")

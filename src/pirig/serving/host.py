@@ -19,7 +19,7 @@ from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 from pirig import envvars
-from pirig.errors import ConfigError, PirigError, StartError, from_wire
+from pirig.errors import ConfigError, PeerError, PirigError, StartError, from_wire
 from pirig.files import write_atomically
 from pirig.serving.batching import BatchTimes
 from pirig.serving.host_policy import GONE, another_policy
@@ -156,7 +156,7 @@ class _Keeper:
         except (EOFError, OSError):
             how = self._how_it_died()
             hint = "; SIGKILL often means that the machine's memory was not enough" if "SIGKILL" in how else ""
-            raise StartError(f"the policy host died with {how} while it loaded the policy{hint}") from None
+            raise PeerError(f"the policy host died with {how} while it loaded the policy{hint}") from None
         if kind == "failed":
             raise from_wire(*value)
         self._is_ready = True

@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from pirig.errors import RemotePolicyError, StartError
+from pirig.errors import PeerError, RemotePolicyError
 from pirig.serving.pipe import ANSWER, Asking
 from pirig.types import Metadata, Observation
 from pirig.wire import protocol
@@ -38,7 +38,7 @@ class HostPolicy:
         try:
             self._find()
         except RemotePolicyError as e:
-            raise StartError(f"no policy host at {' or '.join(addresses)}: {e}; its log says why") from e
+            raise PeerError(f"no policy host at {' or '.join(addresses)}: {e}; its log says why") from e
 
     def infer(self, obs: Observation) -> dict[str, Any]:
         """Raises RemotePolicyError for what the policy raised, and where all hosts are gone for good."""

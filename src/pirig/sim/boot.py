@@ -18,7 +18,7 @@ from collections.abc import Generator
 from typing import Any
 
 from pirig import envvars
-from pirig.errors import StartError
+from pirig.errors import MissingResource, StartError
 from pirig.files import write_atomically
 from pirig.sim import suites
 from pirig.sim.drawing import gl
@@ -70,7 +70,9 @@ def boot(settings: Settings) -> Libero:
         numba_cache.mkdir(parents=True, exist_ok=True)
         configured = _config_folder(settings)
     except OSError as e:
-        raise StartError(f"cannot write to {settings.cache}: {e.strerror}; name another folder in PIRIG_CACHE") from e
+        raise MissingResource(
+            f"cannot write to {settings.cache}: {e.strerror}; name another folder in PIRIG_CACHE"
+        ) from e
     envvars.export(
         {
             **PROCESS_VARIABLES,
@@ -91,7 +93,7 @@ def boot(settings: Settings) -> Libero:
         try:
             envs = importlib.import_module("libero.libero.envs")
         except RuntimeError as e:  # of mujoco.egl and mujoco.osmesa, whose import opens a device
-            raise StartError(f"MuJoCo cannot render with {settings.gl}: {e} {gl.REMEDY}") from e
+            raise MissingResource(f"MuJoCo cannot render with {settings.gl}: {e} {gl.REMEDY}") from e
     base = importlib.import_module("robosuite.environments.base")
     errors = importlib.import_module("robosuite.utils.errors")
     versions = {name: importlib.import_module(name).__version__ for name in ("mujoco", "robosuite", "numpy", "numba")}

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from pirig.errors import ConfigError, SimulationError, StartError
+from pirig.errors import ConfigError, MissingResource, SimulationError
 from pirig.sim import boot, suites
 from pirig.sim.building import Built
 from pirig.sim.drawing import gl
@@ -138,7 +138,7 @@ class LiberoEnvironment:
 
             return ReferenceScene(task, self._libero, self._protocol)
         except FatalError as e:
-            raise StartError(f"MuJoCo cannot render with {self._settings.gl}: {e}. {gl.REMEDY}") from e
+            raise MissingResource(f"MuJoCo cannot render with {self._settings.gl}: {e}. {gl.REMEDY}") from e
 
     def _open_scene(self) -> Scene:
         if self._scene is None:

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from pirig.errors import ConfigError, MissingExtra
+from pirig.errors import ConfigError, DamagedFile, MissingExtra
 from pirig.text import unknown
 from pirig.types import EpisodeSpec, Rules
 
@@ -128,9 +128,9 @@ def _read_states(path: pathlib.Path) -> np.ndarray:
             member = next((name for name in archive.namelist() if name.endswith("/data.pkl")), "data.pkl")
             states = _ArrayUnpickler(io.BytesIO(archive.read(member))).load()
     except Exception as e:  # a damaged pickle raises whatever its last byte leads to
-        raise ConfigError(f"{path} cannot be read: {e}; install hf-libero again") from e
+        raise DamagedFile(f"{path} cannot be read: {e}; install hf-libero again") from e
     if not isinstance(states, np.ndarray) or states.ndim != 2 or states.dtype != np.float64:
-        raise ConfigError(f"{path} holds no float64[trials, state]; install hf-libero again")
+        raise DamagedFile(f"{path} holds no float64[trials, state]; install hf-libero again")
     return states
 
 

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Sequence
 
 from pirig import envvars
-from pirig.errors import ConfigError, StartError
+from pirig.errors import ConfigError, PeerError
 from pirig.machine.findings import output
 
 FANOUT_PROFILE = "fanout"
@@ -56,12 +56,12 @@ class Compose:
             [self._script, *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
         )
         if done.returncode:
-            raise StartError(_problem(done.stderr or done.stdout))
+            raise PeerError(_problem(done.stderr or done.stdout))
         return done.stdout
 
     def _visibly(self, *words: str) -> None:
         if subprocess.run([self._script, *words], stdin=subprocess.DEVNULL, check=False).returncode:
-            raise StartError(f"docker compose {' '.join(words[1:])} failed; its last lines say why")
+            raise PeerError(f"docker compose {' '.join(words[1:])} failed; its last lines say why")
 
 
 def version() -> str:

@@ -6,7 +6,7 @@ import docker
 import docker.errors
 import requests
 
-from pirig.errors import ConfigError, StartError
+from pirig.errors import ConfigError, PeerError
 from pirig.stack.supervision import State
 from pirig.text import unknown
 
@@ -24,7 +24,7 @@ class Containers:
             self._client = docker.from_env()
             self._client.ping()
         except (docker.errors.DockerException, requests.RequestException) as e:
-            raise StartError(f"no Docker engine answers ({e}); pirig doctor says what to do") from e
+            raise PeerError(f"no Docker engine answers ({e}); pirig doctor says what to do") from e
 
     def has_nvidia(self) -> bool:
         """Whether the engine can hand a GPU to a container."""
@@ -40,7 +40,7 @@ class Containers:
         try:
             self._one(service).start()
         except docker.errors.APIError as e:
-            raise StartError(f"{service} does not start: {e.explanation}") from e
+            raise PeerError(f"{service} does not start: {e.explanation}") from e
 
     def tail(self, service: str, lines: int) -> str:
         return self._one(service).logs(tail=lines).decode(errors="replace")

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pirig.errors import ConfigError
+from pirig.errors import ConfigError, DamagedFile
 from pirig.transforms.pipeline import Transform
 
 _EPSILON = 1e-6
@@ -35,9 +35,9 @@ def parse_norm_stats(document: Mapping[str, Any], source: str = "norm stats") ->
     try:
         return {name: _parse(rows) for name, rows in document["norm_stats"].items()}
     except (KeyError, AttributeError) as e:
-        raise ConfigError(f"{source} must be {form}; found no {e}") from e
+        raise DamagedFile(f"{source} must be {form}; found no {e}") from e
     except (TypeError, ValueError) as e:
-        raise ConfigError(f"{source} must be {form}, lists of numbers of one length: {e}") from e
+        raise DamagedFile(f"{source} must be {form}, lists of numbers of one length: {e}") from e
 
 
 def _parse(rows: Mapping[str, Any]) -> NormStats:

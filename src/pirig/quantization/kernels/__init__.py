@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import torch
 
-from pirig.errors import ConfigError
+from pirig.errors import ConfigError, UnusableResource
 from pirig.quantization.kernels import proof
 from pirig.quantization.kernels.exact import Exact
 from pirig.quantization.kernels.int_mm import IntMM
@@ -56,15 +56,15 @@ def choose(device: torch.device | str, name: str = "auto") -> Kernel:
     if name not in NAMES:
         raise ConfigError(unknown("kernel", name, NAMES))
     if kind not in _PREFERRED:
-        raise ConfigError(f"no kernel multiplies integers on {kind}; they run on {', '.join(_PREFERRED)}")
+        raise UnusableResource(f"no kernel multiplies integers on {kind}; they run on {', '.join(_PREFERRED)}")
     if kind == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("kernels are asked for on cuda, and PyTorch finds no such device; run on the CPU")
+        raise UnusableResource("kernels are asked for on cuda, and PyTorch finds no such device; run on the CPU")
     if name != "auto":
         made = _MAKERS[name](device)
         if isinstance(made, Kernel):
             return made
         others = " or ".join(other for other in ("auto", *_PREFERRED[kind]) if other != name)
-        raise ConfigError(f"kernel {name} cannot run on {kind}: {made}; choose {others}")
+        raise UnusableResource(f"kernel {name} cannot run on {kind}: {made}; choose {others}")
     reasons: list[str] = []
     for other in _PREFERRED[kind]:
         made = _MAKERS[other](device)
@@ -73,4 +73,4 @@ def choose(device: torch.device | str, name: str = "auto") -> Kernel:
                 _log.warning("kernel %s is used in place of a faster one: %s", made.name, "; ".join(reasons))
             return made
         reasons.append(f"{other} cannot run on {kind}: {made}")
-    raise ConfigError("no kernel can run: " + "; ".join(reasons))
+    raise UnusableResource("no kernel can run: " + "; ".join(reasons))

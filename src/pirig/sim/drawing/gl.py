@@ -4,7 +4,7 @@ import ctypes
 import ctypes.util
 import dataclasses
 
-from pirig.errors import ConfigError, StartError
+from pirig.errors import ConfigError, MissingResource
 from pirig.machine import gpus
 from pirig.text import unknown
 
@@ -33,11 +33,11 @@ def choose(requested: str = "", device: str = "") -> Choice:
         if backend not in BACKENDS:
             raise ConfigError(f"MUJOCO_GL: {unknown('back end', requested, BACKENDS)}")
         if not _loads(backend):
-            raise StartError(
+            raise MissingResource(
                 f"MUJOCO_GL={backend}, but lib{_LIBRARY[backend]} cannot be loaded; get it with: {_INSTALL}"
             )
         if backend == "glx" and not _has_display():
-            raise StartError(
+            raise MissingResource(
                 "MUJOCO_GL=glx cannot render: no X server answers (DISPLAY); start one, such as Xvfb, or choose "
                 "another back end: MUJOCO_GL=osmesa, egl"
             )
@@ -47,7 +47,7 @@ def choose(requested: str = "", device: str = "") -> Choice:
     for backend in ("osmesa", "egl"):
         if _loads(backend):
             return Choice(backend, "no NVIDIA GPU, rendering in software")
-    raise StartError(f"no OpenGL library to render with (neither libEGL nor libOSMesa); get them with: {_INSTALL}")
+    raise MissingResource(f"no OpenGL library to render with (neither libEGL nor libOSMesa); get them with: {_INSTALL}")
 
 
 def _loads(backend: str) -> bool:

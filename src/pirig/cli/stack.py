@@ -17,7 +17,7 @@ from rich.text import Text
 
 from pirig import envvars
 from pirig.cli import report
-from pirig.errors import ConfigError, MissingExtra, StartError
+from pirig.errors import ConfigError, MissingExtra, PeerError
 from pirig.launch import logs, signals
 from pirig.launch.settings import DEFAULT_IN_HELP, RECIPE, RESULTS, TRIALS
 from pirig.machine import gpus, resources
@@ -115,7 +115,7 @@ def up(flags: ServersArgs) -> int:
         last = _supervise(plan, containers, until_ready=True)
         if last.reasons:
             service, reason = next(iter(last.reasons.items()))
-            raise StartError(f"{service}: {reason}\n{containers.tail(service, 20)}")
+            raise PeerError(f"{service}: {reason}\n{containers.tail(service, 20)}")
     except BaseException:
         compose.down()
         raise

@@ -17,7 +17,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from pirig import envvars, text
-from pirig.errors import ConfigError, StartError
+from pirig.errors import ConfigError, PeerError
 from pirig.interfaces import Policy
 from pirig.launch.model_loading import ModelRequest
 from pirig.launch.settings import ModelChoice, PolicyChoice
@@ -140,7 +140,7 @@ class RemoteServers:
         # compared as frames, since metadata may hold arrays
         if self.expected is not None and protocol.greeting(policy.metadata) != protocol.greeting(self.expected):
             policy.close()
-            raise StartError(
+            raise PeerError(
                 f"{policy.uri} came back as another policy: {dict(policy.metadata)}, and was {dict(self.expected)}; "
                 "have the first one served, or start a new run"
             )

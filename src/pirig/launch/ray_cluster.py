@@ -13,7 +13,7 @@ from collections.abc import Generator, Mapping, Sequence
 from typing import Literal
 
 from pirig import envvars
-from pirig.errors import ConfigError, StartError
+from pirig.errors import ConfigError, MissingResource
 from pirig.evaluation.ray_executor import RayExecutor
 from pirig.evaluation.ray_nodes import Nodes, connected
 from pirig.evaluation.worker import EpisodeWorker
@@ -47,7 +47,7 @@ class NodeFactory:
     def __call__(self, index: int) -> EpisodeWorker:
         settings = simulator.settings(self.factory.settings.gl)
         if (found := assets.digest()) != self.assets:
-            raise StartError(f"LIBERO's assets here are list {found[:12]}, the coordinator's {self.assets[:12]}")
+            raise MissingResource(f"LIBERO's assets here are list {found[:12]}, the coordinator's {self.assets[:12]}")
         there = gpus.gpus() if settings.gl == "egl" and not envvars.get("MUJOCO_EGL_DEVICE_ID") else []
         pairs = egl.pair(egl.devices(), there) if there else {}
         devices = tuple(pairs.get(gpu.index) for gpu in there)

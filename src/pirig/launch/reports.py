@@ -10,7 +10,7 @@ import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
-from pirig.errors import ConfigError
+from pirig.errors import UnusableResource
 from pirig.evaluation.worker import video_name
 from pirig.files import write_atomically
 from pirig.launch.settings import RESULTS, VIDEOS
@@ -139,5 +139,5 @@ def put(path: pathlib.Path, text: str) -> pathlib.Path:
         write_atomically(path, text)
     except (OSError, ValueError) as e:  # ValueError: no name that a file can have
         reason = getattr(e, "strerror", None) or e
-        raise ConfigError(f"cannot write the report {path}: {reason}; choose a file with --out") from e
+        raise UnusableResource(f"cannot write the report {path}: {reason}; choose a file with --out") from e
     return path

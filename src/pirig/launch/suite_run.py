@@ -11,7 +11,7 @@ import pathlib
 import tempfile
 from collections.abc import Generator, Mapping, Sequence
 
-from pirig.errors import ConfigError, ProtocolError
+from pirig.errors import ConfigError, ProtocolError, UnusableResource
 from pirig.evaluation.worker import video_name, wants_video
 from pirig.files import plain_json
 from pirig.launch import exports, reports
@@ -173,4 +173,4 @@ def _writable(folder: pathlib.Path) -> pathlib.Path:
         with tempfile.TemporaryFile(dir=folder):
             return folder
     except OSError as e:
-        raise ConfigError(f"cannot write to {folder}: {e.strerror}; choose another folder") from e
+        raise UnusableResource(f"cannot write to {folder}: {e.strerror}; choose another folder") from e

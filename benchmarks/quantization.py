@@ -17,7 +17,6 @@ import json
 import os
 import pathlib
 import platform
-import shutil
 import statistics
 import tempfile
 import time
@@ -32,8 +31,6 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from pirig import envvars
-from pirig.checkpoints import assets
 from pirig.cli import checkpoint
 from pirig.models import pi0_torch
 from pirig.policies import ModelChoice, PackChoice, create_policy
@@ -87,11 +84,6 @@ class Case:
 def main() -> None:
     flags = tyro.cli(Args, description=__doc__)
     directory = flags.checkpoint or random_checkpoint(flags)
-    home = flags.folder / "home"
-    tokenizer = assets.tokenizer_file(home)
-    tokenizer.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy(_TOKENIZER, tokenizer)  # a stand-in: how long words take does not depend on what they mean
-    envvars.export({"OPENPI_DATA_HOME": str(home), "PIRIG_CACHE": str(flags.folder / "cache")})
     cases = list(models(flags, directory))
     compare(cases, [observation(1000 + i) for i in range(_HELD_OUT)])
     measure(cases, flags)
@@ -116,7 +108,8 @@ def observation(seed: int) -> Observation:
 
 def models(flags: Args, directory: pathlib.Path) -> Iterator[Case]:
     """The float model first; then each bits, method and kernel, and one simulated in floats."""
-    load = functools.partial(create_policy, flags.recipe, directory, max_batch=max(flags.batches))
+    local: dict[str, Any] = {"tokenizer": _TOKENIZER, "cache": flags.folder / "cache"}  # a stand-in tokenizer
+    load = functools.partial(create_policy, flags.recipe, directory, max_batch=max(flags.batches), **local)
     choice = ModelChoice(backend="torch", dtype=flags.dtype, device=flags.device)
     plain = load(choice)
     yield Case("float", plain, {}, held(plain))
@@ -130,7 +123,7 @@ def models(flags: Args, directory: pathlib.Path) -> Iterator[Case]:
             if not file.exists():
                 start = time.perf_counter()
                 make_pack(file, flags.recipe, directory, configuration, calibration, {}, dtype=flags.dtype,
-                          device=flags.device)  # fmt: skip
+                          device=flags.device, **local)  # fmt: skip
                 size, seconds = file.stat().st_size / 2**30, time.perf_counter() - start
                 print(f"{bits} {method}: packed in {seconds:.0f} s, {size:.3f} GiB")
             for kernel in flags.kernels:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import errno
-import functools
 import json
 import logging
 import math
@@ -24,6 +23,7 @@ from pirig.checkpoints import download
 from pirig.checkpoints.address import inside, parse
 from pirig.checkpoints.journal import Journal, RemoteFile
 from pirig.errors import ConfigError, StartError
+from pirig.launch import fetch
 from support.object_server import Fault, ObjectServer
 
 PART = 4096
@@ -37,7 +37,11 @@ FILES = {
     "params/empty": b"",
     "assets/a b/norm%stats.json": b'{"q01": 0}',
 }
-get = functools.partial(download.fetch, pace=QUICK, streams=2)
+
+
+def get(url, home, **settings):
+    """With the server that the environment variables name, as commands have it."""
+    return download.fetch(url, home, **{"pace": QUICK, "streams": 2, "hub": fetch.hub(), **settings})
 
 
 @pytest.fixture

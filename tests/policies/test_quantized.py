@@ -23,6 +23,8 @@ from support import tiny
 NAME = "pi05_libero_tiny"
 SAMPLES = 4
 FLOAT32 = ModelChoice(dtype="float32")
+LOCAL = {"tokenizer": tiny.TOKENIZER}
+"""Where the files beside a checkpoint are; `places` adds the cache of its folder."""
 
 
 def observation(i):
@@ -38,10 +40,8 @@ def places(tmp_path_factory):
     """Two checkpoints and a tokenizer."""
     folder = tiny.workspace(tmp_path_factory.mktemp("quantized"), NAME)
     tiny.checkpoint(folder / "pi0", "pi0_libero_tiny")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OPENPI_DATA_HOME", str(folder / "home"))
-        patch.setenv("PIRIG_CACHE", str(folder / "cache"))
-        yield folder
+    LOCAL["cache"] = folder / "cache"
+    return folder
 
 
 def make(places, name="pack", recipe=NAME, samples=range(SAMPLES), dtype="float32", **settings):
@@ -51,14 +51,14 @@ def make(places, name="pack", recipe=NAME, samples=range(SAMPLES), dtype="float3
     if not file.exists():
         configuration = QuantConfig(samples=len(samples), **settings)
         directory = places / ("pi0" if recipe.startswith("pi0_") else "ckpt")
-        make_pack(file, recipe, directory, configuration, [observation(i) for i in samples], {}, dtype=dtype)
+        make_pack(file, recipe, directory, configuration, [observation(i) for i in samples], {}, dtype=dtype, **LOCAL)
     return file
 
 
 def actions(places, pack=None, recipe=NAME, configuration=None, **settings):
     directory = places / ("pi0" if recipe.startswith("pi0_") else "ckpt")
     choice = ModelChoice(**{"backend": "torch", "dtype": "float32", **settings})
-    policy = create_policy(recipe, directory, choice, pack=pack and PackChoice(pack, configuration))
+    policy = create_policy(recipe, directory, choice, pack=pack and PackChoice(pack, configuration), **LOCAL)
     return np.concatenate([policy.infer(observation(100 + i))["actions"].ravel() for i in range(2)]), policy.metadata
 
 
@@ -134,7 +134,7 @@ def test_evaluating_changes_no_pack_and_no_model(places):
     """What comes first in an evaluation does not matter, because nothing is calibrated in it."""
     pack = make(places)
     content = pack.read_bytes()
-    policy = create_policy(NAME, places / "ckpt", FLOAT32, pack=PackChoice(pack))
+    policy = create_policy(NAME, places / "ckpt", FLOAT32, pack=PackChoice(pack), **LOCAL)
     one, two = observation(200), observation(201)
     first = policy.infer(one)["actions"]
     policy.infer(two)
@@ -144,7 +144,7 @@ def test_evaluating_changes_no_pack_and_no_model(places):
 
 def test_a_batch_gives_the_rows_of_each_alone(places):
     choice = dataclasses.replace(FLOAT32, strict=True)
-    policy = create_policy(NAME, places / "ckpt", choice, pack=PackChoice(make(places)), max_batch=4)
+    policy = create_policy(NAME, places / "ckpt", choice, pack=PackChoice(make(places)), max_batch=4, **LOCAL)
     seen = [observation(i) for i in range(4)]
     together = [answer["actions"] for answer in policy.infer_batch(seen)]
     assert np.array_equal([policy.infer(obs)["actions"] for obs in seen], together)
@@ -181,7 +181,7 @@ def test_packs_of_something_else_are_refused(places):
 
 
 def test_a_checkpoint_has_one_fingerprint_in_every_dtype(places):
-    opened = {dtype: open_checkpoint(NAME, places / "ckpt", dtype) for dtype in ("float32", "bfloat16")}
+    opened = {dtype: open_checkpoint(NAME, places / "ckpt", dtype, **LOCAL) for dtype in ("float32", "bfloat16")}
     assert len({checkpoint.fingerprint for checkpoint in opened.values()}) == 1
     for dtype, checkpoint in opened.items():
         assert {str(array.dtype) for array in checkpoint.checkpoint.arrays.values()} == {dtype}
@@ -193,7 +193,7 @@ def test_a_pack_is_refused_once_the_checkpoint_is_another(places, tmp_path):
     stats = next(folder.glob("assets/**/norm_stats.json"))
     stats.write_text(stats.read_text().replace("0.", "0.1", 1))
     with pytest.raises(ConfigError, match="made for checkpoint .*make it again with: pirig quantize"):
-        create_policy(NAME, folder, FLOAT32, pack=PackChoice(pack))
+        create_policy(NAME, folder, FLOAT32, pack=PackChoice(pack), **LOCAL)
 
 
 def test_both_layouts_give_the_same_model(places, tmp_path):
@@ -203,9 +203,9 @@ def test_both_layouts_give_the_same_model(places, tmp_path):
     read = packs.read(pack)
     found = {}
     for directory in (places / "ckpt", tmp_path / "torch"):
-        fingerprint = open_checkpoint(NAME, directory, "float32").fingerprint
+        fingerprint = open_checkpoint(NAME, directory, "float32", **LOCAL).fingerprint
         packs.write(pack, dataclasses.replace(read.header, checkpoint=fingerprint), read.tensors)
-        policy = create_policy(NAME, directory, FLOAT32, pack=PackChoice(pack))
+        policy = create_policy(NAME, directory, FLOAT32, pack=PackChoice(pack), **LOCAL)
         found[directory] = policy.infer(observation(7))["actions"]
     one, two = found.values()
     assert np.array_equal(one, two)
@@ -226,7 +226,7 @@ def test_the_groups_are_the_linear_layers_of_both_decoders(config, count):
 def test_a_pack_needs_no_weights_of_its_layers(places):
     """A float model in memory beside the quantized one would be what nobody sees."""
     pack = make(places)
-    policy = create_policy(NAME, places / "ckpt", FLOAT32, pack=PackChoice(pack))
+    policy = create_policy(NAME, places / "ckpt", FLOAT32, pack=PackChoice(pack), **LOCAL)
     model = policy._backend._model
     names = {name for name, _ in model.named_parameters()}
     assert not any(f"{name}.weight" in names for name in packs.read_header(pack).layers)

@@ -17,6 +17,14 @@ _EXPECTED = "gs://BUCKET/PATH, https://HOST/PATH, http://HOST/PATH, hf://ORG/REP
 
 
 @dataclasses.dataclass(frozen=True)
+class Hub:
+    """The server that hf:// addresses are fetched from."""
+
+    endpoint: str = "https://huggingface.co"
+    token: str = ""  # key for repositories that ask for one; sent to the endpoint only
+
+
+@dataclasses.dataclass(frozen=True)
 class Address:
     """A URL, taken apart."""
 

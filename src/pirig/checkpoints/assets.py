@@ -17,6 +17,8 @@ from pirig.files import write_atomically
 _log = logging.getLogger(__name__)
 TOKENIZER_PATH = "big_vision/paligemma_tokenizer.model"  # below OPENPI_DATA_HOME
 TOKENIZER = f"gs://{TOKENIZER_PATH}"
+DEFAULT_TOKENIZER = f"~/.cache/openpi/{TOKENIZER_PATH}"
+DEFAULT_CACHE = "~/.cache/pirig"
 _HASHED_AT_ONCE = 1 << 28  # [byte]
 
 

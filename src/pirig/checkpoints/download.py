@@ -22,6 +22,7 @@ from pirig import imports
 from pirig.checkpoints import address as addresses
 from pirig.checkpoints import record as records
 from pirig.checkpoints import transfer
+from pirig.checkpoints.address import Hub
 from pirig.checkpoints.journal import Journal, RemoteFile
 from pirig.checkpoints.record import Entry, Record, verify
 from pirig.checkpoints.transfer import Pace, Progress
@@ -43,6 +44,7 @@ def fetch(
     streams: int = 8,
     check_contents: bool = False,
     pace: Pace = Pace(),  # noqa: B008  a frozen value
+    hub: Hub = Hub(),  # noqa: B008
 ) -> pathlib.Path:
     """Local path of the file or folder that `url` names; complete when this returns.
 
@@ -63,7 +65,7 @@ def fetch(
             imports.require("obstore", extra="checkpoints")
             with _lock(target):
                 if not _whole(target, check_contents):  # another process may have done it meanwhile
-                    _download(address, target, progress, streams, pace)
+                    _download(address, target, progress, streams, pace, hub)
             return target
     except OSError as error:
         remedy = "free some space there" if error.errno == errno.ENOSPC else "check who may write there"
@@ -118,10 +120,11 @@ def _download(
     progress: Callable[[Progress], None] | None,
     streams: int,
     pace: Pace,
+    hub: Hub,
 ) -> None:
     from pirig.checkpoints import remote  # needs obstore, which a whole cache does not
 
-    source = remote.open_remote(address, pace, streams)
+    source = remote.open_remote(address, pace, streams, hub)
     kept = _kept(target, source.files)
     wanted = [file for file in source.files if file.name not in kept]
     journal = Journal(target.with_name(target.name + ".pirig.partial"), pace.part_bytes)

@@ -29,8 +29,7 @@ from obstore.exceptions import (
 )
 from obstore.store import GCSStore, HTTPStore
 
-from pirig import envvars
-from pirig.checkpoints.address import Address, inside
+from pirig.checkpoints.address import Address, Hub, inside
 from pirig.checkpoints.journal import RemoteFile
 from pirig.checkpoints.pages import NotThere, absent, by_status, linked, read_page, refused
 from pirig.checkpoints.transfer import Pace, Transient, patiently
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
 
 _PIECE_BYTES = 1 << 16  # the fastest of 1 B, 64 KiB, 256 KiB, 1 MiB; a cut loses less than one
-_PUBLIC_HF = "https://huggingface.co"
 _NO_RETRIES: "RetryConfig" = {"max_retries": 0, "retry_timeout": datetime.timedelta(0)}  # ours are logged and bounded
 
 
@@ -68,10 +66,12 @@ class Remote:
             yield from found.stream(min_chunk_size=_PIECE_BYTES)
 
 
-def open_remote(address: Address, pace: Pace, streams: int) -> Remote:
+def open_remote(address: Address, pace: Pace, streams: int, hub: Hub = Hub()) -> Remote:  # noqa: B008  a frozen value
     """Lists what is there. Raises ConfigError where nothing is, or no access; StartError where no server answers."""
-    lister = {"gs": _google, "hf": _hugging_face}.get(address.scheme, _web)
-    remote = lister(address, pace, streams)
+    if address.scheme == "hf":
+        remote = _hugging_face(address, pace, streams, hub)
+    else:
+        remote = (_google if address.scheme == "gs" else _web)(address, pace, streams)
     files = _tidy(remote.files, address)
     if not files:
         raise ConfigError(f"{address.url} is an empty folder; expected files; check the path")
@@ -129,8 +129,8 @@ def _web(address: Address, pace: Pace, streams: int) -> Remote:
         return Remote(tuple(pool.map(file, linked(base, address, pace))), store, tagged=True)
 
 
-def _hugging_face(address: Address, pace: Pace, streams: int) -> Remote:
-    endpoint, token = envvars.get("HF_ENDPOINT", _PUBLIC_HF).rstrip("/"), envvars.get("HF_TOKEN").strip()
+def _hugging_face(address: Address, pace: Pace, streams: int, hub: Hub) -> Remote:
+    endpoint, token = hub.endpoint.rstrip("/"), hub.token
     revision = urllib.parse.quote(urllib.parse.unquote(address.revision), safe="")
     page = f"{endpoint}/api/models/{address.root}/tree/{revision}?recursive=true"
     rows = []

@@ -4,6 +4,7 @@ import pathlib
 
 from pirig import envvars
 from pirig.checkpoints import download
+from pirig.checkpoints.address import Hub
 from pirig.launch.preparation_progress import DownloadProgress
 
 
@@ -14,8 +15,18 @@ def bring(
     place = (home or envvars.data_home()).expanduser().absolute()
     with DownloadProgress() as progress:
         return download.fetch(
-            url, place, offline=offline or is_offline(), progress=progress.show, check_contents=check_contents
+            url,
+            place,
+            offline=offline or is_offline(),
+            progress=progress.show,
+            check_contents=check_contents,
+            hub=hub(),
         )
+
+
+def hub() -> Hub:
+    """Return the Hugging Face server, and the key for it, that the environment variables name."""
+    return Hub(envvars.get("HF_ENDPOINT", Hub.endpoint), envvars.get("HF_TOKEN").strip())
 
 
 def is_offline() -> bool:

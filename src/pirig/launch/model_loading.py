@@ -34,6 +34,7 @@ class ModelLoader:
         if self.place.gpu:
             envvars.export({"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": self.place.gpu.uuid})
             envvars.export({"OMP_NUM_THREADS": _THREADS_BESIDE_A_GPU}, override=False)
+        from pirig.checkpoints import assets
         from pirig.policies import create_policy
 
         policy = create_policy(
@@ -43,6 +44,8 @@ class ModelLoader:
             pack=PackChoice(self.pack.file, self.pack.configuration) if self.pack else None,
             max_batch=self.max_batch,
             batch_on_cpu=self.batch_on_cpu,
+            tokenizer=assets.tokenizer_file(envvars.data_home()),
+            cache=envvars.cache_dir(),
         )
         if self.pack and self.pack.verbose:
             for name, error in policy.metadata["quantization"]["error"]["by_layer"].items():

@@ -152,6 +152,7 @@ def make(
     """Renders, calibrates, writes `file`, with progress; loads the model into this process. Returns what the pack says
     of its layers. Raises PirigError.
     """
+    from pirig.checkpoints import assets
     from pirig.policies.make_pack import make_pack
 
     found, said = [], {}
@@ -178,6 +179,8 @@ def make(
             dtype=choice.dtype,
             device=choice.device,
             tell=progress.show,
+            tokenizer=assets.tokenizer_file(envvars.data_home()),
+            cache=envvars.cache_dir(),
         )
     return header.layers
 

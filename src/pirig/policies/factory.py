@@ -28,6 +28,7 @@ def create_policy(
     max_batch: int = 1,
     batch_on_cpu: bool = True,
     tokenizer: str | pathlib.Path | None = None,
+    cache: str | pathlib.Path | None = None,
 ) -> Pi0Policy:
     """Load a checkpoint, in either layout, into either backend.
 
@@ -36,7 +37,8 @@ def create_policy(
         pack: quantized layers that replace the checkpoint's own; torch only, which is then what auto means.
         max_batch: the most observations that are computed together.
         batch_on_cpu: False takes one at a time where the device turns out to be the CPU.
-        tokenizer: PaliGemma's SentencePiece model; default: below OPENPI_DATA_HOME.
+        tokenizer: PaliGemma's SentencePiece model; default: ~/.cache/openpi/big_vision/paligemma_tokenizer.model.
+        cache: folder where the checkpoint's fingerprint is kept; default: ~/.cache/pirig.
 
     Raises ConfigError for a checkpoint that is not the recipe's model and a pack that is not the checkpoint's,
     MissingExtra without the backend's packages.
@@ -45,9 +47,16 @@ def create_policy(
     if choice.quantize and not pack:
         raise ConfigError(f"no pack was given for quantize={choice.quantize!r}; make one with: pirig quantize {recipe}")
     require_readers()
+    from pirig.checkpoints import assets
     from pirig.policies.opened import open_checkpoint
 
-    opened = open_checkpoint(recipe, checkpoint_dir, choice.dtype, tokenizer=tokenizer)
+    opened = open_checkpoint(
+        recipe,
+        checkpoint_dir,
+        choice.dtype,
+        tokenizer=tokenizer or assets.DEFAULT_TOKENIZER,
+        cache=cache or assets.DEFAULT_CACHE,
+    )
     row, checkpoint = opened.recipe, opened.checkpoint
     name = _choose("torch" if pack and choice.backend == "auto" else choice.backend, checkpoint.layout)
     if pack and name != "torch":

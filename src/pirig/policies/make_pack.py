@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from pirig import seeding
+from pirig.checkpoints import assets
 from pirig.models import pi0_torch, weights
 from pirig.models.sampling import trim
 from pirig.policies.backend_torch import find, inputs_of, tensor
@@ -33,6 +34,8 @@ def make_pack(
     device: str = "",
     tell: Tell = lambda *_: None,
     memory_bytes: int = MEMORY_BYTES,
+    tokenizer: str | pathlib.Path = assets.DEFAULT_TOKENIZER,
+    cache: str | pathlib.Path = assets.DEFAULT_CACHE,
 ) -> Header:
     """Writes `file`; the same inputs give the same bytes on the same kind of machine.
 
@@ -40,10 +43,12 @@ def make_pack(
         observations: as many as the configuration says; each is looked at with all its denoising times.
         calibration: what the pack shall say of them.
         memory_bytes: for the inputs' moments; where it is less than they need, the model runs more often.
+        tokenizer, cache: as of `open_checkpoint`.
 
     Raises ConfigError for a checkpoint that is not the recipe's, and for a configuration that does not fit it.
     """
-    place, opened = find(device), open_checkpoint(recipe, directory, dtype)
+    place = find(device)
+    opened = open_checkpoint(recipe, directory, dtype, tokenizer=tokenizer, cache=cache)
     row = opened.recipe
     arrays = ((name, tensor(array)) for name, array in weights.as_torch(opened.checkpoint.arrays, row.model))
     model = pi0_torch.model(arrays, row.model, getattr(torch, dtype), place, joined=False)

@@ -4,7 +4,6 @@ import dataclasses
 import pathlib
 from collections.abc import Mapping
 
-from pirig import envvars
 from pirig.checkpoints import assets, read
 from pirig.checkpoints.read import Checkpoint
 from pirig.errors import ConfigError
@@ -28,13 +27,19 @@ class OpenedCheckpoint:
 
 
 def open_checkpoint(
-    recipe: str, directory: str | pathlib.Path, dtype: str, *, tokenizer: str | pathlib.Path | None = None
+    recipe: str,
+    directory: str | pathlib.Path,
+    dtype: str,
+    *,
+    tokenizer: str | pathlib.Path = assets.DEFAULT_TOKENIZER,
+    cache: str | pathlib.Path = assets.DEFAULT_CACHE,
 ) -> OpenedCheckpoint:
     """Open the checkpoint of a recipe, and check that it is the recipe's model.
 
     Args:
         dtype: of the arrays, "bfloat16" or "float32".
-        tokenizer: PaliGemma's SentencePiece model; default: below OPENPI_DATA_HOME.
+        tokenizer: PaliGemma's SentencePiece model.
+        cache: folder where fingerprints are kept, which take long to compute.
 
     Raises ConfigError for an unknown recipe, for a checkpoint of another model, and where something is missing or
     cannot be read.
@@ -42,14 +47,16 @@ def open_checkpoint(
     row, folder = find_recipe(recipe), pathlib.Path(directory)
     stored = read.open_checkpoint(folder)
     weights.check(stored.arrays, row.model)
-    fingerprint = assets.fingerprint(stored, envvars.cache_dir())  # reads all arrays, before a model takes memory
+    fingerprint = assets.fingerprint(
+        stored, pathlib.Path(cache).expanduser()
+    )  # reads all arrays, before a model takes memory
     stats = parse_norm_stats(assets.norm_stats(folder, row.asset_id), f"the norm stats of {folder}")
     words = PromptTokenizer(_tokenizer_file(tokenizer), row.model.max_tokens)
     return OpenedCheckpoint(row, folder, stored.as_dtype(dtype), fingerprint, stats, words)
 
 
-def _tokenizer_file(given: str | pathlib.Path | None) -> pathlib.Path:
-    file = pathlib.Path(given) if given else assets.tokenizer_file(envvars.data_home())
+def _tokenizer_file(given: str | pathlib.Path) -> pathlib.Path:
+    file = pathlib.Path(given).expanduser()
     if not file.is_file():
         raise ConfigError(
             f"there is no tokenizer at {file}; get it with: pirig checkpoint fetch {assets.TOKENIZER}, "

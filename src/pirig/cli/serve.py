@@ -13,7 +13,7 @@ from pirig.errors import ConfigError
 from pirig.interfaces import Policy
 from pirig.launch import logs, packs, signals
 from pirig.launch.model_loading import ModelRequest
-from pirig.launch.policy import Baseline as BaselineSource
+from pirig.launch.policy import Baseline
 from pirig.launch.settings import DEFAULT_IN_HELP, RECIPE, RESULTS, ModelChoice
 from pirig.policies.recipes import recipe
 from pirig.policies.wrappers import DefaultPrompt
@@ -28,7 +28,7 @@ _AUTO_BATCH = 8  # of --max-batch auto, on an accelerator
 
 
 @dataclasses.dataclass(frozen=True)
-class Checkpoint:
+class CheckpointChoice:
     """Serve a checkpoint."""
 
     config: str
@@ -38,12 +38,12 @@ class Checkpoint:
 
 
 @dataclasses.dataclass(frozen=True)
-class Default:
+class DefaultChoice:
     """Serve the published checkpoint of --env."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Baseline:
+class BaselineChoice:
     """Serve a policy without a model."""
 
     name: str = "scripted"
@@ -70,7 +70,11 @@ class ServeArgs:
     """fetch the checkpoint and make the pack, where they are not there yet, and stop"""
     limits: tyro.conf.OmitArgPrefixes[Limits] = dataclasses.field(default_factory=Limits)
     model: tyro.conf.OmitArgPrefixes[ModelChoice] = dataclasses.field(default_factory=ModelChoice)
-    policy: Checkpoint | Default | Baseline = dataclasses.field(default_factory=Default)
+    policy: (
+        Annotated[CheckpointChoice, tyro.conf.subcommand("checkpoint")]
+        | Annotated[DefaultChoice, tyro.conf.subcommand("default")]
+        | Annotated[BaselineChoice, tyro.conf.subcommand("baseline")]
+    ) = dataclasses.field(default_factory=DefaultChoice)
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
@@ -105,11 +109,11 @@ def run(flags: ServeArgs) -> int:
 def _recipe(flags: ServeArgs) -> tuple[str, str] | None:
     """Recipe and checkpoint directory of the served model; None for a policy without a model."""
     match flags.policy:
-        case Baseline():
+        case BaselineChoice():
             return None
-        case Checkpoint(config, directory):
+        case CheckpointChoice(config, directory):
             return config, directory
-        case Default():
+        case DefaultChoice():
             return _DEFAULT_RECIPE[flags.env], ""
 
 
@@ -121,8 +125,8 @@ def _listing(flags: ServeArgs) -> str:
 
 def _source(flags: ServeArgs) -> Callable[[], Policy]:
     """Return what loads the policy, once all that it needs is on this machine."""
-    if isinstance(flags.policy, Baseline):
-        return BaselineSource(flags.policy.name, flags.results / "runs").open
+    if isinstance(flags.policy, BaselineChoice):
+        return Baseline(flags.policy.name, flags.results / "runs").open
     model = _recipe(flags)
     assert model
     name, directory = model

@@ -13,6 +13,8 @@ import urllib.parse
 
 from pirig.errors import ConfigError
 
+TOKENIZER_PATH = "big_vision/paligemma_tokenizer.model"  # of PaliGemma, below the folder of downloads
+TOKENIZER = f"gs://{TOKENIZER_PATH}"
 _EXPECTED = "gs://BUCKET/PATH, https://HOST/PATH, http://HOST/PATH, hf://ORG/REPO[@REVISION][/PATH], or a local path"
 
 

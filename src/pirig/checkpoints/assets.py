@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from pirig.checkpoints.address import TOKENIZER_PATH
 from pirig.checkpoints.read import Checkpoint
 from pirig.errors import ConfigError, DamagedFile
 from pirig.files import write_atomically
 
 _log = logging.getLogger(__name__)
-TOKENIZER_PATH = "big_vision/paligemma_tokenizer.model"  # below OPENPI_DATA_HOME
-TOKENIZER = f"gs://{TOKENIZER_PATH}"
 DEFAULT_TOKENIZER = f"~/.cache/openpi/{TOKENIZER_PATH}"
 DEFAULT_CACHE = "~/.cache/pirig"
 _HASHED_AT_ONCE = 1 << 28  # [byte]

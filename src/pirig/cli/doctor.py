@@ -22,7 +22,6 @@ from pirig.sim.drawing import gl
 from pirig.stack import engine
 
 _BACKENDS = ("jax", "torch")
-_TOKENIZER = "big_vision/paligemma_tokenizer.model"
 _MARKS = {"ok": "[green]ok     [/]", "warning": "[yellow]warning[/]", "error": "[red]error  [/]"}
 _FAILED = 4  # exit code: something that a run needs would not start
 _RENDER = """
@@ -105,7 +104,7 @@ def _backends(flags: DoctorArgs) -> Iterator[Finding]:
 
 def _checkpoint(home: pathlib.Path, checkpoint: pathlib.Path, flags: DoctorArgs) -> Iterator[Finding]:
     status = "error" if flags.policy == "model" else "warning"
-    tokenizer = home / _TOKENIZER
+    tokenizer = home / address.TOKENIZER_PATH
     if tokenizer.is_file():
         yield Finding("tokenizer", "ok", str(tokenizer))
     else:
@@ -113,7 +112,7 @@ def _checkpoint(home: pathlib.Path, checkpoint: pathlib.Path, flags: DoctorArgs)
             "tokenizer",
             status,
             f"not at {tokenizer}; only π0 and π0.5 need it",
-            f"pirig checkpoint fetch gs://{_TOKENIZER}",
+            f"pirig checkpoint fetch {address.TOKENIZER}",
         )
     if checkpoint.exists():
         yield Finding("checkpoint", "ok", str(checkpoint))

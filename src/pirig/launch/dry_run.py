@@ -95,7 +95,7 @@ def _policy(source: RemoteServers | HostedModel | Baseline) -> _Policy:
 
 
 def _model(model: ModelRequest) -> Rows:
-    from pirig.checkpoints import assets, download, read
+    from pirig.checkpoints import address, assets, download, read
 
     row, url, home = model.recipe, model.url(), envvars.data_home()
     pack = packs.checked(row.name, model.choice)
@@ -109,7 +109,7 @@ def _model(model: ModelRequest) -> Rows:
         size = f"{row.checkpoint_gb:g} GB" if is_published else "of a size that its server knows"
         rows.append(("checkpoint", _download(url, size, home)))
     file = assets.tokenizer_file(home)
-    here = f"is at {file}" if file.is_file() else _download(assets.TOKENIZER, f"{_TOKENIZER_MB} MB", home)
+    here = f"is at {file}" if file.is_file() else _download(address.TOKENIZER, f"{_TOKENIZER_MB} MB", home)
     rows.append(("tokenizer", here))
     if pack:
         rows.append(("pack", _pack(pack)))

@@ -6,6 +6,7 @@ import pathlib
 from typing import Literal
 
 from pirig import envvars
+from pirig.checkpoints.address import TOKENIZER
 from pirig.errors import ConfigError, PirigError, StartError
 from pirig.interfaces import Policy
 from pirig.launch import fetch, packs
@@ -81,7 +82,7 @@ class ModelRequest:
         file = assets.tokenizer_file(envvars.data_home())
         try:
             if not file.is_file():
-                fetch.bring(assets.TOKENIZER)
+                fetch.bring(TOKENIZER)
         except PirigError as e:
             raise StartError(f"there is no tokenizer at {file}, and it cannot be fetched: {e}; copy it there") from e
         pack = packs.pack_for(self.name, found, self.choice)

@@ -4,7 +4,7 @@ import dataclasses
 import pathlib
 from collections.abc import Mapping
 
-from pirig.checkpoints import assets, read
+from pirig.checkpoints import address, assets, read
 from pirig.checkpoints.read import Checkpoint
 from pirig.errors import ConfigError
 from pirig.models import weights
@@ -59,7 +59,7 @@ def _tokenizer_file(given: str | pathlib.Path) -> pathlib.Path:
     file = pathlib.Path(given).expanduser()
     if not file.is_file():
         raise ConfigError(
-            f"there is no tokenizer at {file}; get it with: pirig checkpoint fetch {assets.TOKENIZER}, "
-            f"or set OPENPI_DATA_HOME to the folder that has {assets.TOKENIZER_PATH}"
+            f"there is no tokenizer at {file}; get it with: pirig checkpoint fetch {address.TOKENIZER}, "
+            f"or set OPENPI_DATA_HOME to the folder that has {address.TOKENIZER_PATH}"
         )
     return file

@@ -31,11 +31,11 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from pirig.cli import checkpoint
 from pirig.models import pi0_torch
 from pirig.policies import ModelChoice, PackChoice, create_policy
 from pirig.policies.make_pack import make_pack
 from pirig.policies.pi0 import Pi0Policy
+from pirig.policies.random_checkpoint import make_random_checkpoint
 from pirig.quantization.configuration import METHODS, Method, QuantConfig, parse
 from pirig.quantization.kernels import rows
 from pirig.quantization.linear import QuantizedLinear
@@ -94,7 +94,7 @@ def main() -> None:
 def random_checkpoint(flags: Args) -> pathlib.Path:
     directory = flags.folder / flags.recipe
     if not directory.exists():
-        checkpoint.random(checkpoint.RandomArgs(flags.recipe, directory, layout="safetensors"))
+        make_random_checkpoint(flags.recipe, directory, layout="safetensors")
     return directory
 
 

@@ -16,9 +16,9 @@ from pirig.errors import ConfigError, Interrupted
 from pirig.launch import logs, signals
 from pirig.launch.fetch import bring
 from pirig.launch.settings import DEFAULT_IN_HELP
-from pirig.models import random_weights, weight_table, weights
+from pirig.models import weights
 from pirig.policies.factory import require_readers
-from pirig.policies.recipes import RECIPES, Recipe, recipe
+from pirig.policies.recipes import RECIPES, Recipe
 
 _log = logging.getLogger(__name__)
 _NORM_STATS = "assets/**/norm_stats.json"
@@ -109,17 +109,12 @@ def random(flags: RandomArgs) -> int:
     """Writes a checkpoint with random weights: the stack can be tried with it, and no success be expected."""
     logs.log_to_stderr()
     signals.raise_interrupted()
-    from pirig.checkpoints import assets, write
-
     require_readers()
-    row = recipe(flags.recipe)
-    parts = random_weights.parts(row.model, flags.seed)
-    shapes = weight_table.jax_shapes(row.model)
-    if flags.layout == "safetensors":
-        parts = ((name, (), x) for path, i, whole in parts for name, x in weights.split(path, i, whole, row.model))
-        shapes = weight_table.torch_shapes(row.model)
-    documents = {f"assets/{row.asset_id}/norm_stats.json": assets.neutral_norm_stats({"state": 8, "actions": 7})}
-    write.write(flags.directory, flags.layout, parts, shapes, flags.dtype, documents)
-    _log.info("%s parameters, seed %d", f"{sum(map(math.prod, shapes.values())):,}", flags.seed)
+    from pirig.policies.random_checkpoint import make_random_checkpoint
+
+    count = make_random_checkpoint(
+        flags.recipe, flags.directory, layout=flags.layout, dtype=flags.dtype, seed=flags.seed
+    )
+    _log.info("%s parameters, seed %d", f"{count:,}", flags.seed)
     print(flags.directory)
     return 0

@@ -154,3 +154,8 @@ def test_only_envvars_reads_the_environment(place):
     used = {node.attr for node in ast.walk(ast.parse(MODULES[place])) if isinstance(node, ast.Attribute)}
     taken = {name.removeprefix("os.") for name in imports(MODULES[place])}  # from os import environ
     assert not (used | taken) & {"environ", "environb", "getenv", "putenv", "unsetenv"}
+
+
+@pytest.mark.parametrize("path", sorted((SOURCE.parents[1] / "benchmarks").glob("*.py")), ids=lambda path: path.name)
+def test_a_benchmark_imports_no_command(path):
+    assert not [name for name in imports(path.read_text()) if name.startswith("pirig.cli")]

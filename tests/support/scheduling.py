@@ -18,6 +18,7 @@ LONG = (  # files that take more than 20 CPU seconds, the longest first; all oth
     "tests/sim/test_fast.py",
     "tests/models/test_golden.py",
     "tests/model_runs/test_quantize.py",
+    "tests/test_old_runs.py",
     "tests/pages/",
     "tests/faults/test_servers.py",
     "tests/faults/test_machine.py",

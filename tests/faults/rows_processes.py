@@ -121,7 +121,7 @@ _WORKERS = [
         "episode",
         "recovers",
         does("worker", "episode", "raise", *IN_WORKERS),
-        r"trial \d: error[\s\S]*something broke in here[\s\S]*ended in an error; running it once more",
+        r"trial \d: error[\s\S]*something broke in here[\s\S]*1 episodes ended in an error; running them once more",
     ),
     Fault(
         "simulator raises always",

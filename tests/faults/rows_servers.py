@@ -13,7 +13,7 @@ from faults.stage import Cue
 from faults.trial import Ended, Trial, served
 from support import peers
 
-_AGAIN = "ended in an error; running it once more"
+_AGAIN = "1 episodes ended in an error; running them once more"
 
 
 def at(port: int, patience_s: float = 60.0) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from pirig.launch.model_loading import ModelLoader, ModelRequest
 from pirig.launch.worker import LiberoWorkerFactory
 from pirig.machine.placement import ANYWHERE, HostPlace
 from pirig.policies.baselines import RandomPolicy
+from pirig.serving.pipe import Answering
 from pirig.sim.libero import LiberoEnvironment
 from pirig.testing import FakeEnvironment
 from pirig.types import EpisodeSpec, Metadata, Observation, Step
@@ -112,7 +113,7 @@ class StagedModel:
 
     def __call__(self) -> "StagedPolicy":
         _suffer(self.stage.arrive("policy host", "set-up"))
-        _halve_messages(self.stage, "policy host", b"actions")
+        _halve_answers(self.stage)
         return StagedPolicy(self.stage)
 
 
@@ -220,6 +221,22 @@ def _halve_messages(stage: Stage, role: str, mark: bytes) -> None:
         whole(self, data, *write)
 
     multiprocessing.connection.Connection._send = send
+
+
+def _halve_answers(stage: Stage) -> None:
+    """An answer of the policy host, which is due, is sent by halves, and the phase is between them."""
+    whole = Answering._write
+
+    def write(self: Answering, client: Any) -> None:
+        if b"actions" in client.outgoing and stage.is_due("policy host", "writing"):
+            rest = client.outgoing[len(client.outgoing) // 2 :]
+            del client.outgoing[-len(rest) :]
+            whole(self, client)
+            stage.wait()
+            client.outgoing += rest
+        whole(self, client)
+
+    Answering._write = write
 
 
 def _announce_appends(stage: Stage) -> None:

@@ -89,7 +89,7 @@ class ProcessExecutor:
 
     def run(self, work: Work, make_worker: WorkerFactory) -> Iterator[EpisodeResult | Video]:
         slots: list[_Slot] = []
-        killers: set[Job | None] = set()  # jobs whose worker died, since the last result
+        deaths = 0
         try:
             slots = [_Slot(i, make_worker, self._core(i)) for i in range(min(self._workers, len(work)))]
             while slots:
@@ -102,13 +102,13 @@ class ProcessExecutor:
                     elif kind == "failed":
                         raise StartError(value)
                     elif kind == "died":
-                        killers.add(slot.job)
-                        if slot.job is None or len(killers) >= _DEATHS_IN_A_ROW:
-                            raise StartError(f"{value}; {len(killers)} in a row without a result, so the run stops")
+                        deaths += 1
+                        if slot.job is None or deaths >= _DEATHS_IN_A_ROW:
+                            raise StartError(f"{value}; {deaths} in a row without a result, so the run stops")
                         slots[slots.index(slot)] = self._successor(slot, make_worker)
                         yield worker_life.lost(slot.job, value)
                     else:
-                        killers.clear()
+                        deaths = 0
                         if self._is_spent(slot):
                             slot.stop()
                             slots[slots.index(slot)] = self._successor(slot, make_worker)

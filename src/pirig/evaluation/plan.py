@@ -42,7 +42,6 @@ class Work:
     def __init__(self, specs: Iterable[EpisodeSpec] = (), ahead: int | None = None):
         """`ahead`: how many places beyond the first episode that is left one may be taken; by default any number."""
         self._episodes: list[Job] = list(specs)
-        self._repeats: list[Job] = []  # episodes that wait for all others
         self._videos: list[Job] = []
         self._place = {job: place for place, job in enumerate(self._episodes)}
         self._ahead = ahead
@@ -53,7 +52,7 @@ class Work:
     def take(self, last: EpisodeSpec | None, busy: Collection[EpisodeSpec]) -> Job | None:
         """A worker's own task first, since its scene is built; else, of the suite that is next, the task with most left
         per worker on it."""
-        jobs = self._within_reach() or ([] if self._episodes else self._repeats or self._videos)
+        jobs = self._within_reach() or self._videos
         if not jobs:
             return None
         left: dict[tuple[str, int], int] = {}
@@ -67,7 +66,7 @@ class Work:
             ways = [task for task in left if task[0] == suite]
             task = max(ways, key=lambda task: left[task] / (1 + crowd.count(task)))
         index = next(i for i, job in enumerate(jobs) if _task(job) == task)
-        return (self._episodes or self._repeats or self._videos).pop(index)
+        return (self._episodes or self._videos).pop(index)
 
     def put_back(self, job: Job) -> None:
         """To its place: it is to be done again, soon."""
@@ -76,18 +75,9 @@ class Work:
         else:
             bisect.insort(self._episodes, job, key=self._place.__getitem__)
 
-    def repeat(self, spec: EpisodeSpec) -> None:
-        """Queue an episode once more: behind all others, since what spoiled it may pass; with `ahead` at its place,
-        since the others wait for it."""
-        if self._ahead is None:
-            self._repeats.append(spec)
-        else:
-            self.put_back(spec)
-
     def drop_episodes(self) -> None:
         """Drop all queued episodes; running ones finish."""
         self._episodes.clear()
-        self._repeats.clear()
 
     def _within_reach(self) -> list[Job]:
         """The first of the episodes, since they stand in the order of their places."""
@@ -97,7 +87,7 @@ class Work:
         return [job for job in self._episodes[: self._ahead] if self._place[job] < limit]
 
     def __len__(self) -> int:
-        return len(self._episodes) + len(self._repeats) + len(self._videos)
+        return len(self._episodes) + len(self._videos)
 
 
 def spec_of(job: Job) -> EpisodeSpec:

@@ -1,11 +1,14 @@
 """The coordinator's loop: what is left to run goes to the executor, what comes back goes to the store first.
 
 Law 1: a result is in the store before anybody else hears of it.
-Law 2: an episode that ended in an error runs once more in the same command, and again in the next command.
+Law 2: an episode that ended in an error runs once more in the same command, and again in the next command. It waits
+for all others, and workers that have started anew run it, since what spoiled it may pass; where others wait for it
+(`Plan.ahead`) it runs at once.
 Law 3: videos are made from results in the store, so a missing one is made by the next command that wants it.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -76,22 +79,50 @@ def _run(plan: Plan, store: ResultStore, executor: Executor, make_worker: Worker
     for result in store.results():
         if result.spec in planned and plan.wants_video(result):
             work.add_video(result)
-    repeated: set[EpisodeSpec] = set()
-    errors_in_a_row = 0
-    for outcome in executor.run(work, make_worker):
-        if isinstance(outcome, Video):
-            observers.video(outcome)
-            continue
-        store.append(outcome)
-        observers.result(outcome)
-        errors_in_a_row = errors_in_a_row + 1 if outcome.status == "error" else 0
-        if errors_in_a_row == _ERRORS_IN_A_ROW:
-            raise StartError(f"{errors_in_a_row} errors in a row, so the run stops; the last one:\n{outcome.error}")
-        if plan.is_decided():
+    progress = _Pass(plan, store, observers)
+    progress.run(work, executor, make_worker)
+    if (repeats := progress.to_repeat()) and not plan.is_decided():
+        _log.warning("%d episodes ended in an error; running them once more", len(repeats))
+        progress.run(Work(repeats, plan.ahead), executor, make_worker)
+
+
+class _Pass:
+    """What the coordinator does with outcomes, and what it counts meanwhile."""
+
+    def __init__(self, plan: Plan, store: ResultStore, observers: Observer):
+        self._plan, self._store, self._observers = plan, store, observers
+        self._errors: Counter[EpisodeSpec] = Counter()  # of episodes without a score
+        self._errors_in_a_row = 0
+
+    def run(self, work: Work, executor: Executor, make_worker: WorkerFactory) -> None:
+        for outcome in executor.run(work, make_worker):
+            if isinstance(outcome, Video):
+                self._observers.video(outcome)
+            else:
+                self._take(outcome, work)
+
+    def to_repeat(self) -> list[EpisodeSpec]:
+        """Return the episodes that ended in an error, and have not run a second time."""
+        return [spec for spec in self._plan.episodes if self._errors[spec] == 1]
+
+    def _take(self, result: EpisodeResult, work: Work) -> None:
+        self._store.append(result)
+        self._observers.result(result)
+        if result.status == "error":
+            self._count_error(result)
+        else:
+            self._errors_in_a_row = 0
+            del self._errors[result.spec]
+        if self._plan.is_decided():
             work.drop_episodes()
-        elif outcome.status == "error" and outcome.spec not in repeated:  # Law 2
-            _log.warning("%s ended in an error; running it once more", outcome.spec.key)
-            repeated.add(outcome.spec)
-            work.repeat(outcome.spec)
-        if plan.wants_video(outcome):
-            work.add_video(outcome)
+        elif self._errors[result.spec] == 1 and self._plan.ahead is not None:  # Law 2
+            work.put_back(result.spec)
+        if self._plan.wants_video(result):
+            work.add_video(result)
+
+    def _count_error(self, result: EpisodeResult) -> None:
+        self._errors[result.spec] += 1
+        self._errors_in_a_row += 1
+        if self._errors_in_a_row == _ERRORS_IN_A_ROW:
+            count = self._errors_in_a_row
+            raise StartError(f"{count} errors in a row, so the run stops; the last one:\n{result.error}")

@@ -16,7 +16,6 @@ import websockets.sync.server
 
 from pirig.errors import ProtocolError, RemotePolicyError, StartError
 from pirig.serving.client import RemotePolicy
-from pirig.serving.connection import Connection
 from pirig.serving.server import PolicyServer
 from pirig.wire import codec, protocol
 from support import peers
@@ -109,13 +108,13 @@ def test_a_server_can_be_stopped_before_it_runs_and_after_it_failed(policy):
 
 
 def test_an_interrupted_call_leaves_no_answer_to_the_next(policy, monkeypatch):
-    def interrupt(self):
+    def interrupt(*arguments):
         raise KeyboardInterrupt
 
     with serve_in_thread(policy) as port:
         remote = connect(port)
         with monkeypatch.context() as patch:
-            patch.setattr(Connection, "_receive", interrupt)
+            patch.setattr(websockets.sync.client.ClientConnection, "recv", interrupt)
             with pytest.raises(KeyboardInterrupt):
                 remote.infer({"x": 1})
         assert remote.infer({"x": 2})["actions"][0, 0] == 2

@@ -1,7 +1,10 @@
 """Peers for the serving tests: policies, a server that behaves as the reference's does, clients that misbehave."""
 
 import asyncio
+import base64
 import contextlib
+import hashlib
+import re
 import socket
 import struct
 import threading
@@ -81,6 +84,15 @@ def opened(port):
     found.sendall(HANDSHAKE + b"\r\n")
     assert found.recv(12) == b"HTTP/1.1 101"
     return found
+
+
+def greet(sock):
+    """A server's half of the handshake, and a greeting without metadata, on a bare socket."""
+    asked = sock.recv(4096).decode()
+    key = re.search(r"Sec-WebSocket-Key: (\S+)", asked)[1]
+    accept = base64.b64encode(hashlib.sha1((key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").encode()).digest())
+    head = b"HTTP/1.1 101 x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+    sock.sendall(head + accept + b"\r\n\r\n" + b"\x82\x01\x80")
 
 
 def frame(opcode, payload=b"", *, fin=True, length=None):

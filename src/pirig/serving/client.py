@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import websockets
+from websockets.sync.client import ClientConnection
 
 from pirig.errors import BusyError, ConfigError, PeerError, ProtocolError, RemotePolicyError, StartError
-from pirig.serving.connection import Connection, Overdue
+from pirig.serving.connection import ask, open_connection
 from pirig.types import Metadata, Observation
 from pirig.wire import codec, protocol
 
@@ -50,7 +51,7 @@ class RemotePolicy:
         self._headers, self._timeout_s, self._max_bytes = protocol.authorization(api_key), connect_timeout_s, max_bytes
         self._answer_within_s = request_timeout_s or None
         self._greeting: bytes | str = b""
-        self._connection: Connection | None = self._connect()
+        self._connection: ClientConnection | None = self._connect()
         self.metadata: Metadata = protocol.read(self._greeting, max_bytes=max_bytes)
 
     def infer(self, obs: Observation) -> dict[str, Any]:
@@ -69,16 +70,13 @@ class RemotePolicy:
         for tries in range(1, _REPEATS + 2):
             try:
                 return self._ask(frame)
-            except Overdue as e:
+            except TimeoutError as e:
                 raise RemotePolicyError(
                     f"{self.uri} gave no answer within {self._answer_within_s:g} s (--request-timeout-s); "
                     "its log may say why"
                 ) from e
-            except (websockets.ConnectionClosed, OSError) as e:
-                if isinstance(e, websockets.ConnectionClosed) and _MESSAGE_TOO_BIG in (
-                    e.rcvd and e.rcvd.code,
-                    e.sent and e.sent.code,
-                ):
+            except websockets.ConnectionClosed as e:
+                if _MESSAGE_TOO_BIG in (e.rcvd and e.rcvd.code, e.sent and e.sent.code):
                     whose = "this client" if e.sent and not e.rcvd_then_sent else "the server"
                     raise ProtocolError(
                         f"a frame is over the limit of {whose}: {e}; {self.uri} and this client have --max-frame-mib"
@@ -95,19 +93,19 @@ class RemotePolicy:
         return [self.infer(obs) for obs in observations]
 
     def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-        self._connection = None
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
     def _ask(self, frame: bytes) -> bytes | str:
         connection = self._connection = self._connection or self._connect()
         try:
-            return connection.ask(frame, self._answer_within_s)
+            return ask(connection, frame, self._answer_within_s)
         except BaseException:  # Law 2
             self.close()
             raise
 
-    def _connect(self) -> Connection:
+    def _connect(self) -> ClientConnection:
         deadline, waiting = time.monotonic() + self._timeout_s, False
         while True:
             try:
@@ -130,10 +128,10 @@ class RemotePolicy:
                 waiting = True
             time.sleep(_RETRY_EVERY_S)
 
-    def _try_to_connect(self, timeout_s: float) -> Connection:
-        connection = Connection(self.uri, headers=self._headers, max_bytes=self._max_bytes, timeout_s=timeout_s)
+    def _try_to_connect(self, timeout_s: float) -> ClientConnection:
+        connection = open_connection(self.uri, headers=self._headers, max_bytes=self._max_bytes, timeout_s=timeout_s)
         try:
-            self._greet(connection.receive(timeout_s))
+            self._greet(connection.recv(timeout_s))
             return connection
         except BaseException:
             connection.close()

@@ -15,9 +15,9 @@ import websockets.sync.server
 from pirig.errors import ProtocolError, RemotePolicyError, StartError
 from pirig.serving import connection
 from pirig.serving.client import RemotePolicy
-from pirig.serving.server import serve_in_thread
 from pirig.wire import codec, protocol
 from support import peers
+from support.policy_server import serve_in_thread
 
 CLOSE = b"\x88\x02\x03\xe8"  # code 1000
 TOO_LONG = b"\x82\x7e\x10\x00" + bytes(0x1000)

@@ -181,10 +181,19 @@ def _tests(name: str) -> Any:
 
 def show(rows: list[dict]) -> None:
     table = Table(title="one LIBERO observation there and ten actions back", title_justify="left")
-    columns = ("clients", "way", "p50 [ms]", "p99 [ms]", "requests/s", "slowest : fastest", "p50 to openpi's")
+    columns = (
+        "clients",
+        "way",
+        "p50 [ms]",
+        "p99 [ms]",
+        "requests/s",
+        "slowest : fastest",
+        "p50 to openpi's",
+        "time a request to openpi's",
+    )
     for column in columns:
         table.add_column(column, justify="left" if column == "way" else "right")
-    reference = {row["clients"]: row["p50_ms"] for row in rows if row["way"] == "openpi"}
+    reference = {row["clients"]: row for row in rows if row["way"] == "openpi"}
     for row in rows:
         table.add_row(
             str(row["clients"]),
@@ -193,9 +202,10 @@ def show(rows: list[dict]) -> None:
             f"{row['p99_ms']:.3f}",
             f"{row['per_s']:.0f}",
             f"{row['slowest_to_fastest']:.2f}",
-            f"{row['p50_ms'] / reference[row['clients']]:.2f}",
+            f"{row['p50_ms'] / reference[row['clients']]['p50_ms']:.2f}",
+            f"{reference[row['clients']]['per_s'] / row['per_s']:.2f}",
         )
-    Console(width=120).print(table)
+    Console(width=130).print(table)
 
 
 def save(flags: Args, rows: list[dict]) -> None:

@@ -20,8 +20,8 @@ from pirig.evaluation.plan import Work
 from pirig.launch import logs, packs, recorded, signals
 from pirig.launch.policy import HostedModel, Room, source_of
 from pirig.launch.settings import DEFAULT_IN_HELP, RESULTS, ModelChoice, PolicyChoice
+from pirig.launch.site import worker_count
 from pirig.launch.worker import LiberoWorkerFactory
-from pirig.machine import resources
 from pirig.machine.placement import ANYWHERE
 from pirig.results import runs
 from pirig.results.store import RunStore
@@ -64,8 +64,7 @@ def run(flags: VerifyArgs) -> int:
     store = runs.find(flags.run, flags.results)
     chosen = _choose(store, flags)
     configuration = store.manifest["configuration"]
-    workers = min(resources.cores(), resources.simulators(), len(chosen)) if flags.workers == "auto" else flags.workers
-    workers = max(workers, 1) if flags.workers == "auto" else workers
+    workers = worker_count(flags.workers, len(chosen))
     settings = recorded.simulator_of(store)
     in_process = workers == 0 and settings.gl != "egl"
     name = flags.policy or configuration["policy"]

@@ -185,6 +185,14 @@ class StoreLaws:
             "A store must return the latest result of each episode, in order of first completion."
         )
 
+    def test_only_errors_run_again(self) -> None:
+        store = self.make_store()
+        for one in (self.result(0), self.result(1, "failure"), self.result(2, "error")):
+            store.append(one)
+        assert {spec.trial: one.status for spec, one in store.scored().items()} == {0: "success", 1: "failure"}, (
+            "scored must return the successes and failures by episode, and no error, because an error runs again."
+        )
+
     def test_an_error_never_replaces_a_score(self) -> None:
         store = self.make_store()
         for one in (self.result(0, "failure"), self.result(0, "error")):

@@ -27,13 +27,13 @@ _NORM_STATS = "assets/**/norm_stats.json"
 @dataclasses.dataclass(frozen=True)
 class FetchArgs:
     url: tyro.conf.Positional[str]
-    """gs://BUCKET/PATH, https://HOST/PATH, hf://ORG/REPO[@REVISION][/PATH], or a local path"""
+    """gs://BUCKET/PATH, https://HOST/PATH, hf://ORG/REPO[@REVISION][/PATH], or a local path."""
     data_home: Annotated[pathlib.Path | None, DEFAULT_IN_HELP] = None
-    """folder for downloads; default: OPENPI_DATA_HOME, else ~/.cache/openpi"""
+    """Folder for downloads; default: OPENPI_DATA_HOME, else ~/.cache/openpi."""
     offline: bool = False
-    """use what is in the cache, or fail; also PIRIG_OFFLINE=1 or HF_HUB_OFFLINE=1"""
+    """Use the cache only, and fail if something is missing; PIRIG_OFFLINE=1 and HF_HUB_OFFLINE=1 do the same."""
     verify: bool = False
-    """read a cached copy and repair what is damaged, instead of looking at names and sizes"""
+    """Read all of a cached copy and repair what is damaged, instead of checking names and sizes only."""
 
 
 def fetch(flags: FetchArgs) -> int:
@@ -52,7 +52,7 @@ def fetch(flags: FetchArgs) -> int:
 @dataclasses.dataclass(frozen=True)
 class InspectArgs:
     directory: tyro.conf.Positional[str]
-    """directory of a checkpoint, or its address"""
+    """Directory of a checkpoint, or its address."""
 
 
 def inspect(flags: InspectArgs) -> int:
@@ -94,15 +94,15 @@ def _misfit(arrays: Mapping[str, np.ndarray], row: Recipe) -> str:
 @dataclasses.dataclass(frozen=True)
 class RandomArgs:
     recipe: tyro.conf.Positional[str]
-    """the model, e.g. pi05_libero_tiny"""
+    """Recipe of the model, e.g. pi05_libero_tiny."""
     directory: tyro.conf.Positional[pathlib.Path]
-    """a new directory"""
+    """Directory to create."""
     layout: Literal["orbax", "safetensors"] = "orbax"
-    """orbax: as JAX training writes it; safetensors: as PyTorch does"""
+    """orbax: the layout that JAX training writes. safetensors: the layout that PyTorch training writes."""
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
-    """of the arrays"""
+    """Data type of the arrays."""
     seed: int = 0
-    """decides the weights"""
+    """Seed of the weights."""
 
 
 def random(flags: RandomArgs) -> int:

@@ -27,25 +27,26 @@ _LISTED = 10  # unpaired episodes that are named
 @dataclasses.dataclass(frozen=True)
 class CompareArgs:
     a: Annotated[str, tyro.conf.Positional]
-    """the run to compare with: its name or its folder; separate the runs of several suites by commas"""
+    """Run to compare with: its name or its folder. Separate the runs of several suites by commas."""
     b: Annotated[str, tyro.conf.Positional]
-    """the run in question"""
+    """Run that is compared with it."""
     margin: Annotated[float | None, DEFAULT_IN_HELP] = None
-    """is B worse than A by this or more? [percentage points]; default: is there a difference?"""
+    """Test whether B is worse than A by this much or more [percentage points]; default: test whether there is a
+    difference."""
     level: float = 5.0
-    """two-sided significance level [percent]; intervals have the rest"""
+    """Two-sided significance level [percent]. Intervals have the confidence 100 minus this."""
     force: bool = False
-    """compare runs that differ in more than the policy"""
+    """Compare runs even if more than the policy differs."""
     json: bool = False
-    """for programs; rates are fractions of 1"""
+    """Print JSON. Rates are fractions of 1."""
     page: bool = True
-    """write a page about the comparison"""
+    """Write a page about the comparison."""
     out: Annotated[pathlib.Path | None, DEFAULT_IN_HELP] = None
-    """the page's file; default: A--B.html in the folder comparisons of --results"""
+    """File of the page; default: A--B.html in the folder comparisons of --results."""
     results: pathlib.Path = RESULTS
-    """results folder; runs are looked up by name in its folder runs"""
+    """Results folder. Runs are looked up by name in its folder runs."""
     videos: pathlib.Path = VIDEOS
-    """videos folder; the page links to the videos that each run has in the folder of its name"""
+    """Videos folder. The page links to the videos that each run has in the folder of its name."""
 
 
 def run(flags: CompareArgs) -> int:

@@ -15,7 +15,7 @@ from pirig.cli.commands import COMMANDS, GROUPS
 @dataclasses.dataclass(frozen=True)
 class CompletionArgs:
     shell: tyro.conf.Positional[Literal["bash", "zsh"]]
-    """whose script is printed"""
+    """Shell to print the script for."""
 
 
 def run(flags: CompletionArgs) -> int:

@@ -40,11 +40,11 @@ env.close()
 @dataclasses.dataclass(frozen=True)
 class DoctorArgs:
     json: bool = False
-    """print a list of findings as JSON"""
+    """Print a list of findings as JSON."""
     port: int = 8000
-    """of a policy server, which would have to be free"""
+    """Port of a policy server, which has to be free."""
     policy: Literal["any", "model"] = "any"
-    """model: what only a checkpoint needs is an error too; any: it is a warning"""
+    """model: a missing requirement of a checkpoint is an error. any: it is a warning."""
 
 
 def run(flags: DoctorArgs) -> int:

@@ -39,13 +39,13 @@ class EvalArgs:
     paths: OmitArgPrefixes[Paths] = dataclasses.field(default_factory=Paths)
     stop: OmitArgPrefixes[StopRule] = dataclasses.field(default_factory=StopRule)
     live: Annotated[int | None, DEFAULT_IN_HELP] = None
-    """serve a page that shows the run while it goes on, on this port; 0: any that is free; default: none"""
+    """Serve a page that shows the run while it goes on, on this port; 0: any free port; default: no page."""
     live_host: str = "127.0.0.1"
-    """address that the live page listens on"""
+    """Address that the live page listens on."""
     track: TrackerName = "none"
-    """tensorboard, trackio or wandb: success rates, steps and timings as curves"""
+    """Log success rates, steps and timings as curves to this tracker."""
     dry_run: bool = False
-    """say what would be run, downloaded and written, and how long it may take, and stop"""
+    """Print what the command would run, download and write, and how long it may take, without doing it."""
 
     def __post_init__(self) -> None:
         if self.live is not None and not 0 <= self.live <= 65535:

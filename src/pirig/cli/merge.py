@@ -18,13 +18,13 @@ from pirig.sim import suites
 @dataclasses.dataclass(frozen=True)
 class MergeArgs:
     whole: Annotated[str, tyro.conf.Positional]
-    """name of the joined run"""
+    """Name of the joined run."""
     parts: Annotated[tuple[str, ...], tyro.conf.Positional]
-    """the runs to join: their names or their folders"""
+    """Runs to join: their names or their folders."""
     results: pathlib.Path = RESULTS
-    """results folder; runs are looked up by name in its folder runs, where the joined run is written too"""
+    """Results folder. Runs are looked up by name in its folder runs, and the joined run is written there."""
     videos: pathlib.Path = VIDEOS
-    """videos folder; the report links to the videos in the folder with the run's name"""
+    """Videos folder. The report links to the videos in the folder with the run's name."""
 
 
 def run(flags: MergeArgs) -> int:

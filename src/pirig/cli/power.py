@@ -21,24 +21,24 @@ _POINTS = (1.0, 2.0, 3.0, 5.0, 10.0)
 @dataclasses.dataclass(frozen=True)
 class PowerArgs:
     baseline: float = 97.0
-    """success rate of A [percent]"""
+    """Success rate of A [percent]."""
     difference: tuple[float, ...] = _POINTS
-    """by which B is worse [percentage points]"""
+    """Drops of B's success rate to plan for [percentage points]."""
     episodes: tuple[int, ...] = _EPISODES
-    """of each policy"""
+    """Numbers of episodes per policy to plan for."""
     discordance: Annotated[float | None, DEFAULT_IN_HELP] = None
-    """episodes in which one policy alone succeeds [percent of pairs]; default: as of policies whose successes have
-    nothing to do with each other. They mostly have, so that fewer pairs will do"""
+    """Share of pairs in which exactly one policy succeeds [percent]; default: assumes that the two policies'
+    successes are independent. They usually correlate, so fewer pairs are enough."""
     like: Annotated[tuple[str, ...], DEFAULT_IN_HELP] = ()
-    """two runs A B, whose rate and discordance are taken; default: --baseline and --discordance"""
+    """Two runs A B to take the success rate and the discordance from; default: --baseline and --discordance."""
     power: float = 80.0
-    """how often a difference that is there is to be shown [percent]"""
+    """Probability with which an existing difference is to be detected [percent]."""
     level: float = 5.0
-    """two-sided significance level [percent]"""
+    """Two-sided significance level [percent]."""
     json: bool = False
-    """for programs; rates are fractions of 1"""
+    """Print JSON. Rates are fractions of 1."""
     results: pathlib.Path = RESULTS
-    """results folder; runs are looked up by name in its folder runs"""
+    """Results folder. Runs are looked up by name in its folder runs."""
 
 
 def run(flags: PowerArgs) -> int:

@@ -27,44 +27,44 @@ class QuantizeArgs:
     """OPENPI_DUQUANT_* variables count where a flag is left out."""
 
     recipe: tyro.conf.Positional[str] = RECIPE
-    """the model"""
+    """Recipe of the model."""
     policy_dir: Annotated[str, DEFAULT_IN_HELP] = ""
-    """its checkpoint: a directory or an address; default: the published one"""
+    """Checkpoint: a directory or an address; default: the published one."""
     out: Annotated[pathlib.Path | None, DEFAULT_IN_HELP] = None
-    """file to write the pack to; default: a file in --pack-dir that is named after the pack's content, where --quantize
-    finds it"""
+    """File to write the pack to; default: a file in --pack-dir that is named after the pack's content, where
+    --quantize finds it."""
     pack_dir: Annotated[str, DEFAULT_IN_HELP] = ""
-    """where packs are kept; default: OPENPI_DUQUANT_PACKDIR, else below PIRIG_CACHE"""
+    """Folder of packs; default: OPENPI_DUQUANT_PACKDIR, else a folder below PIRIG_CACHE."""
     bits: Annotated[str, DEFAULT_IN_HELP] = ""
-    """w4a8, w8a8, w4a16, w3a8, …: bits of weights and of activations; 0 or 16 for activations: as they are;
-    default: w4a8"""
+    """Bits of weights and activations: w4a8, w8a8, w4a16, w3a8, … With 0 or 16 bits activations are not quantized;
+    default: w4a8."""
     method: Annotated[Method | None, DEFAULT_IN_HELP] = None
-    """duquant: smoothing, zigzag permutation, Hadamard rotation, GPTQ; duquant-paper: with two greedy rotations;
-    rtn: nothing of it, and no calibration; default: duquant"""
+    """duquant: smoothing, zigzag permutation, Hadamard rotation and GPTQ. duquant-paper: with two greedy rotations.
+    rtn: round to nearest, without calibration; default: duquant."""
     calibration_samples: Annotated[int | None, DEFAULT_IN_HELP] = None
-    """observations to calibrate with, each with all its denoising times; default: 32"""
+    """Number of observations to calibrate with, each with all its denoising times; default: 32."""
     group: Annotated[int | None, DEFAULT_IN_HELP] = None
-    """columns that share a weight scale; default: all of an output channel"""
+    """Number of columns that share a weight scale; default: all columns of an output channel."""
     block: Annotated[int | None, DEFAULT_IN_HELP] = None
-    """most channels that are rotated together, a power of two; default: 128"""
+    """Largest number of channels that are rotated together, a power of two; default: 128."""
     smoothing: Annotated[float | None, DEFAULT_IN_HELP] = None
-    """exponent of the activations; 0: none; default: 0.5"""
+    """Exponent of the activations in smoothing; 0: no smoothing; default: 0.5."""
     scope: Annotated[str | None, DEFAULT_IN_HELP] = None
-    """only layers whose name begins with this; default: all"""
+    """Quantize only layers whose name begins with this; default: all."""
     include: Annotated[str | None, DEFAULT_IN_HELP] = None
-    """only layers whose name has a match of this pattern; default: all"""
+    """Quantize only layers whose name matches this regular expression; default: all."""
     exclude: Annotated[str | None, DEFAULT_IN_HELP] = None
-    """but not those with a match of this one; default: none"""
+    """Do not quantize layers whose name matches this regular expression; default: none."""
     seed: Annotated[int | None, DEFAULT_IN_HELP] = None
-    """of rotations and observations; default: 0"""
+    """Seed of rotations and observations; default: 0."""
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
-    """of the model that is quantized, and of the rest of the quantized one"""
+    """Data type of the model before quantization, and of the layers that are not quantized."""
     device: Annotated[str, DEFAULT_IN_HELP] = ""
-    """cpu, cuda, cuda:1; default: the first accelerator, else the CPU"""
+    """cpu, cuda, cuda:1, …; default: the first accelerator, else the CPU."""
     dry_run: bool = False
-    """name the layers and stop"""
+    """Print the layers that would be quantized, and exit."""
     fresh: bool = False
-    """make it again where it is there"""
+    """Make the pack again even if it exists."""
 
 
 def run(flags: QuantizeArgs) -> int:

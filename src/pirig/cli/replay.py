@@ -25,21 +25,21 @@ _POLICYS_VIEW = ("agentview", 0)  # camera and size of the images that the polic
 @dataclasses.dataclass(frozen=True)
 class ReplayArgs:
     run: tyro.conf.Positional[str]
-    """folder of a run, or its name"""
+    """Name or folder of a run."""
     episodes: tyro.conf.Positional[tuple[str, ...]] = ("failures",)
-    """TASK/TRIAL, keys, failures or all"""
+    """Episodes to replay: TASK/TRIAL, keys, failures or all."""
     video: bool = True
-    """make an mp4 of each episode"""
+    """Make an mp4 of each episode."""
     camera: str = "agentview"
-    """agentview, robot0_eye_in_hand, frontview, birdview, sideview, …"""
+    """Camera: agentview, robot0_eye_in_hand, frontview, birdview, sideview, …"""
     size: int = 0
-    """width and height [pixels]; 0: agentview as the policy saw it"""
+    """Width and height of the video [pixels]; 0: the image of agentview that the policy received."""
     out: Annotated[pathlib.Path | None, DEFAULT_IN_HELP] = None
-    """folder for the videos; default: the folder in --videos that has the run's name"""
+    """Folder to write the videos to; default: the folder in --videos that has the run's name."""
     videos: pathlib.Path = VIDEOS
-    """videos folder, which has a folder for each run"""
+    """Videos folder, which contains a folder for each run."""
     results: pathlib.Path = RESULTS
-    """results folder; runs are looked up by name in its folder runs"""
+    """Results folder. Runs are looked up by name in its folder runs."""
 
 
 def run(flags: ReplayArgs) -> int:

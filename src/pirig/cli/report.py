@@ -23,17 +23,17 @@ from pirig.sim.suites import MAX_STEPS
 @dataclasses.dataclass(frozen=True)
 class ReportArgs:
     runs: Annotated[tyro.conf.Positional[tuple[str, ...]], DEFAULT_IN_HELP] = ()
-    """names of runs, or their folders; default: the latest of each suite, and a page about all suites"""
+    """Names or folders of runs; default: the latest run of each suite, and a page about all suites."""
     format: tuple[reports.Format, ...] = ("html",)
-    """html: a page that needs nothing else; json, csv, md: report.json and so on, beside it"""
+    """html: a self-contained page. json, csv, md: files beside it."""
     out: Annotated[pathlib.Path | None, DEFAULT_IN_HELP] = None
-    """the file to write, where it is one; - is standard output; default: in the run's folder"""
+    """File to write, if there is only one; - is standard output; default: a file in the run's folder."""
     results: pathlib.Path = RESULTS
-    """results folder; runs are looked up by name in its folder runs"""
+    """Results folder. Runs are looked up by name in its folder runs."""
     videos: pathlib.Path = VIDEOS
-    """videos folder; pages link to the videos that each run has in the folder of its name"""
+    """Videos folder. Pages link to the videos that each run has in the folder of its name."""
     suites: tuple[str, ...] = tuple(MAX_STEPS)
-    """rows of the table about all suites"""
+    """Suites in the table about all suites."""
 
 
 def run(flags: ReportArgs) -> int:

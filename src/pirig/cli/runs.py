@@ -15,9 +15,9 @@ from pirig.results.runs import Overview, overviews
 @dataclasses.dataclass(frozen=True)
 class RunsArgs:
     results: pathlib.Path = RESULTS
-    """results folder; the runs in its folder runs are listed"""
+    """Results folder. The runs in its folder runs are listed."""
     json: bool = False
-    """for programs; rates are fractions of 1"""
+    """Print JSON. Rates are fractions of 1."""
 
 
 def run(flags: RunsArgs) -> int:

@@ -32,9 +32,9 @@ class CheckpointChoice:
     """Serve a checkpoint."""
 
     config: str
-    """recipe (openpi: train config), e.g. pi05_libero"""
+    """Recipe (openpi: train config), e.g. pi05_libero."""
     dir: Annotated[str, DEFAULT_IN_HELP] = ""
-    """directory of the checkpoint, or its address: gs://, hf://, https://; default: the published one"""
+    """Checkpoint: a directory, or a gs://, hf:// or https:// address; default: the published one."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +47,7 @@ class BaselineChoice:
     """Serve a policy without a model."""
 
     name: str = "scripted"
-    """scripted, zero, random or replay:RUN"""
+    """scripted, zero, random or replay:RUN."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,19 +55,20 @@ class ServeArgs:
     """Names and defaults are those of the reference's server, but for the host: the reference listens everywhere."""
 
     env: Literal["LIBERO"] = "LIBERO"
-    """decides the default checkpoint"""
+    """Environment that the default checkpoint is for."""
     host: str = "127.0.0.1"
-    """address to listen on; 0.0.0.0: all of this machine's, which lets others in (see PIRIG_API_KEY)"""
+    """Address to listen on. 0.0.0.0 listens on all addresses of this machine, so other machines can connect (see
+    PIRIG_API_KEY)."""
     port: int = 8000
-    """TCP port to listen on; 0: any that is free"""
+    """TCP port to listen on; 0: any free port."""
     default_prompt: Annotated[str | None, DEFAULT_IN_HELP] = None
-    """prompt for requests that have none; default: none"""
+    """Prompt for requests without one; default: none."""
     results: pathlib.Path = RESULTS
-    """results folder; the run of replay:RUN is looked up in its folder runs"""
+    """Results folder. The run of replay:RUN is looked up in its folder runs."""
     max_batch: int | Literal["auto"] = "auto"
-    """most requests that are computed together; auto: 8 on an accelerator, 1 on a CPU"""
+    """Largest number of requests that are computed together. auto: 8 on an accelerator, 1 on a CPU."""
     prepare: bool = False
-    """fetch the checkpoint and make the pack, where they are not there yet, and stop"""
+    """Fetch the checkpoint and make the pack if they are missing, and exit."""
     limits: tyro.conf.OmitArgPrefixes[Limits] = dataclasses.field(default_factory=Limits)
     model: tyro.conf.OmitArgPrefixes[ModelChoice] = dataclasses.field(default_factory=ModelChoice)
     policy: (

@@ -39,42 +39,42 @@ _err = Console(stderr=True, highlight=False)
 @dataclasses.dataclass(frozen=True)
 class CheckoutArgs:
     checkout: Annotated[pathlib.Path, DEFAULT_IN_HELP] = pathlib.Path()
-    """folder of the checkout, which has compose.yml; default: the current folder"""
+    """Folder of the checkout, which contains compose.yml; default: the current folder."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ServersArgs(CheckoutArgs):
     policy: str = RECIPE
-    """a recipe, a baseline, or (for run) ws://HOST:PORT"""
+    """A recipe, a baseline, or (for run) ws://HOST:PORT."""
     policy_dir: Annotated[str, DEFAULT_IN_HELP] = ""
-    """checkpoint: a directory or an address; default: the published one"""
+    """Checkpoint: a directory or an address; default: the published one."""
     quantize: Annotated[str, DEFAULT_IN_HELP] = ""
-    """w4a8, w8a8, …: a pack is made first, where it is not there yet; default: as OPENPI_DUQUANT_* variables say,
-    which reach the servers"""
+    """Quantize the model: w4a8, w8a8, … A missing pack is made first; default: what the OPENPI_DUQUANT_* variables
+    say, which reach the servers."""
     gpus: Annotated[tuple[int, ...], DEFAULT_IN_HELP] = ()
-    """as nvidia-smi numbers them; default: all"""
+    """GPUs to use, as numbered by nvidia-smi; default: all."""
     servers: Annotated[int | None, DEFAULT_IN_HELP] = None
-    """policy servers; default: one for each GPU, or one on the CPU"""
+    """Number of policy servers; default: one per GPU, or one on the CPU."""
     port: int = 8000
-    """of the first server, on 127.0.0.1"""
+    """Port of the first server, on 127.0.0.1."""
 
 
 @dataclasses.dataclass(frozen=True)
 class RunArgs(ServersArgs):
     suite: str = "all"
-    """one, several with commas, or all"""
+    """One suite, several separated by commas, or all."""
     num_trials_per_task: int = TRIALS
-    """trials 0 to N-1 of each task"""
+    """Run trials 0 to N-1 of each task."""
     workers: int | Literal["auto"] = "auto"
-    """simulator processes of each suite; auto: the machine's cores, shared out"""
+    """Number of simulator processes per suite. auto: the machine's cores, divided among the suites."""
     client_args: Annotated[str, DEFAULT_IN_HELP] = ""
-    """more flags of `pirig eval`, in one word: --client-args='--video none'; default: none"""
+    """Further flags of `pirig eval`, as one word: --client-args='--video none'; default: none."""
 
 
 @dataclasses.dataclass(frozen=True)
 class LogsArgs(CheckoutArgs):
     services: Annotated[tyro.conf.Positional[tuple[str, ...]], DEFAULT_IN_HELP] = ()
-    """those to follow, as pirig stack status names them; default: the last lines of all"""
+    """Services to follow, as pirig stack status names them; default: print the last lines of all."""
 
 
 def run(flags: RunArgs) -> int:

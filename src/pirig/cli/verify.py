@@ -35,26 +35,26 @@ _DIFFERS = 1  # exit code
 @dataclasses.dataclass(frozen=True)
 class VerifyArgs:
     run: tyro.conf.Positional[str]
-    """folder of a run, or its name"""
+    """Name or folder of a run."""
     episodes: Annotated[tyro.conf.Positional[tuple[str, ...]], DEFAULT_IN_HELP] = ()
-    """TASK/TRIAL, keys, failures or all; default: a random sample"""
+    """Episodes to run again: TASK/TRIAL, keys, failures or all; default: a random sample."""
     sample: int = 10
-    """how many episodes, where none are named"""
+    """Size of the random sample."""
     sample_seed: int = 0
-    """decides which episodes, and their order"""
+    """Seed of the random sample and of the order in which it runs."""
     workers: int | Literal["auto"] = "auto"
-    """simulator processes; 0 runs everything in this process"""
+    """Number of simulator processes. 0 runs everything in this process. auto: as many as cores and memory allow."""
     policy: Annotated[str, DEFAULT_IN_HELP] = ""
-    """as of pirig eval; default: that of the run"""
+    """Policy, as for pirig eval; default: the policy of the run."""
     policy_dir: Annotated[str, DEFAULT_IN_HELP] = ""
-    """checkpoint: a directory or an address; default: the published one"""
+    """Checkpoint: a directory or an address; default: the published one."""
     model: tyro.conf.OmitArgPrefixes[ModelChoice] = dataclasses.field(default_factory=ModelChoice)
     connect_timeout_s: float = 600.0
-    """how long to wait for a policy server [s]"""
+    """Wait this long for a policy server [s]."""
     force: bool = False
-    """compare with a policy that says other things of itself than the run's"""
+    """Compare even if the policy's metadata differ from the run's."""
     results: pathlib.Path = RESULTS
-    """results folder; runs are looked up by name in its folder runs"""
+    """Results folder. Runs are looked up by name in its folder runs."""
 
 
 def run(flags: VerifyArgs) -> int:

@@ -34,25 +34,28 @@ _UNLIMITED = math.inf
 @dataclasses.dataclass(frozen=True)
 class Episodes:
     task_suite_name: Annotated[str, tyro.conf.arg(aliases=["--suite"])] = SUITE
-    """libero_spatial, libero_object, libero_goal, libero_10, libero_90, or all (the first four)"""
+    """libero_spatial, libero_object, libero_goal, libero_10, libero_90, or all for the first four"""
     num_trials_per_task: int = TRIALS
-    """trials 0 to N-1 of each task"""
+    """Run trials 0 to N-1 of each task."""
     task_ids: Annotated[tuple[int, ...], DEFAULT_IN_HELP] = ()
-    """only these tasks of the suite; default: all"""
+    """Run only these tasks of the suite; default: all."""
     trials: Annotated[tuple[int, ...], DEFAULT_IN_HELP] = ()
-    """only these trials; default: as --num-trials-per-task says"""
+    """Run only these trials; default: 0 to N-1, where N is --num-trials-per-task."""
     seed: int = 7
-    """decides, with the trial, how a scene begins, and a policy's noise"""
+    """Base seed. With the trial it determines the initial scene; it also determines the policy's noise."""
     seeding: Seeding = "per-episode"
-    """per-episode: the scene depends on seed and trial; openpi: as the reference's sequential evaluator shows it"""
+    """per-episode: the scene depends on seed and trial only. openpi: the scene is the one that openpi's sequential
+    evaluator shows for this trial."""
     simulator: Simulator = "fast"
-    """fast, or reference: robosuite's own stepping, many times slower; the results are the same, bit for bit"""
+    """fast: pirig's stepping. reference: robosuite's own stepping, many times slower. The results are identical, bit
+    for bit."""
     replan_steps: Annotated[int | None, DEFAULT_IN_HELP] = None
-    """actions executed of each chunk; default: what the policy asks for, else 5"""
+    """Execute this many actions of each chunk before the policy is asked again; default: what the policy asks for,
+    else 5."""
     num_steps_wait: int = 10
-    """settle steps, before the policy is asked: objects come to rest"""
+    """Settle steps before the policy is asked for the first time, in which objects come to rest."""
     resize_size: int = 224
-    """width and height of the images that the policy gets [pixels]"""
+    """Width and height of the images that the policy receives [pixels]."""
 
     def __post_init__(self) -> None:
         _check(self, num_trials_per_task=(1, 10_000), seed=(0, 2**32 - 1), replan_steps=(1, _UNLIMITED),
@@ -67,24 +70,24 @@ class Episodes:
 @dataclasses.dataclass(frozen=True)
 class PolicyChoice:
     policy: Annotated[str, DEFAULT_IN_HELP] = ""
-    """scripted, zero, random, replay:RUN, a recipe or ws://HOST:PORT (several with commas: servers of one policy);
-    default: the server at --host and --port"""
+    """scripted, zero, random, replay:RUN, a recipe, or ws://HOST:PORT (several servers of one policy: separate them
+    by commas); default: the server at --host and --port."""
     host: str = "0.0.0.0"
-    """of the policy server; 0.0.0.0 means this machine"""
+    """Address of the policy server. 0.0.0.0 means this machine, as in openpi."""
     port: int = 8000
-    """of the policy server"""
+    """Port of the policy server."""
     connect_timeout_s: float = 600.0
-    """how long to wait for the policy server, or for room on it [s]"""
+    """Wait this long for the policy server to start, or for a full one to accept a connection [s]."""
     request_timeout_s: float = 3600.0
-    """how long the policy server, or a policy host, may take for an answer; 0: for ever [s]"""
+    """Wait this long for an answer of the policy server or of a policy host; 0: without a limit [s]."""
     max_frame_mib: float = 32.0
-    """of an answer of the policy server [MiB]"""
+    """Largest answer that is accepted from the policy server [MiB]."""
     headless: bool = False
-    """run the policy of --policy-config and --policy-dir here, without a socket"""
+    """Run the recipe --policy-config with the checkpoint --policy-dir in this command, without a policy server."""
     policy_config: str = RECIPE
-    """recipe that --headless runs: pi05_libero, pi0_libero; --policy names it as well"""
+    """Recipe that --headless runs, such as pi05_libero or pi0_libero. --policy RECIPE does the same."""
     policy_dir: Annotated[str, DEFAULT_IN_HELP] = ""
-    """checkpoint of the recipe: a directory, gs://, hf:// or https://; default: the published one"""
+    """Checkpoint of the recipe: a directory, or a gs://, hf:// or https:// address; default: the published one."""
 
     def __post_init__(self) -> None:
         _check(self, port=(1, 65535), connect_timeout_s=(0, _UNLIMITED), request_timeout_s=(0, _UNLIMITED),
@@ -94,24 +97,28 @@ class PolicyChoice:
 @dataclasses.dataclass(frozen=True)
 class Workers:
     workers: int | Literal["auto"] = "auto"
-    """simulator processes; 0 runs everything in this process; auto: as cores and memory allow"""
+    """Number of simulator processes. 0 runs everything in this process. auto: as many as cores and memory allow."""
     executor: Literal["processes", "ray"] = "processes"
-    """ray: workers and policy hosts on the nodes of a Ray cluster, a worker on each core unless --workers says fewer"""
+    """processes: run workers on this machine. ray: run workers and policy hosts on the nodes of a Ray cluster, one
+    worker per core unless --workers sets a limit."""
     ray_address: str = "auto"
-    """HOST:PORT of the cluster's head; auto: the one that this machine belongs to; local: a new one on this machine"""
+    """HOST:PORT of the cluster's head node. auto: the cluster that this machine belongs to. local: start a new one
+    on this machine."""
     autotune: bool = True
-    """with several workers: measure for a minute, then set their number (unless --workers gives it) and the batch"""
+    """With several workers: measure for one minute, then set the batch size, and the number of workers unless
+    --workers gives it."""
     recycle_after: int = 200
-    """jobs in the life of a simulator process; then another takes its place"""
+    """Restart a simulator process after this many jobs."""
     max_worker_memory_gib: float = 4.0
-    """of a simulator process, beyond which another takes its place between two episodes [GiB]"""
+    """Restart a simulator process between episodes once it uses more memory than this [GiB]."""
     episode_timeout_s: float = 14_400.0
-    """for an episode, a video, or the start of a simulator process; what takes longer is taken for hung, and another
-    takes its place; 0: for ever [s]"""
+    """Restart a worker that spends longer than this on an episode, on a video or on its start, because it probably
+    hangs; 0: never [s]."""
     policy_hosts: int | Literal["auto"] = "auto"
-    """processes that compute the policy, in headless mode; auto: one for each GPU, else one"""
+    """Number of processes that compute the policy in headless mode. auto: one per GPU, else one."""
     max_batch: int | Literal["auto"] = "auto"
-    """most observations that are computed together, in headless mode; auto: as many as a policy host has workers"""
+    """Largest number of observations that a policy host computes together. auto: the number of workers per policy
+    host."""
 
     def __post_init__(self) -> None:
         _check(self, workers=(0, 4096), recycle_after=(1, _UNLIMITED), max_worker_memory_gib=(0.1, _UNLIMITED),
@@ -129,15 +136,15 @@ class Workers:
 @dataclasses.dataclass(frozen=True)
 class Paths:
     results: Annotated[pathlib.Path, tyro.conf.arg(aliases=["--results-out-path"])] = RESULTS
-    """results folder, for runs, tables and reports"""
+    """Results folder, which contains runs, tables and reports."""
     videos: Annotated[pathlib.Path, tyro.conf.arg(aliases=["--video-out-path"])] = VIDEOS
-    """videos folder, which has a folder for each run"""
+    """Videos folder, which contains a folder for each run."""
     video: VideoChoice = "all"
-    """made from the recorded actions by workers that no episode is left for"""
+    """Which episodes get a video. Videos are made from the recorded actions, after the episodes."""
     run: Annotated[str, DEFAULT_IN_HELP] = ""
-    """name of the run; default: made from its configuration"""
+    """Name of the run; default: a name derived from its configuration."""
     fresh: bool = False
-    """start over; the old run is kept beside the new one"""
+    """Start the run over. The old one is kept under another name."""
 
     def __post_init__(self) -> None:
         if self.run in (".", "..") or "/" in self.run or "\0" in self.run:
@@ -147,14 +154,15 @@ class Paths:
 @dataclasses.dataclass(frozen=True)
 class StopRule:
     against: Annotated[str, DEFAULT_IN_HELP] = ""
-    """run A of a comparison that may stop early: its name or its folder; default: none"""
+    """Run A of a comparison that may stop early: its name or its folder; default: none."""
     stop_when: Literal["complete", "decided"] = "complete"
-    """decided: as soon as a test that is valid at any time says how this policy compares with --against; declared
-    before the first episode, recorded in the manifest"""
+    """decided: stop as soon as a sequential test shows how this policy compares with --against. The rule is declared
+    before the first episode and recorded in the manifest."""
     margin: float = 0.0
-    """of --stop-when decided: is this policy worse by so much or more? 0: is it better or worse? [percentage points]"""
+    """For --stop-when decided: test whether this policy is worse than run A by this much or more. 0 tests whether it
+    is better or worse [percentage points]."""
     level: float = 5.0
-    """two-sided level of --stop-when decided [percent]"""
+    """For --stop-when decided: two-sided significance level [percent]."""
 
     def __post_init__(self) -> None:
         if bool(self.against) != (self.stop_when == "decided"):

@@ -15,23 +15,25 @@ DEFAULT_IN_HELP = tyro.conf.arg(help_behavior_hint="")
 @dataclasses.dataclass(frozen=True)
 class ModelChoice:
     backend: Literal["auto", "jax", "torch"] = "auto"
-    """auto: torch for a checkpoint with model.safetensors, else jax, as the reference does"""
+    """auto: torch for a checkpoint with model.safetensors, else jax, as in openpi."""
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
-    """of the model's weights and activations"""
+    """Data type of the model's weights and activations."""
     device: Annotated[str, DEFAULT_IN_HELP] = ""
-    """cpu, cuda, cuda:1; default: the first accelerator, else the CPU"""
+    """cpu, cuda, cuda:1, …; default: the first accelerator, else the CPU."""
     trim: bool = True
-    """leave out what cannot change the actions: the masked camera, prompt padding, unread layers"""
+    """Skip computation that cannot change the actions: the masked camera, prompt padding, layers that nothing reads."""
     strict: bool = False
-    """batches of one size, so that the bits of an answer do not depend on what was computed beside it"""
+    """Always compute batches of one size, so that no bit of an answer depends on the other observations of its
+    batch."""
     compile: bool = False
-    """torch only: through torch.compile"""
+    """Compile the model with torch.compile (torch only)."""
     quantize: Annotated[str, DEFAULT_IN_HELP] = ""
-    """w4a8, w8a8, w4a16, …, or a pack made by pirig quantize; default: as OPENPI_DUQUANT_* variables say"""
+    """Quantize the model: w4a8, w8a8, w4a16, …, or a pack made by pirig quantize; default: what the OPENPI_DUQUANT_*
+    variables say."""
     pack_dir: Annotated[str, DEFAULT_IN_HELP] = ""
-    """where packs are kept; default: OPENPI_DUQUANT_PACKDIR, else below PIRIG_CACHE"""
+    """Folder of packs; default: OPENPI_DUQUANT_PACKDIR, else a folder below PIRIG_CACHE."""
     kernel: Literal["auto", "exact", "int_mm", "triton"] = "auto"
-    """what multiplies integers in a quantized model; the results are the same, bit for bit"""
+    """Kernel that multiplies integers in a quantized model. All kernels give identical results, bit for bit."""
 
 
 @dataclasses.dataclass(frozen=True)

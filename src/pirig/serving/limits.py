@@ -17,17 +17,17 @@ class Limits:
     """Generous for evaluations; a server that strangers can reach wants PIRIG_API_KEY before it wants tighter ones."""
 
     max_clients: int = 256
-    """connections at once; more are answered with HTTP status 503, which our client waits out"""
+    """Largest number of connections. More are refused with HTTP status 503; pirig's client then tries again."""
     max_queue: int = 256
-    """requests that wait for the policy; more are refused, which our client waits out"""
+    """Largest number of requests that wait for the policy. More are refused; pirig's client then tries again."""
     max_frame_mib: float = 32.0
-    """of a request; a LIBERO observation has 0.3 [MiB]"""
+    """Largest request; a LIBERO observation has 0.3 MiB [MiB]."""
     frame_timeout_s: float = 60.0
-    """for a frame from its first byte to its last, and for a client to take an answer [s]"""
+    """Time limit for a frame from its first byte to its last, and for a client to read an answer [s]."""
     request_timeout_s: float = 3600.0
-    """from a request to its answer, waiting included; 0: for ever [s]"""
+    """Time limit from a request to its answer, including the time in the queue; 0: none [s]."""
     idle_timeout_s: float = 0.0
-    """how long a client may say nothing between two requests; 0: for ever [s]"""
+    """Close a connection on which no request arrives for this long; 0: never [s]."""
 
     def __post_init__(self) -> None:
         for name in ("max_clients", "max_queue"):

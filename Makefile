@@ -86,7 +86,7 @@ $(MODELS) $(RAY): $(VENV)/.%-$(LOCKED): $(STAMP)
 	@scripts/setup.sh "$(PYTHON)" "$(VENV)" $*
 	@touch $@
 
-doctor: $(STAMP) ## say what is wrong with this machine, and how to mend it
+doctor: $(STAMP) ## check this machine, and print how to fix what is wrong
 	$(VENV)/bin/pirig doctor $(ARGS)
 
 clean: ## remove the environments; results and videos stay

@@ -30,8 +30,8 @@ class Command:
 
 
 GROUPS: Mapping[str, str] = {
-    "stack": "run servers and simulators in containers, on all GPUs",
-    "checkpoint": "download checkpoints, look into them, make random ones",
+    "stack": "run policy servers and simulators in containers, on all GPUs",
+    "checkpoint": "download, inspect and make checkpoints",
 }
 
 COMMANDS: Mapping[str, Command] = {
@@ -46,7 +46,7 @@ COMMANDS: Mapping[str, Command] = {
         ),
     ),
     "serve": Command(
-        "serve a policy over a WebSocket, for openpi's clients and ours",
+        "serve a policy over a WebSocket, for openpi's and pirig's clients",
         "serve.ServeArgs",
         (
             "serve policy:baseline --policy.name scripted",
@@ -55,7 +55,7 @@ COMMANDS: Mapping[str, Command] = {
         ),
     ),
     "quantize": Command(
-        "make the pack of a checkpoint: its weights in a few bits",
+        "quantize a checkpoint: write a pack of its weights in a few bits",
         "quantize.QuantizeArgs",
         (
             "quantize pi05_libero --bits w4a8  # eval --quantize w4a8 finds it",
@@ -64,7 +64,7 @@ COMMANDS: Mapping[str, Command] = {
         ),
     ),
     "replay": Command(
-        "run recorded episodes again: check their states, make videos",
+        "run recorded episodes again, check their states, make videos",
         "replay.ReplayArgs",
         (
             "replay RUN 3/17  # task 3, trial 17",
@@ -73,7 +73,7 @@ COMMANDS: Mapping[str, Command] = {
         ),
     ),
     "verify": Command(
-        "run a sample of a run again, and say where its episodes part",
+        "run a sample of a run again, and report where episodes differ",
         "verify.VerifyArgs",
         (
             "verify RUN  # ten episodes, the policy of the run",
@@ -82,7 +82,7 @@ COMMANDS: Mapping[str, Command] = {
         ),
     ),
     "report": Command(
-        "make pages, tables and files of runs, or of the latest results",
+        "write pages, tables and files about runs or the latest results",
         "report.ReportArgs",
         (
             "report  # all suites, beside the published row",
@@ -91,7 +91,7 @@ COMMANDS: Mapping[str, Command] = {
         ),
     ),
     "compare": Command(
-        "say whether policy B is better or worse than A, by equal episodes",
+        "compare policies A and B on the same episodes",
         "compare.CompareArgs",
         (
             "compare RUN_A RUN_B",
@@ -100,7 +100,7 @@ COMMANDS: Mapping[str, Command] = {
         ),
     ),
     "power": Command(
-        "say how many episodes show a difference, and which one so many show",
+        "compute how many episodes detect a difference, and the reverse",
         "power.PowerArgs",
         (
             "power --baseline 97 --discordance 4",
@@ -108,7 +108,7 @@ COMMANDS: Mapping[str, Command] = {
         ),
     ),
     "runs": Command(
-        "list the runs there are, the latest first",
+        "list the runs, the latest first",
         "runs.RunsArgs",
         ("runs", "runs --results /data/results --json"),
     ),
@@ -118,7 +118,7 @@ COMMANDS: Mapping[str, Command] = {
         ("merge WHOLE PART_1 PART_2", "merge WHOLE /mnt/a/night /mnt/b/night --results results/libero"),
     ),
     "stack run": Command(
-        "evaluate suites: a server for each GPU, a simulator for each suite",
+        "evaluate suites: one server per GPU, one simulator per suite",
         "stack.RunArgs",
         (
             "stack run --suite libero_goal,libero_10",
@@ -127,33 +127,33 @@ COMMANDS: Mapping[str, Command] = {
         ),
     ),
     "stack up": Command(
-        "start the policy servers alone, on 127.0.0.1; they go on afterwards",
+        "start only the policy servers, on 127.0.0.1, and keep them up",
         "stack.ServersArgs",
         ("stack up", "stack up --policy pi05_libero --servers 2 --port 9000"),
         function="up",
     ),
     "stack status": Command(
-        "say what of the stack is there", "stack.CheckoutArgs", ("stack status",), function="status"
+        "list the stack's containers and their state", "stack.CheckoutArgs", ("stack status",), function="status"
     ),
     "stack logs": Command(
-        "say what the stack's containers say",
+        "print the logs of the stack's containers",
         "stack.LogsArgs",
         ("stack logs", "stack logs server-0  # and follow it"),
         function="logs_of",
     ),
     "stack down": Command(
-        "remove the stack's containers and network; results stay",
+        "remove the stack's containers and network; results are kept",
         "stack.CheckoutArgs",
         ("stack down",),
         function="down",
     ),
     "doctor": Command(
-        "say what is wrong with this machine, and how to mend it",
+        "check this machine, and print how to fix what is wrong",
         "doctor.DoctorArgs",
         ("doctor", "doctor --policy model --port 9000  # for a checkpoint", "doctor --json  # for programs"),
     ),
     "checkpoint fetch": Command(
-        "bring a checkpoint, or any file or folder, to this machine",
+        "download a checkpoint, or any other file or folder",
         "checkpoint.FetchArgs",
         (
             "checkpoint fetch gs://openpi-assets/checkpoints/pi05_libero",
@@ -163,13 +163,13 @@ COMMANDS: Mapping[str, Command] = {
         function="fetch",
     ),
     "checkpoint inspect": Command(
-        "say what is in a checkpoint, and which recipes it fits",
+        "print what is in a checkpoint and which recipes it fits",
         "checkpoint.InspectArgs",
         ("checkpoint inspect ./ckpt", "checkpoint inspect gs://openpi-assets/checkpoints/pi0_libero"),
         function="inspect",
     ),
     "checkpoint random": Command(
-        "write a checkpoint with random weights, to try the stack with",
+        "write a checkpoint with random weights, to try everything with",
         "checkpoint.RandomArgs",
         (
             "checkpoint random pi05_libero_tiny ./ckpt",
@@ -178,7 +178,7 @@ COMMANDS: Mapping[str, Command] = {
         function="random",
     ),
     "completion": Command(
-        "print what makes a shell complete pirig's commands and flags",
+        "print a script for completion of commands and flags in a shell",
         "completion.CompletionArgs",
         (
             "completion bash >~/.pirig.bash && echo . ~/.pirig.bash >>~/.bashrc",
@@ -216,8 +216,8 @@ def usage(group: str = "") -> str:
     found = {rest: COMMANDS[f"{group} {rest}"].purpose for first, _, rest in names if first == group}
     if not group:
         found = {first: GROUPS.get(first) or COMMANDS[first].purpose for first, _, _ in names}
-    rows = "\n".join(f"  {name:<11}{purpose}" for name, purpose in found.items())
-    tail = f"`{shown} {word} --help`: its flags, with examples, units and defaults."
+    rows = "\n".join(f"  {name:<12}{purpose}" for name, purpose in found.items())
+    tail = f"`{shown} {word} --help`: flags with examples, units and defaults."
     if group:
         examples = [COMMANDS[f"{group} {name}"].examples[0] for name in found]
         return "\n".join([f"usage: {shown} {word} [FLAGS]", "", rows, "", *_shown(examples), "", tail])
@@ -231,8 +231,8 @@ _FIRST_STEPS = (
     "report  # the latest results",
 )
 _EVERYWHERE = """
---debug (or PIRIG_DEBUG=1) shows where an error comes from; --version.
-Exit codes: 0 complete, 2 a flag or file cannot be used, 3 episodes missing,
+--debug (or PIRIG_DEBUG=1) prints the traceback of an error; --version.
+Exit codes: 0 complete, 2 unusable flag or file, 3 episodes missing,
 4 something did not start, 130 and 143 interrupted, 1 a bug."""
 
 

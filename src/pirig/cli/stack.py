@@ -226,7 +226,7 @@ def status(flags: CheckoutArgs) -> int:
     logs.log_to_stderr()
     seen = _containers(Compose(flags.checkout.absolute())).look()
     if not seen:
-        print("nothing of the stack is there")
+        print("No pirig containers are running.")
     else:
         Console(highlight=False).print(_table(seen, History()))
     return 0

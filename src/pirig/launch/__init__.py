@@ -1,1 +1,1 @@
-"""Assembles and starts runs: the only place where policies, simulators, results and machines meet. Prints nothing."""
+"""Assemble and start runs. Only here do policies, simulators, results and machines meet. Nothing here prints."""

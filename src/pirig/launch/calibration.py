@@ -1,7 +1,7 @@
-"""Observations to calibrate with: LIBERO's own scenes, rendered in a process of their own.
+"""Make observations of LIBERO scenes for calibration, rendered in a process of their own.
 
-Balanced over the standard suites and their tasks; each is what is seen after a seeded number of steps of the scripted
-policy, or of random actions where it has no script: so the arm is at work in them, not only at rest.
+The observations are balanced over the standard suites and their tasks. Each is taken after a seeded number of steps of
+the scripted policy, or of random actions where the suite has no script, so that the arm is in motion in many of them.
 """
 
 import concurrent.futures
@@ -19,19 +19,19 @@ from pirig.policies import baselines
 from pirig.sim import boot, suites
 from pirig.types import STANDARD_OBSERVATIONS, EpisodeSpec, Observation
 
-_VERSION = 1  # of what follows: another way to observe is another one
+_VERSION = 1  # of the way in which observations are made; it is part of their name
 _MOST_STEPS = 80
 _SCRIPTED = ("libero_spatial", "libero_object", "libero_goal")
 
 
 def source(samples: int, seed: int) -> str:
-    """Names the observations, without making them."""
+    """Return a name for the observations that `observe` would make, without making them."""
     told = {"libero": _VERSION, "suites": suites.STANDARD_SUITES, "samples": samples, "seed": seed}
     return json.dumps(told, sort_keys=True)
 
 
 def specs(samples: int, seed: int) -> list[tuple[EpisodeSpec, int]]:
-    """Episodes, and after how many steps they are looked at; suite after suite, then task after task."""
+    """Return the episodes, and the step of each at which it is observed, in the order of suites and then of tasks."""
     found = []
     for i in range(samples):
         turn, index = divmod(i, len(suites.STANDARD_SUITES))
@@ -43,11 +43,13 @@ def specs(samples: int, seed: int) -> list[tuple[EpisodeSpec, int]]:
 
 
 def observe(samples: int, seed: int, tell: Callable[[int, int], None]) -> list[Observation]:
-    """Raises MissingExtra where LIBERO is not installed, StartError where nothing can be rendered."""
+    """Render the observations. Raises MissingExtra if LIBERO is not installed, and StartError if nothing can be
+    rendered.
+    """
     suites.package_folder()
     settings = simulator.settings()
     found: list[Observation] = []
-    fresh = multiprocessing.get_context("spawn")  # OpenGL and CUDA keep apart
+    fresh = multiprocessing.get_context("spawn")  # OpenGL and CUDA must not share a process
     with concurrent.futures.ProcessPoolExecutor(1, fresh, initializer=_open, initargs=(settings,)) as process:
         for i, obs in enumerate(process.map(_look, specs(samples, seed))):
             found.append({**obs, "noise_key": f"calibration/{seed}/{i}"})
@@ -56,7 +58,7 @@ def observe(samples: int, seed: int, tell: Callable[[int, int], None]) -> list[O
 
 
 def digest(observations: Sequence[Observation]) -> str:
-    """SHA-256 of all that is in them."""
+    """Return the SHA-256 of the content of the observations."""
     total = hashlib.sha256()
     for obs in observations:
         for name, value in sorted(obs.items()):
@@ -65,7 +67,7 @@ def digest(observations: Sequence[Observation]) -> str:
     return total.hexdigest()
 
 
-_env: Any = None  # of the process that renders
+_env: Any = None  # set in the process that renders
 
 
 def _open(settings: boot.Settings) -> None:

@@ -1,8 +1,8 @@
-"""`pirig eval --dry-run`: what the same command would run, fetch and write, and what that takes.
+"""Describe what `pirig eval` would run, download and write, for `--dry-run`.
 
-Law 1: nothing is started, loaded, fetched or written, and nobody is asked. Law 2: what the flags alone make impossible
-is refused, with the message and the exit code of the real run. Law 3: what only a loaded model or a server knows is
-called unknown.
+Law 1: Nothing is started, loaded, downloaded or written, and no server is asked.
+Law 2: What the flags make impossible is refused with the message and the exit code of the real run.
+Law 3: What only a loaded model or a server knows is called unknown.
 """
 
 import contextlib
@@ -29,13 +29,13 @@ from pirig.sim import boot, suites
 from pirig.types import EpisodeSpec
 
 _TOKENIZER_MB = 4
-_REPLAN_STEPS = 5  # of a policy that says nothing of it
+_REPLAN_STEPS = 5  # of a policy whose metadata has none
 Rows = list[tuple[str, str]]
 
 
 @dataclasses.dataclass(frozen=True)
 class _Policy:
-    """`metadata`: None where only a loaded model or a server has it."""
+    """The policy as far as it is known. `metadata` is None if only a loaded model or a server has it."""
 
     source: RemoteServers | HostedModel | Baseline
     metadata: Mapping | None
@@ -63,7 +63,7 @@ def would_do(
 ) -> list[str]:
     """Return what the same command would do, line by line.
 
-    Raises what the real run would raise before its first episode, as far as flags and files decide it.
+    Raises what the real run would raise before its first episode, as far as flags and files determine it.
     """
     source = source_of(choice, model, paths.results / "runs")
     policy = _policy(source)
@@ -123,7 +123,7 @@ def _pack(pack: packs.Wanted) -> str:
 
 
 def _download(url: str, size: str, home: pathlib.Path) -> str:
-    """Raises StartError where downloads are forbidden."""
+    """Describe a download. Raises StartError if downloads are forbidden."""
     if fetch.is_offline():
         fetch.bring(url, offline=True)
     free = free_bytes(home) / 1e9
@@ -131,7 +131,7 @@ def _download(url: str, size: str, home: pathlib.Path) -> str:
 
 
 def _run(suite: str, specs: Sequence[EpisodeSpec], shared: Shared, policy: _Policy) -> tuple[Rows, list[EpisodeSpec]]:
-    """Rows about one suite's run, and what of it is left to do."""
+    """Return rows about one suite's run, and its episodes that remain."""
     paths, stop, folder = shared.paths, shared.stop, shared.paths.results / "runs"
     name, rules, configuration = suite_run.named(suite, shared)
     tasks, trials = len({spec.task_id for spec in specs}), len({spec.trial for spec in specs})
@@ -159,7 +159,7 @@ def _run(suite: str, specs: Sequence[EpisodeSpec], shared: Shared, policy: _Poli
 
 @dataclasses.dataclass(frozen=True)
 class _Known:
-    """A run's configuration, as far as it is known before the policy has been asked."""
+    """A run's configuration as far as it is known before the policy is asked."""
 
     configuration: Configuration
     policy: _Policy
@@ -176,7 +176,9 @@ class _Known:
 
 
 def _named(folder: pathlib.Path, known: _Known, *, is_fresh: bool) -> RunStore | None:
-    """The run of that folder; None: there is none yet. Raises ConfigError for one that is another."""
+    """Return the run in that folder, or None if there is none yet. Raises ConfigError if it has another
+    configuration.
+    """
     if not (folder / "manifest.json").exists():
         return None
     store = RunStore.read(folder)
@@ -186,10 +188,10 @@ def _named(folder: pathlib.Path, known: _Known, *, is_fresh: bool) -> RunStore |
 
 
 def _alike(folder: pathlib.Path, known: _Known, *, is_fresh: bool) -> RunStore | None:
-    """The latest run beside that folder that may turn out to be this one, once the policy has said what it is."""
+    """Return the latest run that may turn out to be this one once the policy is asked, or None."""
     alike = []
     for manifest in folder.parent.glob("*/manifest.json"):
-        with contextlib.suppress(ConfigError):  # a damaged run is no business of a new one
+        with contextlib.suppress(ConfigError):  # a damaged run must not stop a new one
             store = RunStore.read(manifest.parent)
             if store.configuration == known.completed_from(store):
                 alike.append((runs.overview(store).date, store))
@@ -246,7 +248,7 @@ def _cost(work: Workload, policy: _Policy, found: Places, workers: int, renderer
 
 
 def _inference(policy: _Policy, *, gpus: bool) -> tuple[Rate | None, str]:
-    """Its rate, and what of it no table has."""
+    """Return the rate of inference if a table has it, and a text about what no table has."""
     if policy.is_model and policy.source.name.endswith("_tiny"):
         return None, "inference of a tiny model, which takes little"
     if policy.is_model:

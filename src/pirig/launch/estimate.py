@@ -1,7 +1,8 @@
-"""How long so many episodes may take, by the rates that are known. Pure: a table in, a range out.
+"""Estimate how long an evaluation takes, from tables of measured rates. Pure functions.
 
-At least: every episode is as long as π0.5's successes are on the average, and each rate is the best that was seen. At
-most: no episode succeeds, at the worst rates. A rate names its source, and says where nobody has measured it.
+The lower bound assumes that every episode is as long as π0.5's successes on average, at the best measured rates. The
+upper bound assumes that no episode succeeds, at the worst measured rates. Each rate names its source, or says that
+nobody has measured it.
 """
 
 import dataclasses
@@ -32,14 +33,16 @@ VIDEO_MAKING = Rate(
 ON_A_CPU = Rate((0.116, 0.25), "chunks/s on 4 cores, bfloat16, JAX to PyTorch: benchmarks/results/inference-*.json")
 ON_AN_H100 = Rate((8.4, 210), "chunks/s of an H100: published by others for one at a time, and our goal; not measured")
 
-_START_S: Range = (10, 20)  # until simulators have started
-_SCENE_S: Range = (4, 6)  # until a worker has built one; docs/scaling.md
-_LOAD_S: Range = (11, 60)  # until a model is loaded and warm, on a CPU
+_START_S: Range = (10, 20)  # start of the simulators
+_SCENE_S: Range = (4, 6)  # construction of one scene; docs/scaling.md
+_LOAD_S: Range = (11, 60)  # loading and warm-up of a model, on a CPU
 
 
 @dataclasses.dataclass(frozen=True)
 class Workload:
-    """What is left to do. `episodes`, by (suite, steps of an episode that never succeeds): how many."""
+    """The work that remains. `episodes` has the number of episodes by (suite, steps of an episode that never
+    succeeds).
+    """
 
     episodes: Mapping[tuple[str, int], int]
     settle_steps: int
@@ -61,7 +64,7 @@ class Workload:
 
 @dataclasses.dataclass(frozen=True)
 class Means:
-    """What does it. `inference`: of each host; None: unknown, or nothing that takes time."""
+    """What does the work. `inference` is the rate of one policy host; None if it is unknown or takes no time."""
 
     workers: int
     cores: int
@@ -80,10 +83,12 @@ class Forecast:
 
 
 def estimate(work: Workload, means: Means) -> Forecast:
-    """Simulation and inference share the cores of a machine without GPUs, and overlap on one with GPUs."""
+    """Estimate time and cost. Simulation and inference share the cores of a machine without GPUs and overlap
+    otherwise.
+    """
     at_once = max(1, min(means.workers, means.cores))
     seconds, core_s = [], []
-    for end, rate in ((0, -1), (1, 0)):  # the least time goes with the highest rate
+    for end, rate in ((0, -1), (1, 0)):  # the least time needs the highest rate
         simulating = work.steps[end] / means.simulation.per_s[rate]
         making_videos = work.steps[end] / VIDEO_MAKING.per_s[rate] if work.videos else 0.0
         starting = (_START_S[end] + _SCENE_S[end] * -(-work.scenes // at_once)) if work.episodes else 0.0

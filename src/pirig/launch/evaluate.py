@@ -1,7 +1,7 @@
-"""An evaluation, put together: suites, policy, site, stores, workers and observers meet here.
+"""Put an evaluation together from suites, policy, site, stores, workers and observers.
 
-Several suites are one queue, the longest episodes first, and no worker waits for the end of a suite; each suite is a
-run of its own (`suite_run.py`).
+Several suites form one queue with the longest episodes first, so no worker waits for the end of a suite. Each suite is
+a run of its own (`suite_run.py`).
 """
 
 import contextlib
@@ -33,10 +33,10 @@ from pirig.types import EpisodeResult, EpisodeSpec, Video
 
 @dataclasses.dataclass(frozen=True)
 class Following:
-    """Who follows a run beside its progress bar."""
+    """How a run is followed, besides its progress bar."""
 
     live_host: str
-    live_port: int | None  # of the live page; None: there is none
+    live_port: int | None  # of the live page; None: no page
     tracker: TrackerName
 
 
@@ -61,10 +61,12 @@ class Evaluation:
     simulation: boot.Settings
     tracker: TrackerName
     watch: Watch | None
-    flags: Mapping[str, Any]  # for the manifest
+    flags: Mapping[str, Any]  # recorded in the manifest
 
     def run(self) -> None:
-        """Run what is left, until it is done or decided. Raises PirigError, and Interrupted on a signal."""
+        """Run the remaining episodes until the plan is done or decided. Raises PirigError, and Interrupted on a
+        signal.
+        """
         runs, by_suite = self.runs, {run.suite: run for run in self.runs}
         queue = longest_first(
             (spec for run in runs for spec in run.order), lambda spec: by_suite[spec.suite].rules.total_steps
@@ -82,7 +84,7 @@ class Evaluation:
         observers = Observers(
             sessions, EpisodeProgress({run.suite: (len(run.specs), scored[run.suite]) for run in runs}), Files(runs)
         )
-        early = runs[0].early  # of an only suite
+        early = runs[0].early  # set only if there is one suite
         for observer in self._others(early, scored):
             observers.add(observer)
         executor = self.site.executor(workers, observers)
@@ -104,13 +106,13 @@ class Evaluation:
         )
 
     def report(self) -> list[SuiteOutcome]:
-        """Write tables and pages of each suite, and the page of all that exist."""
+        """Write the tables and the page of each suite, and the page about all suites."""
         outcomes = [suite_run.report(run) for run in self.runs]
         reports.write_overview(self.shared.paths.results, tuple(suites.MAX_STEPS))
         return outcomes
 
     def end_live_page(self) -> None:
-        """Show the runs' reports on the live page, where there is one."""
+        """Show the runs' reports on the live page, if there is one."""
         for run in self.runs if self.watch else ():
             assert self.watch
             self.watch.ends(run.store.directory / "report.html")
@@ -154,8 +156,8 @@ def opened(
 ) -> Generator[Evaluation]:
     """Yield an evaluation that is ready to run.
 
-    `specs`: the planned episodes, by suite. `simulation`: what this machine renders with. `flags`: of the command, for
-    the manifest. Raises PirigError for what is wrong with the policy, the machine or the folders.
+    `specs`: the planned episodes, by suite. `simulation`: the simulator of this machine. `flags`: the command's flags,
+    which the manifest records. Raises PirigError if the policy, the machine or the folders cannot be used.
     """
     with contextlib.ExitStack() as resources:
         count = sum(map(len, specs.values()))
@@ -171,7 +173,9 @@ def opened(
 
 
 class Files(Observer):
-    """Writes the files of runs: videos that were made on another machine, and tables once a suite is scored."""
+    """Write the files of runs: videos that were made on another machine, and the tables of a suite once it is
+    scored.
+    """
 
     def __init__(self, runs: Sequence[SuiteRun]):
         self._runs = {run.suite: run for run in runs}

@@ -1,4 +1,4 @@
-"""The exports of a suite's latest run, CSV and JSON, from its store."""
+"""Write the CSV and JSON exports of a suite's run."""
 
 import pathlib
 from collections.abc import Collection
@@ -14,7 +14,7 @@ from pirig.types import EpisodeResult, EpisodeSpec
 def write(
     store: RunStore, planned: Collection[EpisodeSpec], folder: pathlib.Path
 ) -> tuple[pathlib.Path, list[EpisodeResult], Tally]:
-    """Of the planned episodes. Returns the CSV's path, what is in it with errors, and the count of it."""
+    """Export the planned episodes. Return the CSV's path, the results (errors included), and their tally."""
     configuration, wanted = store.configuration, set(planned)
     results = [result for result in store.results() if result.spec in wanted]
     total = tally(results, planned)

@@ -1,4 +1,4 @@
-"""Brings files to this machine, with a progress bar."""
+"""Download files to this machine, with a progress bar."""
 
 import pathlib
 
@@ -11,7 +11,9 @@ from pirig.launch.preparation_progress import DownloadProgress
 def bring(
     url: str, *, home: pathlib.Path | None = None, offline: bool = False, check_contents: bool = False
 ) -> pathlib.Path:
-    """The local path of what `url` names, downloaded where it is not there yet. Raises ConfigError and StartError."""
+    """Return the local path of what `url` names, and download it if it is missing. Raises ConfigError and
+    StartError.
+    """
     place = (home or envvars.data_home()).expanduser().absolute()
     with DownloadProgress() as progress:
         return download.fetch(
@@ -25,11 +27,11 @@ def bring(
 
 
 def hub() -> Hub:
-    """Return the Hugging Face server, and the key for it, that the environment variables name."""
+    """Return the Hugging Face server and its key, as the environment variables name them."""
     return Hub(envvars.get("HF_ENDPOINT", Hub.endpoint), envvars.get("HF_TOKEN").strip())
 
 
 def is_offline() -> bool:
-    """Whether a variable forbids downloads."""
+    """Whether an environment variable forbids downloads."""
     words = {envvars.get(name).lower() for name in ("PIRIG_OFFLINE", "HF_HUB_OFFLINE")}
     return bool(words & {"1", "true", "yes", "on"})

@@ -1,4 +1,4 @@
-"""Log lines on stderr, below which a progress bar may stand."""
+"""Show log lines on stderr, above a progress bar if there is one."""
 
 import logging
 import sys

@@ -1,4 +1,4 @@
-"""A model's checkpoint, complete on this machine, as a value that loads the model in the process that computes it."""
+"""Find a model's checkpoint, and make it a value that loads the model in another process."""
 
 import dataclasses
 import logging
@@ -16,18 +16,18 @@ from pirig.policies.factory import require_readers
 from pirig.policies.recipes import Recipe
 
 _log = logging.getLogger(__name__)
-_THREADS_BESIDE_A_GPU = "2"  # of each policy host; the cores are the workers'
+_THREADS_BESIDE_A_GPU = "2"  # per policy host; the other cores are for the workers
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelLoader:
-    """Calling it loads the model and warms it up. Pickles."""
+    """Load the model and warm it up when called. Pickles."""
 
     recipe: str
     directory: pathlib.Path
     choice: ModelChoice
     max_batch: int
-    batch_on_cpu: bool  # False: one at a time on a CPU, where a batch gains nothing and would decide last bits
+    batch_on_cpu: bool  # False: batches of one on a CPU, where larger ones gain nothing and change the last bits
     pack: packs.Found | None = None  # quantized layers
     place: HostPlace = ANYWHERE
 
@@ -57,7 +57,7 @@ class ModelLoader:
 
 @dataclasses.dataclass(frozen=True)
 class ModelRequest:
-    """A model that was asked for: its recipe, where its checkpoint is, and how it is computed."""
+    """The model that was asked for: its recipe, its checkpoint, and how it is computed."""
 
     recipe: Recipe
     directory: str  # or address; empty: the published checkpoint
@@ -77,7 +77,7 @@ class ModelRequest:
         from pirig.checkpoints import assets
 
         url = self.url()
-        packs.checked(self.name, self.choice)  # before hours of downloading
+        packs.checked(self.name, self.choice)  # a mistake is reported before hours of downloading
         found = fetch.bring(url)
         file = assets.tokenizer_file(envvars.data_home())
         try:
@@ -91,7 +91,7 @@ class ModelRequest:
         return ModelLoader(self.name, found, self.choice, max_batch, batch_on_cpu=True, pack=pack)
 
     def url(self) -> str:
-        """Return the path or address of the checkpoint. Asks no network. Raises as `prepare`."""
+        """Return the path or address of the checkpoint. Uses no network. Raises as `prepare`."""
         require_readers()
         if not self.directory and not self.recipe.checkpoint:
             raise ConfigError(

@@ -1,7 +1,7 @@
-"""From flags and `OPENPI_DUQUANT_*` variables to the pack that a model is to be loaded with.
+"""Find or make the pack of quantized layers that flags and `OPENPI_DUQUANT_*` variables ask for.
 
-A pack that is not there yet is made first, before anything is served or evaluated, in a process of its own: the one
-that evaluates must not hold a model, and the one that serves shall not keep what calibration leaves behind.
+A missing pack is made first, in a process of its own: a process that evaluates must not hold a model, and a process
+that serves should not keep the memory that calibration used.
 """
 
 import dataclasses
@@ -32,10 +32,10 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Wanted:
-    """What flags and variables ask for."""
+    """The quantization that flags and variables ask for."""
 
     configuration: QuantConfig | None = None
-    file: pathlib.Path | None = None  # a pack that is there
+    file: pathlib.Path | None = None  # an existing pack
     folder: pathlib.Path = pathlib.Path()  # of packs
     list_only: bool = False
     verbose: bool = False
@@ -46,15 +46,15 @@ class Wanted:
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """A pack's file, and what it must have been made with; None: whatever it says."""
+    """A pack's file. `configuration` is what the pack must have been made with; None accepts any."""
 
     file: pathlib.Path
     configuration: QuantConfig | None
-    verbose: bool = False  # say something of every layer
+    verbose: bool = False  # log the error of every layer
 
 
 def wanted(choice: ModelChoice) -> Wanted:
-    """Flags come before variables. Raises ConfigError for what cannot be used."""
+    """Return what flags and variables ask for; flags take precedence. Raises ConfigError for unusable values."""
     asked = variables.read(envvars.starting_with(variables.PREFIX))
     folder = pathlib.Path(choice.pack_dir or asked.folder or envvars.cache_dir() / "packs").expanduser()
     configuration = asked.configuration
@@ -73,7 +73,7 @@ def wanted(choice: ModelChoice) -> Wanted:
 
 
 def checked(recipe: str, choice: ModelChoice) -> Wanted:
-    """`wanted`. Raises ConfigError where it cannot be had, too."""
+    """Return `wanted(choice)`. Raises ConfigError also if it cannot be satisfied."""
     asked = wanted(choice)
     if asked and choice.backend == "jax":
         raise ConfigError("quantized models run in PyTorch only; leave --backend out, or say --backend torch")
@@ -84,7 +84,7 @@ def checked(recipe: str, choice: ModelChoice) -> Wanted:
 
 
 def check_done(choice: ModelChoice, metadata: Metadata) -> None:
-    """Raises ConfigError where quantization was asked for here and the policy does not say that it has had it."""
+    """Raise ConfigError if quantization was asked for and the policy's metadata do not confirm it."""
     asked, said = wanted(choice), metadata.get("quantization")
     if asked and not said:
         raise ConfigError(
@@ -100,16 +100,13 @@ def check_done(choice: ModelChoice, metadata: Metadata) -> None:
 
 
 def requested_listing(recipe: str, choice: ModelChoice) -> str:
-    """Return the layers that would be quantized, where OPENPI_DUQUANT_DRYRUN asks for them; else an empty text."""
+    """Return the layers that would be quantized if OPENPI_DUQUANT_DRYRUN asks for the list; else an empty text."""
     asked = checked(recipe, choice)
     return listing(recipe, asked.configuration) if asked.list_only and asked.configuration else ""
 
 
 def pack_for(recipe: str, directory: pathlib.Path, choice: ModelChoice) -> Found | None:
-    """None where nothing is to be quantized. Makes the pack where there is none yet.
-
-    Raises ConfigError.
-    """
+    """Return the pack, and make it if it is missing; None if nothing is to be quantized. Raises ConfigError."""
     asked = checked(recipe, choice)
     if not asked:
         return None
@@ -125,8 +122,8 @@ def pack_for(recipe: str, directory: pathlib.Path, choice: ModelChoice) -> Found
 
 
 def named(recipe: str, directory: pathlib.Path, configuration: QuantConfig, choice: ModelChoice) -> str:
-    """Name of the pack's file; it has in it all that the pack's content follows from. Raises ConfigError."""
-    from pirig.checkpoints import assets, read  # not there where robots are simulated only
+    """Return the file name of a pack, which depends on everything that determines its content. Raises ConfigError."""
+    from pirig.checkpoints import assets, read  # not installed on machines that only simulate
     from pirig.models import weights
 
     checkpoint = read.open_checkpoint(directory)
@@ -138,7 +135,7 @@ def named(recipe: str, directory: pathlib.Path, configuration: QuantConfig, choi
 
 
 def listing(recipe: str, configuration: QuantConfig) -> str:
-    """A line for each layer, and their number. Raises ConfigError where nothing is selected."""
+    """Return a line for each selected layer, and their number. Raises ConfigError if none is selected."""
     all_of_them = groups(find_recipe(recipe).model)
     chosen = select(all_of_them, configuration)
     total = sum(len(group.layers) for group in all_of_them)
@@ -149,8 +146,8 @@ def listing(recipe: str, configuration: QuantConfig) -> str:
 def make(
     file: pathlib.Path, recipe: str, directory: pathlib.Path, configuration: QuantConfig, choice: ModelChoice
 ) -> Mapping[str, LayerRecord]:
-    """Renders, calibrates, writes `file`, with progress; loads the model into this process. Returns what the pack says
-    of its layers. Raises PirigError.
+    """Render, calibrate and write `file`, with a progress bar. The model is loaded into this process. Return the
+    pack's records of its layers. Raises PirigError.
     """
     from pirig.checkpoints import assets
     from pirig.policies.make_pack import make_pack
@@ -188,7 +185,7 @@ def make(
 def make_apart(
     file: pathlib.Path, recipe: str, directory: pathlib.Path, configuration: QuantConfig, choice: ModelChoice
 ) -> None:
-    """`make` in a process of its own. Raises StartError with what went wrong there."""
+    """Call `make` in a process of its own. Raises StartError with the reason if it fails."""
     fresh = multiprocessing.get_context("spawn")
     ours, theirs = fresh.Pipe(duplex=False)
     process = fresh.Process(target=_make, args=(theirs, file, recipe, directory, configuration, choice))

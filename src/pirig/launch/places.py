@@ -1,4 +1,4 @@
-"""What of this machine an evaluation uses: looked at once, dealt out by `stack.placement`."""
+"""Look at this machine once, and divide it among policy hosts and workers (`machine/placement.py`)."""
 
 import dataclasses
 import logging
@@ -20,7 +20,7 @@ class Places:
     gpus: tuple[Gpu, ...]
     cores: tuple[int, ...]
     near: Mapping[int, set[int]]  # cores by GPU index
-    egl: Mapping[int, int]  # EGL device by GPU index; empty where it is not for us to choose
+    egl: Mapping[int, int]  # EGL device by GPU index; empty if the user or another back end chooses
 
     def workers(self, count: int) -> list[WorkerPlace]:
         return worker_places(count, self.hosts, self.gpus, self.cores, near=self.near, egl=self.egl)
@@ -33,7 +33,7 @@ def look(policy_hosts: int | Literal["auto"], *, device: str | None, renderer: s
     model to compute. `renderer`: a name of gl.BACKENDS.
     """
     there = gpus.visible(gpus.gpus(), envvars.get("CUDA_VISIBLE_DEVICES"))
-    for_models = [] if device else there  # a device that was named is not dealt out
+    for_models = [] if device else there  # the user has named the device
     count = policy_hosts if policy_hosts != "auto" else max(1, len(for_models))
     cores = tuple(sorted(os.sched_getaffinity(0)))
     hosts = tuple(host_places(count, for_models)) if device is not None else ()

@@ -1,11 +1,12 @@
-"""Where a run's policy comes from: one of four values, which travel to the worker processes.
+"""Open a run's policy in the process that asks it. A policy's source is one of four values, which travel to the
+workers.
 
     RemoteServers  policy servers at ws:// addresses
     HostedModel    a model in policy hosts that this command started
     InProcess      a model that the only worker loads itself
     Baseline       a policy without a model, opened by each worker
 
-Law: what `open` returns does not depend on the worker, except for the server or host that answers.
+Law 1: What `open` returns does not depend on the worker, except for the server or host that answers.
 """
 
 import contextlib
@@ -34,7 +35,7 @@ from pirig.wire import protocol
 
 
 class PolicySource(Protocol):
-    """Opens a run's policy in the process that asks it."""
+    """A source that opens a run's policy in the process that asks it."""
 
     @property
     def name(self) -> str:
@@ -60,23 +61,23 @@ class StartedPolicy:
     """A policy that workers can open now."""
 
     source: PolicySource
-    metadata: Metadata  # what the policy says of itself
-    hosts: Hosts | None = None  # policy hosts, where this command started any
-    max_batch: int = 1  # observations that a policy host computes together at most
+    metadata: Metadata  # as the policy reports them
+    hosts: Hosts | None = None  # policy hosts that this command started
+    max_batch: int = 1  # largest batch of a policy host
 
 
 @dataclasses.dataclass(frozen=True)
 class Room:
-    """What of this machine a policy may use."""
+    """The part of this machine that a policy may use."""
 
     hosts: Sequence[HostPlace]  # of policy hosts
-    workers: int  # that will ask; 0: this process alone
-    is_in_process: bool = False  # a model is computed in this process
+    workers: int  # number of workers; 0: only this process
+    is_in_process: bool = False  # the model is computed in this process
     max_batch: int | Literal["auto"] = "auto"
 
 
 class StartableSource(PolicySource, Protocol):
-    """A source as flags name it."""
+    """A source as the flags name it."""
 
     @property
     def device(self) -> str | None:
@@ -109,17 +110,17 @@ class ClientLimits:
 
 @dataclasses.dataclass(frozen=True)
 class RemoteServers:
-    """Policy servers that have one policy; workers are dealt out over them."""
+    """Policy servers that serve one policy. Workers are distributed over them."""
 
     addresses: tuple[str, ...]
     limits: ClientLimits = ClientLimits()
-    expected: Metadata | None = None  # what the first server said of its policy, once one has answered
-    port: int | None = None  # of addresses without one
+    expected: Metadata | None = None  # the first server's answer
+    port: int | None = None  # default port of the addresses
     is_headless = False
     device = None
 
     def __post_init__(self) -> None:
-        """Raises ConfigError for what is no address."""
+        """Complete the addresses. Raises ConfigError for an invalid one."""
         object.__setattr__(self, "addresses", tuple(address(part, self.port) for part in self.addresses))
 
     @property
@@ -134,7 +135,9 @@ class RemoteServers:
         yield StartedPolicy(dataclasses.replace(self, expected=first), first)
 
     def open(self, worker_index: int) -> RemotePolicy:
-        """Raises StartError where no server answers, and where it serves another policy than it first did."""
+        """Connect to a server. Raises StartError if none answers, and PeerError if it serves another policy than at
+        first.
+        """
         server = self.addresses[worker_index % len(self.addresses)]
         policy = self.limits.connect(server, envvars.get("PIRIG_API_KEY"))
         # compared as frames, since metadata may hold arrays
@@ -147,19 +150,19 @@ class RemoteServers:
         return policy
 
     def identity(self, metadata: Metadata) -> str:
-        """A server of pirig's says which policy it has, wherever it runs; another's address has to name it."""
+        """Return the policy's name if the server is pirig's, since it names its policy; else the servers' addresses."""
         is_ours = "checkpoint" in metadata or str(metadata.get("name")) in baselines.NAMES
         return str(metadata["name"]) if is_ours else self.name
 
 
 @dataclasses.dataclass(frozen=True)
 class HostedModel:
-    """A model in policy hosts; workers are dealt out over them."""
+    """A model in policy hosts. Workers are distributed over them."""
 
     model: ModelRequest
     limits: ClientLimits = ClientLimits()
     hosts: tuple[str, ...] = ()  # socket files of this machine, or ws:// addresses in a cluster
-    key: str = ""  # that policy hosts of other machines ask for
+    key: str = ""  # API key of policy hosts on other machines
     is_headless = True
 
     @property
@@ -194,7 +197,7 @@ class HostedModel:
 
 @dataclasses.dataclass(frozen=True)
 class InProcess:
-    """A model in this process, which runs the episodes too."""
+    """A model in this process, which also runs the episodes."""
 
     name: str  # of its recipe
     policy: Policy
@@ -209,7 +212,7 @@ class InProcess:
 
 @dataclasses.dataclass(frozen=True)
 class Baseline:
-    """scripted, zero, random or replay:RUN."""
+    """A policy without a model: scripted, zero, random or replay:RUN."""
 
     name: str
     runs: pathlib.Path  # where replay:RUN is looked up
@@ -221,7 +224,7 @@ class Baseline:
         yield StartedPolicy(self, _metadata(self, 0))
 
     def open(self, worker_index: int = 0) -> Policy:
-        """Raises ConfigError for an unknown policy, and for a run that does not exist."""
+        """Open the policy. Raises ConfigError for an unknown policy, and for a run that does not exist."""
         if self.name not in baselines.NAMES and not self.name.startswith("replay:"):
             raise ConfigError(text.unknown("policy", self.name, (*baselines.NAMES, *RECIPES)) + ", and ws://HOST:PORT")
         return baselines.make(self.name, self._recorded)

@@ -1,4 +1,4 @@
-"""Progress of what comes before the first episode: downloads, and the making of packs."""
+"""Show the progress of downloads, and of the making of packs."""
 
 import logging
 import time
@@ -18,11 +18,11 @@ from pirig.checkpoints import download
 from pirig.launch.logs import STDERR
 
 _log = logging.getLogger(__name__)
-_LINE_EVERY_S = 15.0  # where there is no terminal for a bar
+_LINE_EVERY_S = 15.0  # between lines, without a terminal
 
 
 class DownloadProgress:
-    """Bytes, rate and time left of one download: a bar on a terminal, a line now and then elsewhere."""
+    """Show bytes, rate and remaining time of one download: as a bar on a terminal, else as a line every 15 s."""
 
     def __init__(self):
         self._progress = Progress(
@@ -43,7 +43,7 @@ class DownloadProgress:
         self._progress.stop()
 
     def show(self, state: download.Progress) -> None:
-        self._progress.start()  # not before: what is here already shows no bar
+        self._progress.start()  # not before, so that a cached file shows no bar
         files, pace = f"{state.files_done}/{state.files_total} files", download_pace(state)
         self._progress.update(
             self._task,
@@ -59,7 +59,7 @@ class DownloadProgress:
 
 
 class QuantizationProgress:
-    """A bar for each part of making a pack; without a terminal a line now and then."""
+    """Show a bar for each stage of making a pack, or a line every 15 s without a terminal."""
 
     def __init__(self) -> None:
         self._progress = Progress(
@@ -81,7 +81,7 @@ class QuantizationProgress:
         self._progress.stop()
 
     def show(self, what: str, done: int, total: int) -> None:
-        """`what`: rendering, calibrating, or the name of a layer."""
+        """Update a stage. `what`: rendering, calibrating, or the name of a layer."""
         part = what if what in ("rendering", "calibrating") else "rounding layers"
         if part not in self._tasks:
             self._tasks[part] = self._progress.add_task(part, total=total)
@@ -92,7 +92,7 @@ class QuantizationProgress:
 
 
 def download_pace(state: download.Progress) -> str:
-    """E.g. `85.3 MiB/s, 2 min 10 s left`."""
+    """Return rate and remaining time, e.g. `85.3 MiB/s, 2 min 10 s left`."""
     if not state.rate:
         return "waiting" if state.bytes_done < state.bytes_total else "checking"
     return f"{state.rate / 2**20:.1f} MiB/s, {text.duration(state.eta_s)} left"

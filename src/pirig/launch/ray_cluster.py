@@ -1,7 +1,8 @@
-"""`pirig eval --executor ray`: the site that is a Ray cluster.
+"""Run the episodes on a Ray cluster, for `pirig eval --executor ray`.
 
-Each node has what a worker needs, or fetches it once: LIBERO's assets are looked up and verified there, checkpoints
-come through `checkpoints/download.py` and its locks. Secrets (HF_TOKEN, PIRIG_API_KEY) are the nodes' own business.
+Each node finds or downloads once what a worker needs: LIBERO's assets are found and verified there, and checkpoints
+come through `checkpoints/download.py` and its locks. Secrets (HF_TOKEN, PIRIG_API_KEY) are not sent to the nodes; set
+them there.
 """
 
 import contextlib
@@ -33,13 +34,13 @@ from pirig.types import Metadata
 
 _log = logging.getLogger(__name__)
 _PASSED_ON = ("PIRIG_OFFLINE", "HF_HUB_OFFLINE", "HF_ENDPOINT", "GOOGLE_BASE_URL")
-_NO_ROOM = Room((), 0)  # on the coordinator's machine
-_BATCH = 16  # most observations at once, of a policy host whose workers nobody has counted yet
+_NO_ROOM = Room((), 0)  # baselines and servers need no policy hosts
+_BATCH = 16  # --max-batch auto on a cluster, whose number of workers is not known yet
 
 
 @dataclasses.dataclass(frozen=True)
 class NodeFactory:
-    """Implements interfaces.WorkerFactory: a worker of the node that calls it."""
+    """Build a worker on the node that calls it. Implements interfaces.WorkerFactory."""
 
     factory: LiberoWorkerFactory
     assets: str  # hash of LIBERO's files
@@ -56,22 +57,22 @@ class NodeFactory:
 
 @dataclasses.dataclass(frozen=True)
 class HostOfNode:
-    """A ray_nodes.OpenHost: brings the checkpoint to the node, and keeps a policy host there."""
+    """Bring the checkpoint to the node, and keep a policy host there. Implements ray_nodes.OpenHost."""
 
     model: ModelRequest
     max_batch: int | Literal["auto"]
-    key: str  # that workers of other nodes send
-    threads: Mapping[str, str | None]  # the coordinator's variables for them, which decide last bits on a CPU
+    key: str  # API key that workers of other nodes send
+    threads: Mapping[str, str | None]  # the coordinator's thread variables, which affect the last bits on a CPU
 
     def __call__(self) -> contextlib.AbstractContextManager[tuple[str, int, Metadata]]:
-        envvars.restore(self.threads)  # Ray says 1
+        envvars.restore(self.threads)  # Ray sets OMP_NUM_THREADS to 1
         load = self.model.prepare(self.max_batch, _BATCH)
         return host_for_others(load, Door(self.key))
 
 
 @dataclasses.dataclass(frozen=True)
 class Cluster:
-    """Implements sites.Site."""
+    """Implements site.Site on a Ray cluster."""
 
     policy: PolicySource
     metadata: Metadata
@@ -101,7 +102,7 @@ class Cluster:
         return []
 
     def levers(self, workers: int, executor: Executor) -> Levers | None:
-        return None  # a cluster's cores were asked for by whoever made it
+        return None  # the size of a cluster is chosen by who creates it
 
 
 @contextlib.contextmanager
@@ -112,7 +113,7 @@ def site(
     variables = {
         **boot.PROCESS_VARIABLES,
         "MUJOCO_GL": simulation.gl,
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # a worker without a GPU of Ray's may render on one
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # a worker without a GPU from Ray may still render on one
         **{name: envvars.get(name) for name in _PASSED_ON if envvars.get(name)},
         **envvars.starting_with("OPENPI_DUQUANT_"),
     }
@@ -124,7 +125,7 @@ def site(
         else:
             policy = stack.enter_context(source.start(_NO_ROOM))
         stack.enter_context(connected(workers.ray_address, variables))
-        signals.raise_interrupted()  # Ray has a handler of its own
+        signals.raise_interrupted()  # Ray has replaced the handlers
         if source.is_headless:
             _log.info("Running in HEADLESS mode - no WebSocket connection")
         nodes = stack.enter_context(contextlib.closing(Nodes(open_host)))
@@ -135,7 +136,7 @@ def site(
 
 
 def _host_of_node(source: HostedModel, max_batch: int | Literal["auto"]) -> HostOfNode:
-    """Return what opens a policy host on a node."""
+    """Return the value that opens a policy host on a node."""
     model = source.model
     shared = dataclasses.replace(model.choice, quantize=_from_anywhere(model.choice.quantize))
     everywhere = ModelRequest(model.recipe, _from_anywhere(model.directory), shared)
@@ -143,7 +144,7 @@ def _host_of_node(source: HostedModel, max_batch: int | Literal["auto"]) -> Host
 
 
 def _from_anywhere(path: str) -> str:
-    """A file or folder that is here with its whole path, as nodes that share it have it; else what it is."""
+    """Return the absolute path of an existing file or folder, since nodes may share it; else the text unchanged."""
     return str(pathlib.Path(path).absolute()) if path and pathlib.Path(path).exists() else path
 
 

@@ -1,4 +1,4 @@
-"""What commands on a finished run have in common: its episodes, its rules, and a simulator like its own."""
+"""Read a finished run for the commands that run its episodes again: episodes, rules, and a matching simulator."""
 
 import logging
 from collections.abc import Sequence
@@ -16,7 +16,9 @@ _log = logging.getLogger(__name__)
 
 
 def choose_episodes(store: RunStore, wanted: Sequence[str]) -> list[EpisodeResult]:
-    """`wanted`: TASK/TRIAL, an episode's key, all, or failures. Raises ConfigError for what the run does not have."""
+    """Return the results that `wanted` names: TASK/TRIAL, an episode's key, all, or failures. Raises ConfigError for
+    an episode that the run does not have.
+    """
     scored = {result.spec: result for result in store.results() if result.status != "error"}
     chosen: dict[Any, EpisodeResult] = {}
     for word in wanted:
@@ -34,7 +36,7 @@ def choose_episodes(store: RunStore, wanted: Sequence[str]) -> list[EpisodeResul
 
 
 def rules_of(store: RunStore) -> Rules:
-    """As the run's configuration has them."""
+    """Return the rules in the run's configuration."""
     from pirig.sim import suites
 
     found = store.manifest["configuration"]
@@ -42,7 +44,9 @@ def rules_of(store: RunStore) -> Rules:
 
 
 def simulator_of(store: RunStore) -> boot.Settings:
-    """With the run's GL back end, where this machine has it: images depend on it, states do not."""
+    """Return a simulator with the run's GL back end if this machine has it. Images depend on the back end, states do
+    not.
+    """
     recorded = store.manifest["configuration"]["gl"]
     settings = simulator.settings(envvars.get("MUJOCO_GL") or recorded)
     if settings.gl != recorded:

@@ -1,4 +1,4 @@
-"""Reports on disk: finds what belongs into one (plan, task names, videos), and writes it where people look for it."""
+"""Collect what belongs into a report (plan, task names, videos), and write it where users look for it."""
 
 import dataclasses
 import hashlib
@@ -33,7 +33,9 @@ WRITERS: Mapping[Format, Callable[[Report], str]] = {
 
 
 def report_of(store: RunStore, videos: pathlib.Path, seen_from: pathlib.Path) -> Report:
-    """`videos`: folder with a folder of the run's name. `seen_from`: folder of the page that links to them."""
+    """Return the report of a run. `videos`: the videos folder. `seen_from`: folder of the page that links to the
+    videos.
+    """
     bare = make_report(store, planned=planned(store.manifest), names=task_names(store.manifest))
     folder = videos / store.directory.name
     there = set(os.listdir(folder)) if folder.is_dir() else set()
@@ -47,7 +49,7 @@ def report_of(store: RunStore, videos: pathlib.Path, seen_from: pathlib.Path) ->
 
 
 def planned(manifest: Mapping[str, Any]) -> list[EpisodeSpec]:
-    """Return what the commands that worked on the run planned; nothing for a suite that this version does not know."""
+    """Return the episodes that commands planned for a run; none for a suite that this version does not know."""
     suite = str(manifest["configuration"].get("suite", ""))
     return plans.planned(manifest, suite, list(task_names(manifest))) if suite in suites.MAX_STEPS else []
 
@@ -60,7 +62,9 @@ def task_names(manifest: Mapping[str, Any]) -> dict[int, str]:
 def write_run(
     store: RunStore, videos: pathlib.Path, form: Format = "html", out: pathlib.Path | None = None
 ) -> pathlib.Path:
-    """Returns where it is: `out`, or report.FORMAT in the run's folder. `-` is standard output."""
+    """Write a run's report, and return its path: `out`, or report.FORMAT in the run's folder. `-` is standard
+    output.
+    """
     path = out or store.directory / f"report.{form}"
     return put(path, WRITERS[form](report_of(store, videos, path.parent)))
 
@@ -68,7 +72,7 @@ def write_run(
 def write_overview(
     results: pathlib.Path, names: Sequence[str], form: Literal["html", "md"] = "html", out: pathlib.Path | None = None
 ) -> pathlib.Path:
-    """Of the latest results of the suites `names`; links to the pages of runs that have one."""
+    """Write the page about the latest results of the suites `names`, with links to the pages of runs."""
     path, rows = out or results / f"report.{form}", summary.latest(results, names)
     if form == "md":
         return put(path, tables.markdown_overview(rows))
@@ -87,14 +91,16 @@ def write_comparison(
     margin: float | None,
     out: pathlib.Path | None = None,
 ) -> pathlib.Path:
-    """`sides`: the runs of A, and those of B. Returns where it is: `out`, or A--B.html in `results`/comparisons."""
+    """Write the page of a comparison, and return its path: `out`, or A--B.html in `results`/comparisons. `sides`:
+    the runs of A, and those of B.
+    """
     path = out or results / "comparisons" / f"{_joined(found)}.html"
     a, b = (_side(name, runs, results, videos, path.parent) for name, runs in zip("AB", sides, strict=True))
     return put(path, comparison.page(comparison.Shown(found, a, b, level, margin)))
 
 
 def _joined(found: Comparison) -> str:
-    """Of all runs' names; no longer than file systems have it."""
+    """Return a file name made of all runs' names, within the length limit of file systems."""
     words = "--".join("+".join(side.values()) for side in (found.runs_a, found.runs_b))
     digest = hashlib.blake2b(words.encode(), digest_size=4).hexdigest()
     return words if len(words) <= 200 else f"{words[:190]}-{digest}"
@@ -114,7 +120,7 @@ def _side(
 
 
 def _replay(store: RunStore, results: pathlib.Path, videos: pathlib.Path) -> str:
-    """`pirig replay RUN`, with what it needs to find this run, and to put videos where they are looked for."""
+    """Return the `pirig replay` command that finds this run and puts videos where the page looks for them."""
     folder = store.directory
     words = ["pirig", "replay"]
     if videos != VIDEOS:
@@ -130,14 +136,14 @@ def _address(path: pathlib.Path, seen_from: pathlib.Path) -> str:
 
 
 def put(path: pathlib.Path, text: str) -> pathlib.Path:
-    """Raises ConfigError where it can't be written."""
+    """Write a text to a file, or to standard output for `-`. Raises UnusableResource if it cannot be written."""
     if str(path) == "-":
         sys.stdout.write(text)
         return path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, text)
-    except (OSError, ValueError) as e:  # ValueError: no name that a file can have
+    except (OSError, ValueError) as e:  # ValueError: an invalid file name
         reason = getattr(e, "strerror", None) or e
         raise UnusableResource(f"cannot write the report {path}: {reason}; choose a file with --out") from e
     return path

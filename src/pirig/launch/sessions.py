@@ -1,7 +1,7 @@
-"""What a run was made with and where its time went: the manifest's `sessions`, one for each command that worked on it.
+"""Record in a run's manifest, as `sessions`, what each command used and where its time went.
 
-A run's configuration (what decides its episodes) is the store's business; here is everything that decides nothing and
-that somebody will ask for.
+What determines a run's episodes is its configuration, which the store checks. A session determines nothing; it answers
+later questions about the run.
 """
 
 import dataclasses
@@ -44,9 +44,9 @@ _CHECKOUT = pathlib.Path(__file__).parents[3]
 
 
 def protocol(configuration: Mapping[str, Any], assets: str) -> dict[str, str]:
-    """Names how episodes are made, whatever the policy: runs with the same hash can be compared episode by episode.
+    """Return id and hash of the protocol: how episodes are made, independent of the policy.
 
-    `assets`: hash of LIBERO's files.
+    Runs with the same hash can be compared episode by episode. `assets`: hash of LIBERO's files.
     """
     rules = {"max_steps": dict(MAX_STEPS), "settle_action": SETTLE_ACTION, "assets": assets}
     told = json.dumps(rules | {key: configuration[key] for key in _PROTOCOL}, sort_keys=True)
@@ -55,10 +55,10 @@ def protocol(configuration: Mapping[str, Any], assets: str) -> dict[str, str]:
 
 
 class Session:
-    """One command's work on one run, noted in the run's manifest when it begins and when it ends."""
+    """One command's work on one run, recorded in the manifest when it begins and when it ends."""
 
     def __init__(self, store: RunStore, flags: Mapping[str, Any], *, assets: str, workers: int):
-        """`flags`: of the command, by name. `assets`: hash of LIBERO's files."""
+        """Record the beginning. `flags`: the command's flags, by name. `assets`: hash of LIBERO's files."""
         self._store, self._workers, self._start = store, workers, time.monotonic()
         self._earlier: Sequence[Mapping[str, Any]] = store.manifest.get("sessions", [])
         self._said = {
@@ -81,7 +81,7 @@ class Session:
         self._note()
 
     def worker_is_ready(self, description: Mapping[str, Any]) -> None:
-        """Called with what each worker says of itself: simulator, GL renderer, warm-up, policy."""
+        """Record what a worker reports about itself: simulator, GL renderer, warm-up time, policy."""
         if not self._started:
             self._said["setup_s"] = round(time.monotonic() - self._start, 3)
         self._started.append(plain_json(dict(description)))
@@ -94,8 +94,8 @@ class Session:
     def end(
         self, results: Sequence[EpisodeResult], batches: Sequence[Mapping[int, BatchTimes]] = (), share: float = 1.0
     ) -> None:
-        """`results`: of this session. `batches`: of each policy host. `share`: of the workers' time, where they worked
-        for other runs too.
+        """Record the end. `results`: of this session. `batches`: of each policy host. `share`: the part of the
+        workers' time that this run used.
         """
         wall_s = time.monotonic() - self._start
         spent = _spent(results)
@@ -114,7 +114,7 @@ class Session:
 
 
 class Sessions(Observer):
-    """One command's work on the runs of several suites, in one queue."""
+    """One command's work on the runs of several suites that share a queue."""
 
     def __init__(
         self,
@@ -125,7 +125,7 @@ class Sessions(Observer):
         workers: int,
         batches: Callable[[], Sequence[Mapping[int, BatchTimes]]],
     ):
-        """`batches`: asked for what each policy host measured, when the run is over."""
+        """Begin a session of each run. `batches`: called at the end for the batch times of each policy host."""
         self._batches = batches
         self._sessions = {
             store.configuration["suite"]: Session(store, flags, assets=assets, workers=workers) for store in stores
@@ -133,7 +133,7 @@ class Sessions(Observer):
         self._results: dict[str, list[EpisodeResult]] = {suite: [] for suite in self._sessions}
 
     def tuned(self, found: Mapping[str, Any]) -> None:
-        """`found`: what --autotune measured and set."""
+        """Record `found`: what --autotune measured and set."""
         for session in self._sessions.values():
             session.tuned(found)
 
@@ -153,7 +153,7 @@ class Sessions(Observer):
 
 
 def _batches(times: Mapping[int, BatchTimes]) -> dict[str, dict[str, float]]:
-    """By size, how many batches and how long each [ms]."""
+    """Return the number of batches and their mean time [ms], by batch size."""
     return {
         str(size): {"batches": count, "ms": round(1e3 * total_s / count, 3)}
         for size, (count, total_s) in sorted(times.items())
@@ -161,17 +161,17 @@ def _batches(times: Mapping[int, BatchTimes]) -> dict[str, dict[str, float]]:
 
 
 def _spent(results: Sequence[EpisodeResult]) -> dict[str, float]:
-    """By what the time went to [s]; these do not overlap."""
+    """Return where the workers' time went [s]. The parts do not overlap."""
     spent = {
         name: sum(getattr(result.timings, name) for result in results)
         for name in ("reset_s", "simulation_s", "rendering_s", "inference_s")
     }
-    spent["simulation_s"] -= spent["rendering_s"]  # which was done inside it
+    spent["simulation_s"] -= spent["rendering_s"]  # rendering is part of simulation
     return spent
 
 
 def revision() -> str:
-    """Of the source: git's, with `+changes` where files differ from it; what the image was built from; or unknown."""
+    """Return the revision of the source: git's, with `+changes` if files differ; or that of the image; or unknown."""
     if built := envvars.get("PIRIG_REVISION"):
         return built
     said = [_git("rev-parse", "HEAD"), _git("status", "--porcelain")]
@@ -179,13 +179,13 @@ def revision() -> str:
 
 
 def variables() -> dict[str, str]:
-    """Those that pirig reads and that are set; of secrets only that they are."""
+    """Return the environment variables that pirig reads and that are set. Of a secret, only whether it is set."""
     found = {row.name: envvars.get(row.name) for row in envvars.TABLE} | envvars.starting_with("OPENPI_DUQUANT_")
     return {name: "(set)" if name in _SECRETS else value for name, value in found.items() if value}
 
 
 def _image() -> dict[str, str]:
-    """Of the container, where this is one that says so."""
+    """Return the id of the container image, if this is a container that knows it."""
     image = envvars.get("PIRIG_IMAGE")
     return {"image": image} if image else {}
 

@@ -1,4 +1,4 @@
-"""What a command was asked to do, as six values. A function takes the one or two that it needs.
+"""Hold what a command was asked to do, as six values. A function takes the one or two that it needs.
 
     Episodes      which episodes, and how each is run
     PolicyChoice  which policy, where it answers or which checkpoint it is loaded from
@@ -7,9 +7,10 @@
     Paths         where results and videos go
     StopRule      when a run may stop before its plan is done
 
-Each is nested in a command's arguments without a prefix, so its fields are the command's flags; names and defaults are
-those of openpi's evaluator where it has them. Law: a number that cannot be meant is refused when the value is made, in
-`__post_init__` and nowhere else, with ConfigError that names the flag.
+Each is nested in a command's arguments without a prefix, so its fields are the command's flags. Names and defaults are
+openpi's where its evaluator has them.
+
+Law 1: A number out of range is refused in `__post_init__` and nowhere else, with a ConfigError that names the flag.
 """
 
 import dataclasses
@@ -63,7 +64,7 @@ class Episodes:
 
     @property
     def suites(self) -> tuple[str, ...]:
-        """Names of the suites, one or the standard four."""
+        """Names of the suites: one, or the standard four."""
         return suites.STANDARD_SUITES if self.task_suite_name == "all" else (self.task_suite_name,)
 
 
@@ -179,7 +180,7 @@ SETTINGS = (Episodes, PolicyChoice, Workers, Paths, StopRule)
 
 
 def recorded(arguments: Any) -> dict[str, Any]:
-    """Return a command's arguments as a manifest records them: by flag, whichever setting a flag belongs to."""
+    """Return a command's arguments as a manifest records them: by flag, without the settings that group them."""
     found: dict[str, Any] = {}
     for field in dataclasses.fields(arguments):
         value = getattr(arguments, field.name)
@@ -191,7 +192,7 @@ def recorded(arguments: Any) -> dict[str, Any]:
 
 
 def _check(settings: Any, **within: tuple[float, float]) -> None:
-    """Refuse a number outside `within` (least, greatest). None and auto stand for a choice that is made later."""
+    """Refuse a number outside `within` (least, greatest). None and auto mean that the value is chosen later."""
     for name, (least, greatest) in within.items():
         value = getattr(settings, name)
         if value is None or value == "auto" or (math.isfinite(value) and least <= value <= greatest):

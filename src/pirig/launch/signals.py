@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as an exception, so that `finally` and `with` do what they are for."""
+"""Turn SIGINT and SIGTERM into an exception, so that `finally` and `with` blocks run."""
 
 import signal
 
@@ -6,13 +6,13 @@ from pirig.errors import Interrupted
 
 
 def raise_interrupted() -> None:
-    """From here on, in the main thread."""
+    """Install the handlers. Call it in the main thread."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
 
 
 def named(error: KeyboardInterrupt) -> Interrupted:
-    """The signal behind `error`, which Ray raises anew without its name."""
+    """Return the signal behind `error`, which Ray raises again without its name."""
     return error if isinstance(error, Interrupted) else Interrupted(_latest)
 
 

@@ -1,4 +1,4 @@
-"""The simulator of this machine: what it renders with, and LIBERO's files, as the environment variables have them."""
+"""Find the simulator of this machine: what it renders with, and LIBERO's files."""
 
 import logging
 
@@ -10,9 +10,10 @@ _log = logging.getLogger(__name__)
 
 
 def settings(backend: str = "") -> boot.Settings:
-    """`backend`: the GL back end to render with; default: MUJOCO_GL's, or the best that there is.
+    """Return what a worker needs to start a simulator.
 
-    Hashes every file. Raises ConfigError and StartError as `gl.choose`, `assets.locate` and `assets.verify` do.
+    `backend`: the GL back end; default: that of MUJOCO_GL, or the best available one. Every asset file is hashed.
+    Raises ConfigError and StartError as `gl.choose`, `assets.locate` and `assets.verify` do.
     """
     choice = gl.choose(backend or envvars.get("MUJOCO_GL"), envvars.get("MUJOCO_EGL_DEVICE_ID"))
     _log.info("rendering with %s (%s)", choice.backend, choice.reason)

@@ -1,6 +1,6 @@
-"""Where a command's episodes run: this machine, with its cores and GPUs, or a Ray cluster.
+"""Decide where a command's episodes run: on this machine, or on a Ray cluster.
 
-Law: a site decides where and when; run, results and bits are the same.
+Law 1: A site decides where and when an episode runs. Run, results and bits are the same on every site.
 """
 
 import contextlib
@@ -38,7 +38,7 @@ class Site(Protocol):
 
     @property
     def metadata(self) -> Metadata:
-        """What the policy says of itself."""
+        """What the policy reports about itself."""
         ...
 
     def count_workers(self, episodes: int) -> int:
@@ -116,7 +116,7 @@ class LocalSite:
 
 @contextlib.contextmanager
 def here(source: StartableSource, workers: Workers, renderer: str, episodes: int) -> Generator[LocalSite]:
-    """Yield this machine with the policy where workers can ask it. Raises PirigError for what is wrong with the policy.
+    """Yield this machine, with a policy that workers can ask. Raises PirigError if the policy cannot be used.
 
     `renderer`: a name of gl.BACKENDS.
     """

@@ -1,6 +1,6 @@
-"""One suite's run in a command: opened in its folder, and written out as if it were the only one.
+"""Open and export one suite's run.
 
-Law: what a run's folder, its CSV, its JSON and its page hold does not depend on the other suites of the command.
+Law 1: A run's folder, CSV, JSON and page do not depend on the other suites of the command.
 """
 
 import contextlib
@@ -25,16 +25,16 @@ from pirig.sim import suites
 from pirig.types import EpisodeResult, EpisodeSpec, Metadata, Rules
 
 _log = logging.getLogger(__name__)
-_PACKAGES = ("mujoco", "robosuite", "hf-libero", "numba")  # whose versions decide an episode
+_PACKAGES = ("mujoco", "robosuite", "hf-libero", "numba")  # their versions affect episodes
 
 
 @dataclasses.dataclass(frozen=True)
 class Shared:
-    """What the suites of one command share."""
+    """What all suites of one command share."""
 
-    gl: str  # back end that draws
+    gl: str  # GL back end
     policy: PolicySource
-    metadata: Metadata  # what the policy says of itself
+    metadata: Metadata  # as the policy reports them
     episodes: Episodes
     paths: Paths
     stop: StopRule
@@ -44,7 +44,7 @@ class Shared:
 class SuiteRun:
     suite: str
     specs: Sequence[EpisodeSpec]  # planned
-    order: Sequence[EpisodeSpec]  # in which they are run: the same, where nothing else was declared
+    order: Sequence[EpisodeSpec]  # in which they run; the declared one if the run may stop early
     rules: Rules
     store: RunStore
     paths: Paths
@@ -71,13 +71,13 @@ class SuiteRun:
 
 @dataclasses.dataclass(frozen=True)
 class SuiteOutcome:
-    """What a command reports of a suite at its end."""
+    """What a command reports about a suite at its end."""
 
     suite: str
     by_task: Mapping[int, Tally]
     task_names: Mapping[int, str]
     total: Tally
-    decided: str  # what ended the run before its plan was done; else empty
+    decided: str  # the verdict that ended the run before its plan was done; else empty
     csv: pathlib.Path
     page: pathlib.Path
 
@@ -89,9 +89,9 @@ class SuiteOutcome:
 
 @contextlib.contextmanager
 def opened(suite: str, specs: Sequence[EpisodeSpec], shared: Shared) -> Generator[SuiteRun]:
-    """Start the run or go on with it; this process is its writer while the block runs.
+    """Start a run or continue it. This process is its only writer while the block runs.
 
-    Raises ConfigError where it can't be written, or where it was made or declared otherwise.
+    Raises ConfigError if the folder cannot be written, or if the run has another configuration or declaration.
     """
     paths = shared.paths
     name, rules, configuration = named(suite, shared)
@@ -107,7 +107,7 @@ def opened(suite: str, specs: Sequence[EpisodeSpec], shared: Shared) -> Generato
 
 
 def named(suite: str, shared: Shared) -> tuple[str, Rules, Configuration]:
-    """Return name, rules and configuration of the run. Raises as `opened`; looks at no folder."""
+    """Return name, rules and configuration of the run. Raises as `opened`; reads no folder."""
     episodes, run = shared.episodes, shared.paths.run
     rules = _rules(suite, shared.metadata, episodes)
     configuration = _configuration(suite, rules, shared)
@@ -118,7 +118,7 @@ def named(suite: str, shared: Shared) -> tuple[str, Rules, Configuration]:
 
 
 def report(run: SuiteRun) -> SuiteOutcome:
-    """Write exports and page."""
+    """Write the exports and the page, and return what to print."""
     csv, results, total = export(run)
     page = reports.write_run(run.store, run.paths.videos)
     decided = runs.decided(run.store.manifest)
@@ -147,7 +147,7 @@ def _rules(suite: str, metadata: Metadata, episodes: Episodes) -> Rules:
 
 
 def _configuration(suite: str, rules: Rules, shared: Shared) -> Configuration:
-    """Everything that can change what an episode is, and nothing else."""
+    """Return everything that can change what an episode is, and nothing else."""
     episodes = shared.episodes
     configuration = {
         "suite": suite,
@@ -167,7 +167,7 @@ def _configuration(suite: str, rules: Rules, shared: Shared) -> Configuration:
 
 
 def _writable(folder: pathlib.Path) -> pathlib.Path:
-    """Makes the folder. Raises ConfigError where nothing can be written to it."""
+    """Create the folder. Raises UnusableResource if nothing can be written to it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

@@ -1,4 +1,4 @@
-"""Builds what one worker process needs, in that process."""
+"""Build a worker in its own process: simulator and policy."""
 
 import dataclasses
 import pathlib
@@ -19,7 +19,7 @@ from pirig.types import EpisodeSpec, Rules, Seeding, Simulator
 
 @dataclasses.dataclass(frozen=True)
 class LiberoWorkerFactory:
-    """Implements interfaces.WorkerFactory; pickles."""
+    """Build the worker with a given index. Implements interfaces.WorkerFactory; pickles."""
 
     settings: boot.Settings
     simulator: Simulator
@@ -27,10 +27,10 @@ class LiberoWorkerFactory:
     resize: int
     policy: PolicySource
     rules: Mapping[str, Rules]
-    first: EpisodeSpec  # to warm up with
+    first: EpisodeSpec  # the episode to warm up with
     videos: Mapping[str, pathlib.Path]  # by suite; empty: they are sent home
     egl: tuple[int | None, ...] = ()  # EGL device by index of the worker; None: the first
-    frames: pathlib.Path | None = None  # where what the policy sees is shown, by index; None: nowhere
+    frames: pathlib.Path | None = None  # folder for the live page's images, one per worker; None: no page
 
     def __call__(self, index: int) -> EpisodeWorker:
         keep_freed_memory()
@@ -54,7 +54,7 @@ class LiberoWorkerFactory:
         env.step(np.array(self.rules[self.first.suite].settle_action))
 
     def _save_video(self, spec: EpisodeSpec, name: str, frames: Iterator[np.ndarray]) -> bytes:
-        from pirig.sim.video import write_mp4  # where no video is wanted, imageio is not needed
+        from pirig.sim.video import write_mp4  # imageio is needed for videos only
 
         if self.videos:
             write_mp4(self.videos[spec.suite] / name, frames)

@@ -1,1 +1,1 @@
-"""What follows a run while it goes on: progress, early stop, autotune, the live page, trackers."""
+"""Follow a run while it goes on: progress, early stop, autotune, live page, trackers."""

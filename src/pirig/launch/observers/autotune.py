@@ -1,6 +1,7 @@
-"""`pirig eval --autotune`: measures in the first minute, then says and sets how many workers and how large a batch.
+"""Measure a run for one minute, then set the number of workers and the batch size (`pirig eval --autotune`).
 
-Law: it decides where and when episodes run, so no result depends on it. A number that was given with --workers stays.
+Law 1: Only where and when episodes run changes, so no result depends on it.
+Law 2: A number that was given with --workers stays.
 """
 
 import dataclasses
@@ -21,20 +22,20 @@ _AT_LEAST = 4  # results
 
 @dataclasses.dataclass(frozen=True)
 class Levers:
-    """What can be asked and set at the site."""
+    """What can be measured and set at the site."""
 
     workers: int
     cores: int
-    room: Callable[[], int]  # how many more workers there is memory for
+    room: Callable[[], int]  # number of further workers that fit into memory
     hosts: int
     most_batch: int
     batches: Callable[[], Sequence[Mapping[int, BatchTimes]]]
-    set_workers: Callable[[int], None] | None  # None: they were given
+    set_workers: Callable[[int], None] | None  # None: the user has set the number
     set_batch: Callable[[int], None] | None
 
 
 class Autotune(Observer):
-    """Measures from the results, and acts once."""
+    """Measure from the results, and act once."""
 
     def __init__(
         self,
@@ -44,7 +45,7 @@ class Autotune(Observer):
         *,
         after_s: float = AFTER_S,
     ):
-        """`left`: the episodes to run, with their steps should they not succeed. `note`: takes what belongs into the
+        """`left`: the steps of each remaining episode if it does not succeed. `note`: records the outcome in the
         manifest.
         """
         self._levers, self._left, self._note, self._after_s = levers, dict(left), note, after_s
@@ -110,7 +111,7 @@ class Autotune(Observer):
 
 
 def in_words(measured: Measured, tuning: Tuning, *, is_set: bool, left_s: float) -> str:
-    """One line for the log."""
+    """Return one line for the log."""
     supply = measured.steps_per_chunk / measured.chunk_s
     said = f"autotune: a worker does {supply:.3g} steps/s and waits {1e3 * measured.wait_s:.3g} ms for a chunk"
     if measured.hosts and measured.batches:

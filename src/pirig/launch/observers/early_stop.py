@@ -1,7 +1,8 @@
-"""`pirig eval --against RUN --stop-when decided`: what is declared, where it is recorded, what ends the run.
+"""Stop a run as soon as a sequential test is decided (`pirig eval --against RUN --stop-when decided`).
 
-The declaration stands in the manifest, as `stopping`, before the first episode; going on with the run means going on
-with the same declaration. Results are fed to the test when they are in the store, so resuming changes no answer.
+Law 1: The declaration is in the manifest, as `stopping`, before the first episode. A run continues only under the same
+declaration.
+Law 2: The test is fed with results in the store, so resuming changes no verdict.
 """
 
 import dataclasses
@@ -21,7 +22,7 @@ from pirig.results.store import Configuration, RunStore
 from pirig.types import EpisodeResult, EpisodeSpec
 
 _log = logging.getLogger(__name__)
-_BLOCKS_AHEAD = 5  # a worker may stay at a task for so many blocks, since another scene takes seconds to build
+_BLOCKS_AHEAD = 5  # blocks that a worker may spend on one task, because another scene takes seconds to build
 
 
 class EarlyStop(Observer):
@@ -39,11 +40,11 @@ class EarlyStop(Observer):
 
     @property
     def answer(self) -> str:
-        """In words; empty while there is none."""
+        """The verdict in words; empty before there is one."""
         return in_words(self._test)
 
     def result(self, result: EpisodeResult) -> None:
-        """Feed the test. The answer is in the manifest when this returns."""
+        """Feed the test. A verdict is in the manifest when this returns."""
         if self.is_decided or result.status == "error" or result.spec not in self._planned:
             return
         if self._test.feed(result.spec, result.status == "success"):
@@ -79,9 +80,9 @@ def prepare(
 
 
 def declare(test: SequentialTest, store: RunStore) -> EarlyStop:
-    """Notes the declaration, and feeds what is there already.
+    """Record the declaration, and feed the test with the results that exist.
 
-    Raises ConfigError where another declaration holds, and where episodes came first.
+    Raises ConfigError if another declaration was recorded, or if episodes came before it.
     """
     declared = {
         **dataclasses.asdict(test.declaration),
@@ -114,7 +115,7 @@ def _outcomes(a: RunStore, specs: Sequence[EpisodeSpec], configuration: Configur
 
 
 def _hold(declared: dict[str, Any], specs: Sequence[EpisodeSpec], store: RunStore) -> None:
-    """Notes the declaration, or makes sure that it is the one that was noted."""
+    """Record the declaration, or check that it equals the recorded one."""
     noted = store.manifest.get("stopping")
     if noted is None:
         there = len(store.scored().keys() & set(specs))

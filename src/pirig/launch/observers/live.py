@@ -1,6 +1,6 @@
-"""`pirig eval --live PORT`: a page that shows the run while it goes on.
+"""Serve a page that shows the run while it goes on (`pirig eval --live PORT`).
 
-Law: the page only observes; a run with it gives what the run without it gives.
+Law 1: The page only observes. A run with it gives the same results as without it.
 """
 
 import contextlib
@@ -22,12 +22,12 @@ from pirig.results.store import RunStore
 from pirig.types import EpisodeResult, EpisodeSpec, Job, Video
 
 _log = logging.getLogger(__name__)
-_LINGER_S = 3.0  # pages ask once a second
+_LINGER_S = 3.0  # a page asks once per second
 
 
 @contextlib.contextmanager
 def watching(host: str, port: int) -> "Generator[Watch]":
-    """Serves the page while the block runs. Raises StartError where it can't."""
+    """Serve the page while the block runs. Raises StartError if the port cannot be used."""
     with tempfile.TemporaryDirectory(prefix="pirig-live-") as folder:
         watch = Watch(pathlib.Path(folder))
         with live.serving(watch, host, port) as address:
@@ -45,7 +45,7 @@ class _Doing:
 
 @dataclasses.dataclass(frozen=True)
 class Followed:
-    """One run that is shown."""
+    """A run that the page shows."""
 
     store: RunStore
     planned: Sequence[EpisodeSpec]
@@ -53,13 +53,15 @@ class Followed:
 
 
 class Watch(Observer):
-    """Implements live.View. Told by one thread, asked by others. Of several runs, shows that of the latest result."""
+    """Hold what the page shows. Written by one thread, read by others. Of several runs, the one with the latest
+    result is shown. Implements live.View.
+    """
 
     def __init__(self, frames: pathlib.Path):
         self.address = ""  # of the page, where it is served
         self._frames, self._lock = frames, threading.Lock()
         self._runs: dict[str, Followed] = {}  # by suite
-        self._suite = ""  # whose run is shown
+        self._suite = ""  # of the run that is shown
         self._shown_since = -1  # revision
         self._results: dict[EpisodeSpec, EpisodeResult] = {}
         self._doing: dict[int, _Doing | None] = {}
@@ -70,11 +72,11 @@ class Watch(Observer):
 
     @property
     def frames(self) -> pathlib.Path:
-        """Where workers put what their policies see, by index."""
+        """Folder where workers put the images that their policies receive, by worker index."""
         return self._frames
 
     def begin(self, runs: Sequence[Followed]) -> None:
-        """What they have already is read from the stores."""
+        """Begin with the results that the runs' stores have."""
         with self._lock:
             self._runs = {run.store.configuration["suite"]: run for run in runs}
             for run in runs:
@@ -101,14 +103,14 @@ class Watch(Observer):
             self._end_job(video.spec)
 
     def ends(self, report: pathlib.Path) -> None:
-        """The run's report is there."""
+        """Link the report of a run that has ended."""
         with self._lock:
             self._reports.append(report)
             self._revision += 1
             self._is_told.clear()
 
     def lingers(self) -> None:
-        """For a moment, where a page is open that has not fetched the last report yet."""
+        """Wait a moment if an open page has not fetched the last report yet."""
         with self._lock:
             is_open = bool(self._reports) and time.monotonic() - self._asked_s < _LINGER_S
         if is_open:
@@ -155,7 +157,7 @@ class Watch(Observer):
         if not self._suite:
             return None
         run = self._runs[self._suite]
-        manifest = dict(run.store.manifest)  # which grows
+        manifest = dict(run.store.manifest)  # it grows meanwhile
         results = tuple(result for result in self._results.values() if result.spec.suite == self._suite)
         return Report(run.store.directory.name, manifest, results, tuple(sorted(run.planned)), run.names)
 

@@ -1,4 +1,4 @@
-"""Progress over episodes: a bar for each suite on a terminal; elsewhere a line for each episode."""
+"""Show the progress of episodes: a bar for each suite on a terminal, else a line for each episode."""
 
 import logging
 import time
@@ -19,16 +19,16 @@ from pirig.launch.logs import STDERR
 from pirig.types import EpisodeResult, Video
 
 _log = logging.getLogger(__name__)
-_LINE_EVERY_S = 15.0  # about videos, where there is no terminal
+_LINE_EVERY_S = 15.0  # between lines about videos, without a terminal
 
 
 class EpisodeProgress(Observer):
-    """Progress over the episodes of each suite: count, running success rate, time left. Without a terminal a line for
-    each episode, and one for videos now and then.
+    """Show the number of scored episodes, the success rate so far and the remaining time of each suite. Without a
+    terminal, log a line per episode, and a line about videos every 15 s.
     """
 
     def __init__(self, suites: Mapping[str, tuple[int, Sequence[EpisodeResult]]]):
-        """`suites`: by name, how many episodes are planned, and those that are scored already."""
+        """`suites`: by name, the number of planned episodes, and the results that are scored already."""
         self._scored = {suite: len(finished) for suite, (_, finished) in suites.items()}
         self._successes = {
             suite: sum(result.status == "success" for result in finished) for suite, (_, finished) in suites.items()
@@ -42,7 +42,7 @@ class EpisodeProgress(Observer):
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=STDERR,
-            speed_estimate_period=3600,  # [s]; episodes are long, so the time left is an average over many
+            speed_estimate_period=3600,  # [s]; episodes are long, so the remaining time averages over many
             disable=not STDERR.is_terminal,
         )
         self._videos: TaskID | None = None
@@ -83,7 +83,7 @@ class EpisodeProgress(Observer):
 
 
 def episode_line(result: EpisodeResult) -> str:
-    """E.g. `libero_goal task 3 trial 17: success, 118 steps, 24 chunks, 41 ms each`."""
+    """Return one line, e.g. `libero_goal task 3 trial 17: success, 118 steps, 24 chunks, 41 ms each`."""
     spec, times = result.spec, result.timings
     line = f"{spec.suite} task {spec.task_id} trial {spec.trial}: {result.status}, {result.steps} steps"
     if times.chunks:

@@ -1,11 +1,12 @@
-"""`pirig eval --track tensorboard`, `trackio` or `wandb`: the run's curves, where somebody keeps such curves.
-
-Law: a tracker changes nothing of the run; one that fails is left out of the rest of it.
-Where they send things, and with what key, is theirs to read from the environment: WANDB_MODE=offline, TRACKIO_DIR.
+"""Log a run's curves to a tracker (`pirig eval --track tensorboard`, `trackio` or `wandb`).
 
     tensorboard    event files in the run's folder, under tensorboard/: tensorboard --logdir results/libero/runs
     trackio        project pirig, on this machine: trackio show --project pirig
     wandb          project pirig, with files in the run's folder, under wandb/
+
+A tracker reads its own environment variables, such as WANDB_MODE=offline and TRACKIO_DIR.
+
+Law 1: A tracker changes nothing in the run. One that fails is not used for the rest of it.
 """
 
 import logging
@@ -27,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 
 class Tracker(Protocol):
-    """Keeps curves."""
+    """Something that keeps curves."""
 
     def log(self, values: Mapping[str, float], step: int) -> None: ...
 
@@ -35,7 +36,7 @@ class Tracker(Protocol):
 
 
 def check(name: TrackerName) -> None:
-    """Raises MissingExtra where the tracker is not installed."""
+    """Raise MissingExtra if the tracker is not installed."""
     if name != "none":
         package, extra = _EXTRAS[name]
         require(package, extra=extra)
@@ -45,7 +46,7 @@ class Tracking(Observer):
     """Logs the curves of one suite's run. The run goes on without a tracker that fails."""
 
     def __init__(self, name: str, store: RunStore, scored: Iterable[EpisodeResult]):
-        """`name`: one of TrackerName, but none. `scored`: results that the run has already."""
+        """`name`: one of TrackerName except none. `scored`: results that the run has already."""
         self._tracker, self._curves = _MAKERS[name](store), Curves(scored)
         self._suite, self._works = store.configuration["suite"], True
 
@@ -58,7 +59,7 @@ class Tracking(Observer):
         self._try(self._tracker.close)
 
     def _try(self, do: Callable[[], None]) -> None:
-        """Whatever is wrong with somebody else's server or disk, episodes go on."""
+        """Keep the run going whatever the tracker's server or disk does."""
         if not self._works:
             return
         try:
@@ -69,7 +70,7 @@ class Tracking(Observer):
 
 
 class _TensorBoard:
-    """By TensorBoard's own writer, which needs neither TensorFlow nor PyTorch (tensorboardX imports the latter)."""
+    """Write event files with TensorBoard's own writer, which needs neither TensorFlow nor PyTorch."""
 
     def __init__(self, store: RunStore):
         files: Any = require("tensorboard.summary.writer.event_file_writer", extra="trackers")
@@ -87,7 +88,7 @@ class _TensorBoard:
 
 
 class _Started:
-    """A run of trackio or of wandb, whose words are the same."""
+    """A run of trackio or wandb, which have the same interface."""
 
     def __init__(self, run: Any):
         self._run = run
@@ -108,7 +109,7 @@ def _trackio(store: RunStore) -> Tracker:
 def _wandb(store: RunStore) -> Tracker:
     wandb: Any = require("wandb", extra="wandb")
     name = store.directory.name
-    settings = wandb.Settings(console="off", silent=True)  # our output is not its business
+    settings = wandb.Settings(console="off", silent=True)  # it must not capture pirig's output
     return _Started(
         wandb.init(
             project=_PROJECT,

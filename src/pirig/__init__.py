@@ -1,6 +1,6 @@
-"""pirig: how good a π0 / π0.5 policy really is on LIBERO, with numbers that can be trusted.
+"""Find out how good a π0 / π0.5 policy is on LIBERO, with numbers that can be trusted.
 
-ARCHITECTURE.md has the floor plan; `pirig --help` the commands.
+ARCHITECTURE.md has the floor plan; `pirig --help` lists the commands.
 """
 
 __version__ = "0.1.0"

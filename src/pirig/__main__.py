@@ -1,4 +1,4 @@
-"""`python -m pirig`: the same as `pirig`."""
+"""Run `pirig` as `python -m pirig`."""
 
 from pirig.cli.main import main
 

@@ -1,4 +1,4 @@
-"""The environment variables pirig knows: one table, and the only code that touches `os.environ`.
+"""Read environment variables. This module has the table of all that pirig knows, and alone accesses `os.environ`.
 
 Order of precedence everywhere: flag, environment variable, recipe, default.
 """
@@ -40,31 +40,35 @@ _NAMES = frozenset(v.name for v in TABLE)
 
 
 def get(name: str, default: str = "") -> str:
-    """Value of a variable of TABLE; an empty one counts as unset. Raises KeyError for a name not in TABLE."""
+    """Return the value of a variable in TABLE; an empty one counts as unset. Raises KeyError for a name not in
+    TABLE.
+    """
     if name not in _NAMES:
         raise KeyError(f"{name} is not in envvars.TABLE")
     return os.environ.get(name) or default
 
 
 def starting_with(prefix: str) -> dict[str, str]:
-    """Variables of a family that is too large for TABLE, as `OPENPI_DUQUANT_`; empty ones count as unset."""
+    """Return the variables of a family that is too large for TABLE, such as `OPENPI_DUQUANT_`. Empty ones count as
+    unset.
+    """
     return {name: value for name, value in os.environ.items() if name.startswith(prefix) and value}
 
 
 def export(values: Mapping[str, str], *, override: bool = True) -> None:
-    """Sets variables for libraries that read them at import (MUJOCO_GL, OMP_NUM_THREADS, …), in this process."""
+    """Set variables for libraries that read them at import (MUJOCO_GL, OMP_NUM_THREADS, …), in this process."""
     for name, value in values.items():
         if override or name not in os.environ:
             os.environ[name] = value
 
 
 def snapshot(names: Iterable[str]) -> dict[str, str | None]:
-    """Their values now, for `restore`; None: unset."""
+    """Return the present values, for `restore`. None means unset."""
     return {name: os.environ.get(name) for name in names}
 
 
 def restore(values: Mapping[str, str | None]) -> None:
-    """In this process, and those that it will start."""
+    """Set variables in this process, and for the processes that it starts."""
     for name, value in values.items():
         if value is None:
             os.environ.pop(name, None)
@@ -73,13 +77,13 @@ def restore(values: Mapping[str, str | None]) -> None:
 
 
 def cache_dir() -> pathlib.Path:
-    """Where pirig may write outside a run's own folders. Not created here."""
+    """Return the folder where pirig may write outside a run's own folders. It is not created here."""
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return _folder("PIRIG_CACHE", os.path.join(base, "pirig"))
 
 
 def data_home() -> pathlib.Path:
-    """Where downloaded checkpoints and the tokenizer lie, shared with openpi. Not created here."""
+    """Return the folder of downloaded checkpoints and the tokenizer, shared with openpi. It is not created here."""
     return _folder("OPENPI_DATA_HOME", "~/.cache/openpi")
 
 

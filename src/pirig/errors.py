@@ -1,4 +1,4 @@
-"""Errors raised on purpose. The command line prints them without a traceback and exits with their code.
+"""Define the errors that pirig raises. The command line prints them without a traceback and exits with their code.
 
 An error's class says whose it is: the user's, the machine's, a damaged file's or another process's.
 
@@ -8,24 +8,24 @@ An error's class says whose it is: the user's, the machine's, a damaged file's o
         UnusableResource      2   the machine refuses what the user named: a folder to write to, a disk, a kernel
       MissingExtra            2   an optional package is not installed
       StartError              4   something the run needs did not start: simulator, policy, server, port
-        MissingResource       4   the machine has not what the run needs: OpenGL, disk space, a free port
-        PeerError             4   another process: a server, remote store, cluster or engine failed or is not there
+        MissingResource       4   the machine lacks what the run needs: OpenGL, disk space, a free port
+        PeerError             4   another process failed or does not exist: a server, remote store, cluster or engine
       ProtocolError           4   a peer broke the wire protocol
-      PolicyError             4   a policy answered with something that is no action chunk
+      PolicyError             4   a policy answered with something that is not an action chunk
         RemotePolicyError     4   the policy server reported a failure
         BusyError             4   the policy server has no room for a request now
-      SimulationError         4   the simulator lost the state it had
+      SimulationError         4   the simulator lost its state
 
     Interrupted (KeyboardInterrupt)   130 or 143
 
-Exit code 3 is no error: it says that a run ended with episodes missing.
+Exit code 3 is not an error: a run ended with episodes missing.
 """
 
 import signal
 
 
 class PirigError(Exception):
-    """Base. The message says what was found, what was expected and what to do."""
+    """Base class. The message says what was found, what was expected and what to do."""
 
     exit_code = 1
 
@@ -46,10 +46,10 @@ class MissingExtra(PirigError):
     exit_code = 2
 
     def __init__(self, package: str, extra: str):
-        lock = f"locks/{extra}.txt"  # exact versions; a resolver refuses what LIBERO's packages declare
+        lock = f"locks/{extra}.txt"  # exact versions; a resolver would refuse what LIBERO's packages declare
         targets = dict.fromkeys(("libero", "dev", "stack", "trackers"), "setup") | {"ray": "setup-ray"}
         remedy = f"make {targets.get(extra, 'setup-models')}, or pip install --no-deps -r {lock}"
-        if extra in ("trackio", "wandb"):  # which are large, and nothing here depends on their version
+        if extra in ("trackio", "wandb"):  # large packages whose version does not matter here
             remedy = f".venv/bin/pip install {package}"
         super().__init__(f"{package} is not installed; get it with: {remedy}")
 
@@ -79,7 +79,7 @@ class RemotePolicyError(PolicyError):
 
 
 class BusyError(PolicyError):
-    """The same request may be asked again a little later."""
+    """The server is full. The same request may be sent again a little later."""
 
 
 class SimulationError(PirigError):
@@ -87,7 +87,7 @@ class SimulationError(PirigError):
 
 
 class Interrupted(KeyboardInterrupt):
-    """SIGINT or SIGTERM arrived. No `except Exception` holds it up."""
+    """SIGINT or SIGTERM arrived. `except Exception` does not catch it."""
 
     def __init__(self, number: int):
         super().__init__(signal.Signals(number).name)

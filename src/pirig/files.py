@@ -1,4 +1,4 @@
-"""Files that are whole when they have their name, folders that need not exist yet, and values as plain JSON."""
+"""Write whole files, find existing parent folders, and convert values to plain JSON."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""Heavy packages stay behind extras; a module that only sometimes needs one asks for it here."""
+"""Import heavy packages, which are optional extras. A module that needs one only sometimes imports it here."""
 
 import importlib
 import importlib.util
@@ -8,7 +8,7 @@ from pirig.errors import MissingExtra
 
 
 def require(package: str, *, extra: str) -> ModuleType:
-    """Imports `package`. Raises MissingExtra, whose message is the install line."""
+    """Import `package`. Raises MissingExtra, whose message is the install command."""
     if importlib.util.find_spec(package.partition(".")[0]) is None:
         raise MissingExtra(package, extra)
     return importlib.import_module(package)

@@ -1,4 +1,6 @@
-"""What the parts promise each other. Structural: nobody has to inherit. `pirig.testing` has the laws as tests."""
+"""Define the interfaces between packages. They are structural: no class has to inherit. `pirig.testing` tests their
+laws.
+"""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Protocol
@@ -9,11 +11,11 @@ from pirig.types import EpisodeResult, EpisodeSpec, Job, Metadata, Observation, 
 
 
 class Policy(Protocol):
-    """Maps one observation to one chunk of actions.
+    """Map one observation to one chunk of actions.
 
-    Law 1: the answer depends on the observation alone, so any number of workers may share a policy, in any
-    order, and a request may be repeated. Memory between calls travels in the observation's `carry`.
-    Law 2: an observation is never changed.
+    Law 1: The answer depends on the observation alone, so workers may share a policy, in any order, and a request may
+    be repeated. Memory between calls travels in the observation's `carry`.
+    Law 2: An observation is never changed.
     """
 
     @property
@@ -21,27 +23,27 @@ class Policy(Protocol):
 
     @property
     def max_batch(self) -> int:
-        """The most observations that the policy gains from computing together; 1 for one that gains nothing."""
+        """Largest batch that is faster than its observations one by one; 1 if batches gain nothing."""
         ...
 
     def infer(self, obs: Observation) -> dict[str, Any]:
-        """Returns at least `actions`: float64[T, A], the first one due now."""
+        """Return at least `actions`: float64[T, A], the first one to be executed now."""
         ...
 
     def infer_batch(self, observations: Sequence[Observation]) -> list[dict[str, Any]]:
-        """Row i is what `infer(observations[i])` returns."""
+        """Return a row for each observation. Row i is what `infer(observations[i])` returns."""
         ...
 
     def close(self) -> None:
-        """Frees what the policy holds. A policy that holds nothing does nothing."""
+        """Free what the policy holds. A policy that holds nothing does nothing."""
         ...
 
 
 class Environment(Protocol):
-    """One simulated scene. Owned by one process, used by one thread.
+    """Simulate one scene. An environment is owned by one process and used by one thread.
 
-    `look` names the observation keys that the caller is about to read; only those are made, because images
-    cost far more than physics. What is looked at never changes what happens.
+    `look` names the observation keys that the caller is about to read. Only those are made, because images cost far
+    more than physics. What is looked at never changes what happens.
     """
 
     @property
@@ -50,26 +52,26 @@ class Environment(Protocol):
         ...
 
     def reset(self, spec: EpisodeSpec, look: Collection[str] = ()) -> Step:
-        """Starts the episode that `spec` names, whatever ran before. Raises ConfigError for an unknown one."""
+        """Start the episode that `spec` names, whatever ran before. Raises ConfigError for an unknown one."""
         ...
 
     def step(self, action: np.ndarray, look: Collection[str] = ()) -> Step:
-        """Applies `action`: float64[A]."""
+        """Apply `action`: float64[A]."""
         ...
 
     def state_hash(self) -> str:
-        """Hex digest of the full simulator state; equal states, bit for bit, give equal digests."""
+        """Return a hex digest of the full simulator state. Equal states, bit for bit, give equal digests."""
         ...
 
     def close(self) -> None: ...
 
 
 class Worker(Protocol):
-    """Runs one episode, or makes one video. Never raises for what goes wrong inside: that is in what it returns."""
+    """Run one episode or make one video. A worker never raises for a failure inside: it returns the error."""
 
     @property
     def description(self) -> Mapping[str, Any]:
-        """Facts for the run's manifest: the policy's metadata, versions, how long the warm-up took."""
+        """Facts for the run's manifest: the policy's metadata, versions, warm-up time."""
         ...
 
     def __call__(self, job: Job, /) -> EpisodeResult | Video: ...
@@ -82,24 +84,24 @@ WorkerFactory = Callable[[int], Worker]
 
 
 class Executor(Protocol):
-    """Decides where and when work is done; knows nothing of what it is."""
+    """Decide where and when jobs run. An executor knows nothing about the jobs."""
 
     def run(self, work: "Work", make_worker: WorkerFactory) -> Iterator[EpisodeResult | Video]:
-        """Yields one answer per job, in order of completion. The caller may add to `work` what follows from it.
+        """Yield one outcome per job, in order of completion. The caller may add jobs to `work` that follow from it.
 
-        Raises StartError when workers cannot start.
+        Raises StartError if workers cannot start.
         """
         ...
 
 
 class Observer:
-    """Follows a run. Every method does nothing here; a subclass overrides those that it needs.
+    """Follow a run. Every method does nothing here; a subclass overrides those that it needs.
 
-    Called by the coordinator in one thread, after the store has the result. What an observer raises stops the run.
+    The coordinator calls them in one thread, after the store has the result. An exception of an observer stops the run.
     """
 
     def worker_ready(self, description: Mapping[str, Any]) -> None:
-        """A worker has started. `description`: what it says of itself."""
+        """A worker has started. `description`: what it reports about itself."""
 
     def started(self, worker: int, job: Job) -> None:
         """The worker with this index was given this job."""
@@ -115,28 +117,30 @@ class Observer:
 
 
 class Work(Protocol):
-    """What is left to do."""
+    """Hold the jobs that remain."""
 
     def take(self, last: EpisodeSpec | None, busy: Collection[EpisodeSpec]) -> Job | None:
-        """The next job of a worker that was at `last`, while others are at `busy`. None: nothing, for now."""
+        """Return the next job of a worker whose last one was `last`, while other workers run `busy`. None: no job
+        for now.
+        """
         ...
 
     def put_back(self, job: Job) -> None:
-        """It was taken, and not done."""
+        """Return a job to the queue that was taken and not done."""
         ...
 
     def __len__(self) -> int: ...
 
 
 class ResultStore(Protocol):
-    """Append-only record of one run; one writer."""
+    """Record the results of one run. Append-only, with one writer."""
 
     def append(self, result: EpisodeResult) -> None:
-        """On disk when this returns."""
+        """Append a result. It is on disk when this returns."""
         ...
 
     def results(self) -> Iterator[EpisodeResult]:
-        """One per episode, in order of first completion: the latest, but a success or failure outranks any error."""
+        """Yield the latest result of each episode, in order of first completion. A score outranks any error."""
         ...
 
     def scored(self) -> dict[EpisodeSpec, EpisodeResult]:

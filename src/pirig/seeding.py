@@ -1,7 +1,7 @@
-"""Every random number of a run is a pure function of (episode, call). Nothing else holds a seed.
+"""Draw random numbers as a pure function of (episode, call). Nothing else holds a seed.
 
-Noise is drawn on the host with Philox (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011),
-a counter-based generator, so that any worker, order, batch or backend sees the same numbers.
+Noise is drawn on the host with Philox (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011), a
+counter-based generator, so that any worker, order, batch or backend gets the same numbers.
 """
 
 import hashlib

@@ -1,1 +1,1 @@
-"""The commands. The only place where parts meet; decides nothing."""
+"""Implement pirig's commands. Each parses its flags, calls `pirig.launch`, and prints."""

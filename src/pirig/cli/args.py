@@ -1,4 +1,4 @@
-"""What all commands do with their flags.
+"""Parse flags, in the same way for all commands.
 
 One thing has one name in all commands: `--results` is the results folder, `--videos` is the videos folder, `--out` is
 the file or folder that a command writes, `--checkout` is the folder of a checkout. RENAMED has the earlier names.
@@ -18,8 +18,8 @@ STYLE = (tyro.conf.PositionalMetavarFromFieldName, tyro.conf.DisallowNone)
 
 
 class Renamed(NamedTuple):
-    name: str  # today's
-    difference: str = ""  # of its value, where the value means something else than under the old name
+    name: str  # the present name
+    difference: str = ""  # how the value's meaning differs from that under the old name
 
 
 RENAMED: Mapping[tuple[str, str], Renamed] = {  # (command, old name of a flag)
@@ -32,10 +32,10 @@ RENAMED: Mapping[tuple[str, str], Renamed] = {  # (command, old name of a flag)
 
 
 def parse(kind: type[T], argv: Sequence[str], command: str) -> T:
-    """Reads flags into a dataclass. openpi's spelling `--args.seed 7` means `--seed 7`. Exits with 2 on a bad flag.
+    """Parse flags into a dataclass. openpi's spelling `--args.seed 7` means `--seed 7`. Exits with 2 for a bad flag.
 
-    `command`: a name of commands.COMMANDS, whose purpose and examples are the head of its help. Raises ConfigError for
-    an old name of a flag.
+    `command`: a name in commands.COMMANDS, whose purpose and examples begin the help text. Raises ConfigError for an
+    old name of a flag.
     """
     words = [plain(word) for word in argv]
     for word in words:
@@ -44,7 +44,9 @@ def parse(kind: type[T], argv: Sequence[str], command: str) -> T:
 
 
 def plain(word: str) -> str:
-    """`--args.task-suite-name` -> `--task-suite-name`, and `--no-args.x` and `--args.no-x` -> `--no-x`."""
+    """Return openpi's spelling of a flag as pirig's: `--args.x` as `--x`; `--no-args.x` and `--args.no-x` as
+    `--no-x`.
+    """
     for prefix, flag in (("--args.", "--"), ("--no-args.", "--no-")):
         if word.startswith(prefix):
             return flag + word.removeprefix(prefix)
@@ -52,7 +54,7 @@ def plain(word: str) -> str:
 
 
 def _refuse_old_name(word: str, command: str) -> None:
-    old = word.partition("=")[0].replace("_", "-")  # tyro takes both
+    old = word.partition("=")[0].replace("_", "-")  # tyro accepts both
     if renamed := RENAMED.get((command, old)):
         difference = f"; {renamed.difference}" if renamed.difference else ""
         raise ConfigError(f"{old} is called {renamed.name} now{difference}")

@@ -1,4 +1,4 @@
-"""`pirig checkpoint ACTION …`: what is done with checkpoints before a policy uses them."""
+"""Download, inspect and make checkpoints (`pirig checkpoint ACTION …`)."""
 
 import collections
 import dataclasses
@@ -37,7 +37,7 @@ class FetchArgs:
 
 
 def fetch(flags: FetchArgs) -> int:
-    """Prints the local path on stdout; all else goes to stderr."""
+    """Download what a URL names. Print the local path on stdout, and everything else on stderr."""
     logs.log_to_stderr()
     signals.raise_interrupted()
     try:
@@ -56,7 +56,7 @@ class InspectArgs:
 
 
 def inspect(flags: InspectArgs) -> int:
-    """Prints what is in a checkpoint, and which recipes it fits."""
+    """Print what is in a checkpoint, and which recipes it fits."""
     logs.log_to_stderr()
     signals.raise_interrupted()
     from pirig.checkpoints import assets, read
@@ -106,7 +106,7 @@ class RandomArgs:
 
 
 def random(flags: RandomArgs) -> int:
-    """Writes a checkpoint with random weights: the stack can be tried with it, and no success be expected."""
+    """Write a checkpoint with random weights. It runs everything, and no episode is expected to succeed."""
     logs.log_to_stderr()
     signals.raise_interrupted()
     require_readers()

@@ -1,7 +1,7 @@
-"""The table of commands: what each is for, where its flags and its function are, and examples of its use.
+"""List all commands in one table: their purpose, their flags, their function, and examples.
 
-`main` dispatches by this table; help, completion and tests read it. An example is at most 76 columns wide, so that
-help fits 80.
+`main` dispatches by this table; help, completion and tests read it. An example is at most 76 columns wide, so that help
+fits 80.
 """
 
 import dataclasses
@@ -15,8 +15,8 @@ from pirig.errors import ConfigError
 class Command:
     purpose: str  # one line
     flags: str  # MODULE.CLASS, below pirig.cli
-    examples: tuple[str, ...]  # what follows `pirig`; after two blanks and a #, what it does
-    function: str = "run"  # of the same module: takes the flags, returns the exit code
+    examples: tuple[str, ...]  # the words after `pirig`; two blanks and a # begin an explanation
+    function: str = "run"  # in the same module; it takes the flags and returns the exit code
 
     def kind(self) -> type:
         """Return the dataclass of the command's flags. Imports its module."""
@@ -24,7 +24,7 @@ class Command:
         return getattr(importlib.import_module(f"pirig.cli.{module}"), name)
 
     def run(self, flags: object) -> int:
-        """Do what the command is for. Return its exit code. Raises PirigError, and Interrupted on a signal."""
+        """Run the command and return its exit code. Raises PirigError, and Interrupted on a signal."""
         module = importlib.import_module(f"pirig.cli.{self.flags.partition('.')[0]}")
         return getattr(module, self.function)(flags)
 
@@ -204,13 +204,13 @@ def find(words: Sequence[str]) -> tuple[str, Sequence[str]]:
 
 
 def described(name: str) -> str:
-    """Purpose and examples, as the head of a command's help. tyro joins lines that begin with a letter."""
+    """Return purpose and examples, which begin a command's help. (tyro joins lines that begin with a letter.)"""
     command = COMMANDS[name]
     return "\n".join([command.purpose[0].upper() + command.purpose[1:] + ".", "", *_shown(command.examples)])
 
 
 def usage(group: str = "") -> str:
-    """Help of pirig itself, or of a command that has commands of its own."""
+    """Return the help of pirig itself, or of a group of commands."""
     word, shown = ("ACTION", f"pirig {group}") if group else ("COMMAND", "pirig")
     names = [name.partition(" ") for name in COMMANDS]
     found = {rest: COMMANDS[f"{group} {rest}"].purpose for first, _, rest in names if first == group}

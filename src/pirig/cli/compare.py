@@ -1,4 +1,4 @@
-"""`pirig compare A B`: is policy B better or worse than policy A? By the same episodes of both."""
+"""Compare policies A and B on the same episodes (`pirig compare A B`)."""
 
 import dataclasses
 import json
@@ -21,7 +21,7 @@ from pirig.results.statistics.paired import Paired
 from pirig.sim import suites
 from pirig.types import EpisodeResult, EpisodeSpec
 
-_LISTED = 10  # unpaired episodes that are named
+_LISTED = 10  # number of unpaired episodes to name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +50,7 @@ class CompareArgs:
 
 
 def run(flags: CompareArgs) -> int:
-    """Returns 0 whatever the verdict. Raises ConfigError where the runs cannot be compared."""
+    """Print the comparison. Return 0 whatever the verdict. Raises ConfigError if the runs cannot be compared."""
     level, margin = _fractions(flags)
     sides = [[runs.find(name, flags.results) for name in names.split(",") if name] for names in (flags.a, flags.b)]
     found = comparison.compare(*sides, force=flags.force)
@@ -87,7 +87,7 @@ def _side_by_side(pair: comparison.Pair, found: Comparison, videos: pathlib.Path
 
 
 def _one_side(result: EpisodeResult, folder: pathlib.Path) -> dict[str, Any]:
-    """`video`: its path, or None where it has not been made."""
+    """Return one policy's result of an episode. `video`: path of the video, or None if it has not been made."""
     path = folder / video_name(result)
     return {"status": result.status, "steps": result.steps, "video": str(path) if path.exists() else None}
 

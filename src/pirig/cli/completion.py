@@ -1,4 +1,4 @@
-"""`pirig completion bash|zsh`: what makes a shell complete commands, flags and choices, from their own parsers."""
+"""Print a script that completes commands, flags and choices in a shell (`pirig completion bash|zsh`)."""
 
 import collections
 import dataclasses
@@ -19,13 +19,13 @@ class CompletionArgs:
 
 
 def run(flags: CompletionArgs) -> int:
-    """Prints a script that stays true until pirig's flags change."""
+    """Print a script, which is valid until pirig's flags change."""
     tyro.cli(_all_commands(), prog="pirig", args=["--tyro-print-completion", flags.shell], config=args.STYLE)
     raise AssertionError("tyro prints and exits")
 
 
 def _all_commands() -> Any:
-    """One parser of all commands, which nothing is ever parsed with."""
+    """Return one type that has all commands as subcommands. Nothing is parsed with it."""
     groups: dict[str, list[Any]] = collections.defaultdict(list)
     for name, command in COMMANDS.items():
         first, _, rest = name.partition(" ")

@@ -1,4 +1,4 @@
-"""What commands print about the episodes of a suite."""
+"""Print what commands report about the episodes of a suite."""
 
 from collections.abc import Mapping
 
@@ -28,13 +28,15 @@ def print_table(suite: str, by_task: Mapping[int, Tally], names: Mapping[int, st
 
 
 def stopped(suite: str, total: Tally, decided: str) -> str:
-    """The last line of a run that stopped early. Its rate is no headline: the rest of the plan is not in it."""
+    """Return the last line of a run that stopped early. Its rate is no headline, because the rest of the plan is
+    missing.
+    """
     planned = total.scored + total.errors + total.missing
     return f"{suite}: STOPPED EARLY, {total.scored} of {planned} episodes scored, as declared: {decided}"
 
 
 def verdict(suite: str, total: Tally) -> str:
-    """The last line. A run with episodes missing gets no headline number."""
+    """Return the last line of a run. A run with missing episodes gets no headline number."""
     planned = total.scored + total.errors + total.missing
     if not total.complete:
         return (

@@ -1,4 +1,4 @@
-"""`pirig doctor`: what this machine has, what is wrong with it, and how to mend it. Changes nothing."""
+"""Check this machine, and print how to fix what is wrong (`pirig doctor`). Changes nothing."""
 
 import dataclasses
 import json
@@ -23,7 +23,7 @@ from pirig.stack import engine
 
 _BACKENDS = ("jax", "torch")
 _MARKS = {"ok": "[green]ok     [/]", "warning": "[yellow]warning[/]", "error": "[red]error  [/]"}
-_FAILED = 4  # exit code: something that a run needs would not start
+_FAILED = 4  # exit code: something that a run needs does not work
 _RENDER = """
 import sys
 from pirig import envvars
@@ -48,7 +48,7 @@ class DoctorArgs:
 
 
 def run(flags: DoctorArgs) -> int:
-    """Returns 0, or 4 where something would stop an evaluation."""
+    """Print all findings. Return 0, or 4 if something would stop an evaluation."""
     if not 1 <= flags.port <= 65535:
         raise ConfigError(f"--port is {flags.port}; expected 1 to 65535")
     found: list[Finding] = []
@@ -68,7 +68,7 @@ def run(flags: DoctorArgs) -> int:
 
 
 def findings(flags: DoctorArgs) -> Iterator[Finding]:
-    """One after another, the quick ones first."""
+    """Yield one finding after another, the quick ones first."""
     has_gpu = gpus.has_device_files()
     yield versions.check()
     yield from _backends(flags)
@@ -86,7 +86,7 @@ def findings(flags: DoctorArgs) -> Iterator[Finding]:
 
 
 def _stated(check: Callable[[], Finding], name: str) -> Finding:
-    """Errors that pirig raises say what was found and what to do."""
+    """Return the check's finding, or an error that pirig raised as a finding."""
     try:
         return check()
     except PirigError as e:
@@ -127,7 +127,7 @@ def _assets() -> Finding:
 
 
 def _rendering() -> Finding:
-    """Renders one frame, in a process of its own: a broken GL library may end it."""
+    """Render one frame in a process of its own, because a broken GL library may kill it."""
     choice = gl.choose(envvars.get("MUJOCO_GL"))
     words = [sys.executable, "-c", _RENDER, choice.backend, envvars.get("PIRIG_LIBERO_ASSETS")]
     code, said = output(words, timeout_s=180)

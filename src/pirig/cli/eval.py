@@ -1,4 +1,4 @@
-"""`pirig eval`: LIBERO episodes with a policy, results on disk, success rates with intervals."""
+"""Run LIBERO episodes with a policy, and report success rates with intervals (`pirig eval`)."""
 
 import dataclasses
 import logging
@@ -30,7 +30,9 @@ _INCOMPLETE = 3  # exit code
 
 @dataclasses.dataclass(frozen=True)
 class EvalArgs:
-    """Names and defaults are those of the reference's evaluator; `--args.seed` and `--seed` are the same flag."""
+    """Flags of `pirig eval`. Names and defaults are openpi's where its evaluator has them. `--args.seed` means
+    `--seed`.
+    """
 
     episodes: OmitArgPrefixes[Episodes] = dataclasses.field(default_factory=Episodes)
     policy: OmitArgPrefixes[PolicyChoice] = dataclasses.field(default_factory=PolicyChoice)
@@ -54,9 +56,9 @@ class EvalArgs:
 
 
 def run(flags: EvalArgs) -> int:
-    """Return the exit code: 0 complete or decided as declared, or a dry run; 3 episodes missing.
+    """Run an evaluation. Return 0 if it is complete, decided as declared, or a dry run; 3 if episodes are missing.
 
-    Raises PirigError, and Interrupted on SIGINT or SIGTERM, when all that was finished is in the store.
+    Raises PirigError, and Interrupted on SIGINT or SIGTERM. Every finished episode is in the store then.
     """
     logs.log_to_stderr()
     signals.raise_interrupted()
@@ -88,13 +90,13 @@ def run(flags: EvalArgs) -> int:
 
 
 def _listing(flags: EvalArgs) -> str:
-    """The layers that OPENPI_DUQUANT_DRYRUN asks for in the place of a run."""
+    """Return the layers to quantize, if OPENPI_DUQUANT_DRYRUN asks for the list instead of a run."""
     source = source_of(flags.policy, flags.model, flags.paths.results / "runs")
     return packs.requested_listing(source.name, flags.model) if isinstance(source, HostedModel) else ""
 
 
 def _report(evaluation: evaluate.Evaluation) -> bool:
-    """Print each suite's table and verdict. Return whether nothing is missing."""
+    """Print each suite's table and verdict. Return whether every suite is complete."""
     outcomes = evaluation.report()
     for outcome in outcomes:
         console.print_table(outcome.suite, outcome.by_task, outcome.task_names)

@@ -1,4 +1,4 @@
-"""`pirig COMMAND …`: one file per command, loaded when it is asked for."""
+"""Run the command that the first words name (`pirig COMMAND …`). Only that command's module is imported."""
 
 import errno
 import os
@@ -15,7 +15,7 @@ from pirig.errors import Interrupted, PirigError, StartError
 _DEBUG = "--debug"
 _HELP = ("-h", "--help")
 _NO_READER = 141  # exit code, as a shell reports SIGPIPE
-_OF_THE_MACHINE = {  # what can happen anywhere, and what helps
+_OF_THE_MACHINE = {  # errors that can happen anywhere, and their remedies
     errno.ENOSPC: "make room",
     errno.EDQUOT: "make room, or have the quota raised",
     errno.EROFS: "choose a folder that can be written",
@@ -25,9 +25,9 @@ _OF_THE_MACHINE = {  # what can happen anywhere, and what helps
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Exits with 0 where all is well; errors.py says what other codes mean.
+    """Run a command and exit: with 0 on success; errors.py lists the other codes.
 
-    An error that was raised on purpose is one message; `--debug`, anywhere among the words, adds its traceback.
+    An error that pirig raises is printed as one message. `--debug`, anywhere among the words, adds its traceback.
     """
     given = list(sys.argv[1:] if argv is None else argv)
     words = [word for word in given if word != _DEBUG]
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # pirig runs | head
         if not _is_unread(sys.stdout.fileno()):
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the interpreter, which flushes at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes stdout when it exits
         sys.exit(_NO_READER)
     except OSError as error:
         if error.errno not in _OF_THE_MACHINE:
@@ -73,7 +73,7 @@ def run(words: Sequence[str]) -> int:
 
 
 def _is_unread(descriptor: int) -> bool:
-    """Whether it is a pipe that nobody reads any more."""
+    """Whether the descriptor is a pipe that nobody reads any more."""
     poll = select.poll()
     poll.register(descriptor, 0)
     return any(event & select.POLLERR for _, event in poll.poll(0))

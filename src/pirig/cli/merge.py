@@ -1,4 +1,4 @@
-"""`pirig merge WHOLE PART…`: joins parts of a run that several machines made, and writes its exports and report."""
+"""Join parts of a run that several machines made, and write exports and report (`pirig merge WHOLE PART…`)."""
 
 import dataclasses
 import pathlib
@@ -28,7 +28,7 @@ class MergeArgs:
 
 
 def run(flags: MergeArgs) -> int:
-    """Raises ConfigError where the runs are no parts of one."""
+    """Join the runs. Raises ConfigError if they are not parts of one run."""
     if pathlib.PurePath(flags.whole).name != flags.whole or flags.whole in (".", ".."):
         raise ConfigError(f"{flags.whole!r} is no name of a run, which is one word without slashes")
     sources = [runs.find(name, flags.results) for name in flags.parts]
@@ -47,7 +47,7 @@ def run(flags: MergeArgs) -> int:
 
 
 def _write(store: RunStore, flags: MergeArgs) -> None:
-    """Exports and pages, as `pirig eval` leaves them: the joined run is its suite's latest."""
+    """Write exports and pages, as `pirig eval` does. The joined run becomes its suite's latest."""
     recorded = {result.spec for result in store.results()}
     planned = sorted(recorded.union(reports.planned(store.manifest)))
     path, _, _ = exports.write(store, planned, flags.results)

@@ -1,4 +1,4 @@
-"""`pirig power`: how many episodes show a difference, and which difference do so many episodes show?"""
+"""Compute how many episodes detect a difference, and which difference so many episodes detect (`pirig power`)."""
 
 import dataclasses
 import json
@@ -42,7 +42,7 @@ class PowerArgs:
 
 
 def run(flags: PowerArgs) -> int:
-    """Raises ConfigError for figures that cannot be."""
+    """Print both tables. Raises ConfigError for impossible figures."""
     flags = _like(flags) if flags.like else flags
     _check(flags)
     found = {**_assumed(flags), "needed": _needed(flags), "detectable": _detectable(flags)}
@@ -94,7 +94,7 @@ def _discordance(flags: PowerArgs, drop: float) -> float:
 
 
 def _needed(flags: PowerArgs) -> list[dict[str, Any]]:
-    """Episodes of each policy, by difference."""
+    """Return the number of episodes per policy that each difference needs."""
     base, aim, level = flags.baseline / 100, flags.power / 100, flags.level / 100
     rows = []
     for points in flags.difference:
@@ -110,7 +110,7 @@ def _needed(flags: PowerArgs) -> list[dict[str, Any]]:
 
 
 def _detectable(flags: PowerArgs) -> list[dict[str, Any]]:
-    """Drops, by episodes of each policy."""
+    """Return the drop that each number of episodes per policy detects."""
     base, aim, level = flags.baseline / 100, flags.power / 100, flags.level / 100
     rows = []
     for n in flags.episodes:

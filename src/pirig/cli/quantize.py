@@ -1,4 +1,4 @@
-"""`pirig quantize`: makes the pack of a checkpoint, which --quantize loads in its place."""
+"""Quantize a checkpoint: write a pack, which `--quantize` loads in place of its layers (`pirig quantize`)."""
 
 import dataclasses
 import logging
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class QuantizeArgs:
-    """OPENPI_DUQUANT_* variables count where a flag is left out."""
+    """Flags of `pirig quantize`. An OPENPI_DUQUANT_* variable counts if its flag is not given."""
 
     recipe: tyro.conf.Positional[str] = RECIPE
     """Recipe of the model."""
@@ -68,7 +68,7 @@ class QuantizeArgs:
 
 
 def run(flags: QuantizeArgs) -> int:
-    """Prints the pack's path. Raises PirigError, and Interrupted on SIGINT or SIGTERM."""
+    """Make the pack and print its path. Raises PirigError, and Interrupted on SIGINT or SIGTERM."""
     logs.log_to_stderr()
     signals.raise_interrupted()
     asked = variables.read(envvars.starting_with(variables.PREFIX))
@@ -90,7 +90,7 @@ def run(flags: QuantizeArgs) -> int:
 
 
 def configured(flags: QuantizeArgs, start: QuantConfig) -> QuantConfig:
-    """`start`, with what the flags say. Raises ConfigError for values that cannot be used."""
+    """Return `start` with the values that flags give. Raises ConfigError for unusable values."""
     given = {
         "method": flags.method,
         "samples": flags.calibration_samples,

@@ -1,4 +1,4 @@
-"""`pirig replay RUN EPISODE…`: runs recorded episodes again from their actions, checks every state, makes videos."""
+"""Run recorded episodes again from their actions, check every state, and make videos (`pirig replay RUN EPISODE…`)."""
 
 import dataclasses
 import logging
@@ -19,7 +19,7 @@ from pirig.sim.libero import LiberoEnvironment
 from pirig.types import EpisodeResult, Rules
 
 _log = logging.getLogger(__name__)
-_POLICYS_VIEW = ("agentview", 0)  # camera and size of the images that the policy saw
+_POLICYS_VIEW = ("agentview", 0)  # camera and size of the images that the policy received
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +43,7 @@ class ReplayArgs:
 
 
 def run(flags: ReplayArgs) -> int:
-    """Returns 0 where every episode ends as recorded, else 1. Raises ConfigError."""
+    """Replay the episodes. Return 0 if every episode ends as recorded, else 1. Raises ConfigError."""
     logs.log_to_stderr()
     signals.raise_interrupted()
     if flags.size < 0 or flags.size > 4096 or (flags.camera != "agentview" and not flags.size):

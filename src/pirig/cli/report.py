@@ -1,4 +1,4 @@
-"""`pirig report [RUN…]`: pages, tables and files about runs; without RUN about the latest results of all suites."""
+"""Write pages, tables and files about runs, or about the latest results of all suites (`pirig report [RUN…]`)."""
 
 import dataclasses
 import pathlib
@@ -37,7 +37,7 @@ class ReportArgs:
 
 
 def run(flags: ReportArgs) -> int:
-    """Raises ConfigError where there are no results."""
+    """Write the reports. Raises ConfigError if there are no results."""
     if flags.out is not None and len(flags.runs) * len(flags.format) > 1:
         raise ConfigError(
             f"--out names one file, but {len(flags.runs)} runs in {len(flags.format)} formats were asked for; ask for "
@@ -76,7 +76,7 @@ def _of_suites(flags: ReportArgs) -> list[pathlib.Path]:
 
 
 def show(results: pathlib.Path, suites: Sequence[str]) -> bool:
-    """Prints the table. Returns whether there was anything to print. Raises ConfigError for a damaged file."""
+    """Print the table about all suites. Return whether there was anything to print. Raises DamagedFile."""
     rows = summary.latest(results, suites)
     if not rows:
         return False

@@ -1,4 +1,4 @@
-"""`pirig runs`: the runs there are, the latest first."""
+"""List the runs, the latest first (`pirig runs`)."""
 
 import dataclasses
 import json
@@ -21,7 +21,7 @@ class RunsArgs:
 
 
 def run(flags: RunsArgs) -> int:
-    """Raises ConfigError where there are no runs."""
+    """Print the list. Raises ConfigError if there are no runs."""
     found = overviews(flags.results)
     if flags.json:
         rows = [{**dataclasses.asdict(row), "date": row.date.isoformat(), "wilson_95": row.interval} for row in found]

@@ -1,4 +1,4 @@
-"""`pirig serve`: a policy over a WebSocket, for openpi's clients and ours."""
+"""Serve a policy over a WebSocket, for openpi's and pirig's clients (`pirig serve`)."""
 
 import dataclasses
 import logging
@@ -24,7 +24,7 @@ from pirig.serving.server import PolicyServer
 _log = logging.getLogger(__name__)
 _THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
 _DEFAULT_RECIPE = {"LIBERO": RECIPE}
-_AUTO_BATCH = 8  # of --max-batch auto, on an accelerator
+_AUTO_BATCH = 8  # --max-batch auto on an accelerator
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +52,9 @@ class BaselineChoice:
 
 @dataclasses.dataclass(frozen=True)
 class ServeArgs:
-    """Names and defaults are those of the reference's server, but for the host: the reference listens everywhere."""
+    """Flags of `pirig serve`. Names and defaults are those of openpi's server, except for the host: openpi listens
+    on all addresses.
+    """
 
     env: Literal["LIBERO"] = "LIBERO"
     """Environment that the default checkpoint is for."""
@@ -85,9 +87,9 @@ class ServeArgs:
 
 
 def run(flags: ServeArgs) -> int:
-    """Serves until SIGINT or SIGTERM. Raises PirigError."""
+    """Serve until SIGINT or SIGTERM. Raises PirigError."""
     logs.log_to_stderr()
-    signals.raise_interrupted()  # while it loads; the server has handlers of its own
+    signals.raise_interrupted()  # for the time until the server installs its own handlers
     if listing := _listing(flags):
         print(listing)
         return 0
@@ -108,7 +110,7 @@ def run(flags: ServeArgs) -> int:
 
 
 def _recipe(flags: ServeArgs) -> tuple[str, str] | None:
-    """Recipe and checkpoint directory of the served model; None for a policy without a model."""
+    """Return recipe and checkpoint directory of the served model; None for a policy without a model."""
     match flags.policy:
         case BaselineChoice():
             return None
@@ -119,13 +121,13 @@ def _recipe(flags: ServeArgs) -> tuple[str, str] | None:
 
 
 def _listing(flags: ServeArgs) -> str:
-    """The layers that OPENPI_DUQUANT_DRYRUN asks for in the place of a server."""
+    """Return the layers to quantize, if OPENPI_DUQUANT_DRYRUN asks for the list instead of a server."""
     model = _recipe(flags)
     return packs.requested_listing(model[0], flags.model) if model else ""
 
 
 def _source(flags: ServeArgs) -> Callable[[], Policy]:
-    """Return what loads the policy, once all that it needs is on this machine."""
+    """Return a function that loads the policy, after everything that it needs is on this machine."""
     if isinstance(flags.policy, BaselineChoice):
         return Baseline(flags.policy.name, flags.results / "runs").open
     model = _recipe(flags)

@@ -1,4 +1,6 @@
-"""`pirig stack`: policy servers on all GPUs and the suites' simulators, in containers, watched and cleaned up."""
+"""Run policy servers on all GPUs, and a simulator per suite, in containers, and remove them afterwards (`pirig
+stack`).
+"""
 
 import dataclasses
 import logging
@@ -78,7 +80,7 @@ class LogsArgs(CheckoutArgs):
 
 
 def run(flags: RunArgs) -> int:
-    """Evaluate suites. Returns 0 where all are complete, else the first suite's exit code that is not 0."""
+    """Evaluate suites. Return 0 if all are complete, else the first exit code that is not 0."""
     logs.log_to_stderr()
     names = libero.STANDARD_SUITES if flags.suite == "all" else tuple(flags.suite.split(","))
     for name in names:
@@ -126,7 +128,7 @@ def up(flags: ServersArgs) -> int:
 def _prepare(
     flags: ServersArgs, suites: Sequence[str], workers: int | Literal["auto"]
 ) -> "tuple[Fanout, Containers, Compose]":
-    """Checks, plans, writes the compose file and builds the images. Raises where that cannot be done; runs nothing."""
+    """Check, plan, write the compose file and build the images, without starting anything. Raises PirigError."""
     checkout = flags.checkout.absolute()
     envvars.export({"POLICY": flags.policy, "CKPT": flags.policy_dir, "QUANTIZE": flags.quantize})
     compose = Compose(checkout)
@@ -144,7 +146,7 @@ def _prepare(
 
 
 def _containers(compose: Compose) -> "Containers":
-    """Raises MissingExtra where the Docker SDK is not installed."""
+    """Return the stack's containers. Raises MissingExtra if the Docker SDK is not installed."""
     try:
         from pirig.stack.containers import Containers
     except ModuleNotFoundError as e:
@@ -153,7 +155,7 @@ def _containers(compose: Compose) -> "Containers":
 
 
 def _plan(flags: ServersArgs, suites: Sequence[str], containers: "Containers") -> tuple[Fanout, int]:
-    """Who asks whom, and each suite's share of the simulator processes that this machine has room for."""
+    """Return which simulator asks which servers, and the number of simulator processes per suite."""
     there = [gpu.index for gpu in gpus.gpus()] if containers.has_nvidia() else []
     if missing := [gpu for gpu in flags.gpus if gpu not in there]:
         raise ConfigError(f"--gpus {missing[0]}: there is no such GPU; there are: {there or 'none'}")
@@ -166,7 +168,7 @@ def _plan(flags: ServersArgs, suites: Sequence[str], containers: "Containers") -
 
 
 def _supervise(plan: Fanout, containers: "Containers", *, until_ready: bool = False) -> Decision:
-    """Starts what is to be started, until there is nothing to wait for; shows what is there."""
+    """Start services in order until nothing is left to wait for, and show their state."""
     history, view = History(), _View()
     with view:
         while True:
@@ -185,7 +187,7 @@ def _supervise(plan: Fanout, containers: "Containers", *, until_ready: bool = Fa
 
 
 class _View:
-    """A live table on a terminal; elsewhere a line when something changes, and now and then how far each suite is."""
+    """Show a live table on a terminal; else log a line at each change, and every minute how far each suite is."""
 
     def __init__(self):
         self._live = Live(console=_err, auto_refresh=False) if _err.is_terminal else None

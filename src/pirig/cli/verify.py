@@ -1,7 +1,7 @@
-"""`pirig verify RUN`: runs a sample of a run's episodes again, in another order and with other workers, and compares.
+"""Run a sample of a run's episodes again, in another order and with other workers, and compare (`pirig verify RUN`).
 
-Says identical, or the first step at which an episode parts from its record, and what parted: the policy's action, or
-the simulator's state.
+For each episode it reports that it is identical, or the first step at which it differs and what differs: the policy's
+action or the simulator's state.
 """
 
 import dataclasses
@@ -58,7 +58,7 @@ class VerifyArgs:
 
 
 def run(flags: VerifyArgs) -> int:
-    """Returns 0 where all are identical, else 1. Raises PirigError."""
+    """Run the episodes and compare. Return 0 if all are identical, else 1. Raises PirigError."""
     logs.log_to_stderr()
     signals.raise_interrupted()
     store = runs.find(flags.run, flags.results)
@@ -97,7 +97,7 @@ def run(flags: VerifyArgs) -> int:
 
 
 def _choose(store: RunStore, flags: VerifyArgs) -> list[EpisodeResult]:
-    """In another order than the run had."""
+    """Return the chosen episodes, in another order than the run had."""
     chosen = recorded.choose_episodes(store, flags.episodes or ("all",))
     if not chosen:
         raise ConfigError(f"run {store.directory.name} has no such episodes to verify; name TASK/TRIAL, all, or none")

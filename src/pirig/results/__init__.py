@@ -1,1 +1,1 @@
-"""What a run leaves on disk, and what can be computed from it without a simulator."""
+"""This package stores the results of a run on disk and evaluates them without a simulator."""

@@ -1,7 +1,7 @@
-"""Two policies' runs, episode by episode.
+"""Compare the runs of two policies episode by episode.
 
-Law 1: an episode is compared with the episode of the same spec, and with no other; those without one are named.
-Law 2: what makes a pair meaningless is refused, not averaged. Only the policy may differ between A and B.
+Law 1: An episode is compared only with the episode of the same spec; episodes without a counterpart are listed.
+Law 2: Pairs that would be meaningless are refused, not averaged. Only the policy may differ between A and B.
 """
 
 import dataclasses
@@ -16,12 +16,12 @@ from pirig.results.store import Configuration, RunStore, differing_fields
 from pirig.types import EpisodeResult, EpisodeSpec
 
 OF_THE_POLICY = {"policy", "policy_metadata", "headless"}
-REMARKABLE = {"gl": "the images are drawn by another GL back end"}  # differs without making pairs meaningless
+REMARKABLE = {"gl": "the images are drawn by another GL back end"}  # worth a warning, but pairs keep their meaning
 
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """One spec, scored in both."""
+    """A `Pair` holds the two results of one spec that is scored in both runs."""
 
     a: EpisodeResult
     b: EpisodeResult
@@ -37,11 +37,11 @@ class Pair:
 
 @dataclasses.dataclass(frozen=True)
 class Unpaired:
-    """Specs, sorted."""
+    """`Unpaired` holds the specs of episodes that form no pair; each tuple is sorted."""
 
     only_a: tuple[EpisodeSpec, ...] = ()
     only_b: tuple[EpisodeSpec, ...] = ()
-    errors: tuple[EpisodeSpec, ...] = ()  # in A or in B, which is nobody's failure
+    errors: tuple[EpisodeSpec, ...] = ()  # ended in an error in A or in B; an error is not a failure of the policy
 
     def __len__(self) -> int:
         return len(self.only_a) + len(self.only_b) + len(self.errors)
@@ -49,14 +49,17 @@ class Unpaired:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """Pairs sorted by spec. `runs_a` and `runs_b`: names of the runs by suite."""
+    """A `Comparison` holds the pairs of two sets of runs, sorted by spec.
+
+    `runs_a` and `runs_b` map each suite to the name of its run.
+    """
 
     runs_a: dict[str, str]
     runs_b: dict[str, str]
     pairs: tuple[Pair, ...]
     unpaired: Unpaired
     warnings: tuple[str, ...]
-    notes: tuple[str, ...] = ()  # how the policies differ, as far as their runs tell
+    notes: tuple[str, ...] = ()  # how the policies differ, as far as their runs record it
 
     @property
     def total(self) -> Paired:
@@ -68,7 +71,7 @@ class Comparison:
 
     @property
     def by_task(self) -> dict[tuple[str, int], Paired]:
-        """By suite and task id, ascending."""
+        """Return the counts by suite and task id, in ascending order."""
         keys = sorted({(pair.spec.suite, pair.spec.task_id) for pair in self.pairs})
         return {key: count(p for p in self.pairs if (p.spec.suite, p.spec.task_id) == key) for key in keys}
 
@@ -82,9 +85,11 @@ class Comparison:
 
 
 def compare(a: Sequence[RunStore], b: Sequence[RunStore], *, force: bool = False) -> Comparison:
-    """A run per suite on each side. `force` turns what would be refused into warnings.
+    """Compare one run per suite on each side.
 
-    Raises ConfigError where suites or protocols differ, naming the fields, and where no episode is scored in both.
+    `force` turns the reasons for a refusal into warnings.
+
+    Raises ConfigError if suites or protocols differ, naming the fields, and if no episode is scored in both.
     """
     suites_a, suites_b = _by_suite(a, "A"), _by_suite(b, "B")
     if suites_a.keys() != suites_b.keys():
@@ -118,9 +123,10 @@ def compare(a: Sequence[RunStore], b: Sequence[RunStore], *, force: bool = False
 
 
 def differences(a: Configuration, b: Configuration) -> tuple[list[str], list[str]]:
-    """Fields in which A and B differ, with their values: what makes pairs meaningless, and what is only worth a word.
+    """Return the fields in which A and B differ, with their values.
 
-    Replan steps are the policy's own where each side has what its policy asks for.
+    The first list holds the differences that make pairs meaningless, the second those that are only worth a warning.
+    Replan steps count as part of the policy if each side uses the number that its policy requests.
     """
     free = set(OF_THE_POLICY)
     if all(side.get("replan_steps") == _asked_replan_steps(side) for side in (a, b)):
@@ -131,7 +137,10 @@ def differences(a: Configuration, b: Configuration) -> tuple[list[str], list[str
 
 
 def pair_up(a: Iterable[EpisodeResult], b: Iterable[EpisodeResult]) -> tuple[list[Pair], Unpaired]:
-    """By spec. Errors have no outcome, so they pair with nothing."""
+    """Pair the results of A and B by spec.
+
+    Errors have no outcome, so they are paired with nothing.
+    """
     by_a, by_b = {result.spec: result for result in a}, {result.spec: result for result in b}
     shared = sorted(by_a.keys() & by_b.keys())
     pairs = [Pair(by_a[s], by_b[s]) for s in shared if "error" not in (by_a[s].status, by_b[s].status)]
@@ -162,7 +171,10 @@ def _several_policies(stores: Sequence[RunStore], side: str) -> list[str]:
 
 
 def _other_assets(a: RunStore, b: RunStore) -> list[str]:
-    """LIBERO's files are no part of a configuration; manifests have their hash."""
+    """Return a line if the runs used different asset files.
+
+    LIBERO's files are not part of a configuration; manifests record their hash.
+    """
     both = a.manifest.get("assets"), b.manifest.get("assets")
     return [f"assets: A has {both[0]}, B {both[1]}"] if all(both) and both[0] != both[1] else []
 

@@ -1,4 +1,4 @@
-"""What a comparison shows: in words for a person, as JSON for a program."""
+"""This module states what a comparison shows, in words for a person and as JSON for a program."""
 
 import dataclasses
 import math
@@ -12,7 +12,10 @@ SCHEMA = 1
 
 
 def in_words(found: Paired, *, level: float, margin: float | None) -> list[str]:
-    """What the pairs show. `margin`: a fraction of 1."""
+    """Return sentences that state what the pairs show.
+
+    `margin` is a fraction of 1.
+    """
     confidence, estimate = f"{100 * (1 - level):g} %", found.difference(1 - level)
     points, p = 100 * estimate.value, found.mcnemar()
     how = "as often as" if not points else f"{abs(points):.1f} points {'more' if points > 0 else 'less'} often than"
@@ -50,7 +53,10 @@ def time_in_words(found: StepsDifference) -> str:
 
 
 def to_json(found: Comparison, *, level: float, margin: float | None) -> dict[str, Any]:
-    """Rates and limits are fractions of 1, differences B minus A."""
+    """Return the comparison as a JSON object.
+
+    Rates and limits are fractions of 1; differences are B minus A.
+    """
     steps = found.steps
     return {
         "schema": SCHEMA,
@@ -101,5 +107,5 @@ def _counts(found: Paired, level: float, margin: float | None) -> dict[str, Any]
 
 
 def _finite(row: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no NaN."""
+    """Replace NaN by None, because JSON has no NaN."""
     return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}

@@ -1,10 +1,10 @@
-"""A run as curves over its scored episodes, for trackers: TensorBoard, trackio, Weights & Biases.
+"""This module computes curves over a run's scored episodes for TensorBoard, trackio and Weights & Biases.
 
-success_rate/all             of all that is scored so far; success_rate/task_03: of a task
-steps_to_success             of the episode, where it succeeded; settle steps included
-seconds/reset, …             where the episode's wall time went, by report.TIMES
-inference_ms                 of a chunk, on the episode's average
-errors                       episodes so far that ended in one, each time they did
+success_rate/all             success rate of all episodes scored so far; success_rate/task_03: that of one task
+steps_to_success             steps of the episode if it succeeded, settle steps included
+seconds/reset, …             wall time of the episode, divided as in report.TIMES [s]
+inference_ms                 inference time of one chunk, averaged over the episode [ms]
+errors                       number of errors so far; an episode counts each time it ends in one
 """
 
 from collections.abc import Iterable
@@ -14,7 +14,10 @@ from pirig.types import EpisodeResult
 
 
 class Curves:
-    """`known`: what is in the store already; curves go on from there."""
+    """A `Curves` object computes the curve values of one run as its results arrive.
+
+    `known`: results that are already in the store; the curves continue from them.
+    """
 
     def __init__(self, known: Iterable[EpisodeResult] = ()):
         self._successes: dict[int, list[bool]] = {}
@@ -24,11 +27,11 @@ class Curves:
 
     @property
     def scored(self) -> int:
-        """Where on the axis the curves stand."""
+        """Return the number of scored episodes, which is the current position on the horizontal axis."""
         return sum(map(len, self._successes.values()))
 
     def after(self, result: EpisodeResult) -> dict[str, float]:
-        """The values that this result adds, by curve, at `scored`."""
+        """Add `result` and return the values that it contributes, by curve, at position `scored`."""
         self._count(result)
         if result.status == "error":
             return {"errors": self._errors}

@@ -1,6 +1,7 @@
-"""CSV and JSON of a suite's latest run, in the reference fork's form, for spreadsheets and scripts.
+"""This module exports a suite's latest run as CSV and JSON in the reference fork's format.
 
-Law: equal results give equal bytes, whatever the order in which episodes ended. Errors have no row.
+Law 1: Equal results give equal bytes, whatever the order in which episodes ended.
+Law 2: Errors have no row.
 """
 
 import csv
@@ -18,7 +19,10 @@ COLUMNS = ("task_id", "task_name", "episode_idx", "success", "steps", "max_steps
 
 
 def rows(results: Iterable[EpisodeResult], task_names: Mapping[int, str]) -> list[dict[str, Any]]:
-    """Scored episodes, sorted by task and trial. `task_names`: language instruction by task id."""
+    """Return the scored episodes as rows, sorted by task and trial.
+
+    `task_names` maps task ids to language instructions.
+    """
     scored = sorted((result for result in results if result.status != "error"), key=lambda result: result.spec)
     return [
         {
@@ -43,9 +47,11 @@ def export(
     headless: bool,
     extra: Mapping[str, Any],
 ) -> tuple[pathlib.Path, pathlib.Path]:
-    """Writes `{suite}_results.csv` and `.json` into `directory`, whole or not at all. `extra`: more JSON keys.
+    """Write `{suite}_results.csv` and `{suite}_results.json` into `directory`, each completely or not at all.
 
-    Raises ConfigError where the folder can't be written.
+    `extra` holds further JSON keys.
+
+    Raises ConfigError if the folder cannot be written.
     """
     table = rows(results, task_names)
     text = io.StringIO(newline="")

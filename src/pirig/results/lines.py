@@ -1,5 +1,6 @@
-"""One result as a line of `episodes.jsonl`: JSON, exact, with a checksum, since a bit that flips in a number leaves a
-number.
+"""This module encodes one result as a line of `episodes.jsonl`: exact JSON with a checksum.
+
+The checksum is needed because a number with a flipped bit is still a number.
 """
 
 import base64
@@ -16,23 +17,26 @@ from pirig.types import EpisodeResult, EpisodeSpec, Status, Timings
 _CHECK = b', "crc32": '
 _PLAIN: dict[Any, tuple[type, ...]] = {str: (str,), int: (int,), float: (int, float)}
 DAMAGE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, zlib.error)
-"""What `read` raises for a line that is none."""
+"""Exceptions that `read` raises for a line that is not a valid result."""
 _T = typing.TypeVar("_T")
 
 
 def line(result: EpisodeResult) -> bytes:
-    """Its last key is a checksum of all that stands before it."""
+    """Return the result as a line whose last key is a checksum of everything before it."""
     text = json.dumps(_to_json(result)).encode()[:-1]
     return text + _CHECK + b'"%08x"}\n' % zlib.crc32(text)
 
 
 def read(text: bytes) -> EpisodeResult:
-    """Of a line without its newline."""
+    """Parse a line, given without its newline."""
     return _from_json(json.loads(_checked(text)))
 
 
 def _checked(line: bytes) -> bytes:
-    """Without its checksum, which the lines of older versions do not have. Raises ValueError where it is wrong."""
+    """Return the line without its checksum.
+
+    Lines of older versions have no checksum. Raises ValueError if the checksum is wrong.
+    """
     text, check, said = line.rpartition(_CHECK)
     if not check:
         return line
@@ -57,7 +61,10 @@ def _from_json(row: dict[str, Any]) -> EpisodeResult:
 
 
 def _typed(kind: type[_T], values: dict[str, Any]) -> _T:
-    """A dataclass of what a line says. Raises ValueError for a value that its field cannot have."""
+    """Build a dataclass from the values of a line.
+
+    Raises ValueError for a value that its field cannot have.
+    """
     for field in dataclasses.fields(kind):  # ty: ignore[invalid-argument-type]
         value = values.get(field.name, 0.0)
         allowed = _PLAIN.get(field.type)
@@ -73,7 +80,10 @@ def _is_absurd(value: Any) -> bool:
 
 
 def _pack(actions: np.ndarray) -> dict[str, Any]:
-    """Exact. Bytes of equal weight stand together, which is what makes floats compress."""
+    """Encode actions exactly.
+
+    Bytes of equal significance are stored together, because floats compress well only in that order.
+    """
     planes = np.ascontiguousarray(actions, "<f8").view(np.uint8).reshape(-1, 8).T.tobytes()
     return {"shape": list(actions.shape), "data": base64.b64encode(zlib.compress(planes, 9)).decode()}
 

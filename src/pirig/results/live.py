@@ -1,14 +1,16 @@
-"""Serves one page that keeps itself up to date, from a thread of the process that knows what happens.
+"""Serve a page that updates itself, from a thread of the process whose progress it shows.
 
-Law 1: nobody can change anything by it; it answers GET and HEAD. Law 2: it gives out the page, its state, the frames
-and the reports of what has ended, and no other file. Law 3: it answers to addresses and to this machine's own names
-only, so that no site in somebody's browser can read it by giving itself this address (DNS rebinding). Law 4: a browser
-runs no script in it but ours, by its hash; neither what a run is called nor what its policy says can become one.
+Law 1: Clients cannot change anything; the server answers only GET and HEAD.
+Law 2: It serves the page, its state, the frames and the reports of runs that have ended, and no other file.
+Law 3: It accepts only addresses and this machine's own names as host, so that no web site in a user's browser can
+    read it by resolving the site's name to this address (DNS rebinding).
+Law 4: A browser runs only our script, which is identified by its hash; neither the name of a run nor the metadata of
+    its policy can become a script.
 
     /                 the page
-    /state?seen=N     JSON: revision, title, fragments (HTML by id); only `now`, where N is the revision
-    /frame/I.png      what the policy of worker I last saw
-    /report/I         the report of the run that was the I-th to end, from 0
+    /state?seen=N     JSON: revision, title, fragments (HTML by id); only `now` if N is the current revision
+    /frame/I.png      the latest image that the policy of worker I received
+    /report/I         the report of the I-th run that ended, counted from 0
 """
 
 import base64
@@ -31,9 +33,9 @@ from pirig.errors import MissingResource
 from pirig.results.page.html import resource
 
 _log = logging.getLogger(__name__)
-_MOST_AT_ONCE = 32  # connections, a thread each; a browser has six
+_MOST_AT_ONCE = 32  # connections, each with its own thread; a browser opens six
 _OURS = base64.b64encode(hashlib.sha256(resource("live.js").encode()).digest()).decode()
-_POLICY = "; ".join(  # styles are set one by one, as a bar's length, and can run nothing
+_POLICY = "; ".join(  # inline styles set single values, such as a bar's length, and cannot run code
     (
         "default-src 'none'",
         f"script-src 'sha256-{_OURS}'",
@@ -48,7 +50,7 @@ _POLICY = "; ".join(  # styles are set one by one, as a bar's length, and can ru
 
 
 class View(Protocol):
-    """What is shown. Called from many threads."""
+    """A `View` supplies what the server shows; its methods are called from many threads."""
 
     @property
     def frames(self) -> pathlib.Path: ...
@@ -58,13 +60,16 @@ class View(Protocol):
     def state(self, seen: int) -> dict[str, Any]: ...
 
     def report(self, number: int) -> str:
-        """Empty where there is none."""
+        """Return the report's page, or an empty string if there is none."""
         ...
 
 
 @contextlib.contextmanager
 def serving(view: View, host: str, port: int) -> Generator[str]:
-    """The page's address, while the block runs; port 0 is any that is free. Raises StartError where it can't listen."""
+    """Serve the page while the block runs, and yield its address.
+
+    Port 0 selects any free port. Raises StartError if the server cannot listen.
+    """
 
     class Handler(_Handler):
         shown, names = view, {"localhost", socket.gethostname().lower(), host.lower()}
@@ -87,7 +92,10 @@ def serving(view: View, host: str, port: int) -> Generator[str]:
 
 
 class _Server(http.server.ThreadingHTTPServer):
-    """With so many threads and no more; whom there is no room for is hung up on, and asks again."""
+    """The server handles at most `_MOST_AT_ONCE` connections, each in its own thread.
+
+    It closes any further connection at once, and the browser tries again.
+    """
 
     daemon_threads = True
 
@@ -108,16 +116,16 @@ class _Server(http.server.ThreadingHTTPServer):
             self._room.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        if not isinstance(sys.exception(), OSError):  # which is a browser that has left
+        if not isinstance(sys.exception(), OSError):  # an OSError means that the browser has disconnected
             _log.exception("the live page could not answer")
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     shown: View
     names: Collection[str]
-    is_open = True  # connections that are kept alive have threads of their own
+    is_open = True  # each request checks it, because the threads of kept-alive connections outlast the server
     protocol_version = "HTTP/1.1"
-    timeout = 60  # [s], of a connection that says nothing
+    timeout = 60  # [s], for an idle connection
 
     def do_GET(self) -> None:
         if not self.is_open:
@@ -151,7 +159,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             ipaddress.ip_address(name)
         except ValueError:
             return name in self.names
-        return True  # nobody can give himself an address by a name
+        return True  # DNS rebinding needs a name as host
 
     def _frame(self, worker: str) -> bytes:
         try:
@@ -178,4 +186,4 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return "pirig"
 
     def log_message(self, format: str, *args: object) -> None:
-        """The log is the run's."""
+        """Suppress the server's messages, because the log belongs to the run."""

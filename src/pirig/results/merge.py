@@ -1,7 +1,8 @@
-"""Joins runs of one configuration that several machines made parts of.
+"""Join runs of one configuration whose parts were made on several machines.
 
-Law 1: an episode is scored in one of them only; what was scored twice is refused, even where both agree.
-Law 2: lines are copied as they stand, so that no bit changes. Law 3: the new run is there whole, or not at all.
+Law 1: An episode is scored in only one of the runs; duplicates are refused, even if their results agree.
+Law 2: Lines are copied unchanged, so that no bit changes.
+Law 3: The new run appears completely or not at all.
 """
 
 import os
@@ -15,15 +16,17 @@ from pirig.results.store import RunStore, differing_fields
 from pirig.text import and_more
 from pirig.types import EpisodeSpec
 
-_NAMED = 5  # duplicates in a message
+_NAMED = 5  # duplicates that a message lists
 
 
 def merge(out: pathlib.Path, sources: Sequence[RunStore]) -> RunStore:
-    """Writes the folder `out` from runs that nobody is writing. Returns it, for reading.
+    """Write the folder `out` from runs that no process is writing, and return it for reading.
 
-    How many episodes were planned is known where each source is complete; otherwise `pirig eval --run` on the new run
-    says what is missing, and goes on with it. Raises ConfigError for one run only, for mixed configurations, naming the
-    fields that differ, for duplicates, for a run that stopped early, and where `out` is there or can't be written.
+    The number of planned episodes is known only if each source is complete; otherwise `pirig eval --run` on the new run
+    reports what is missing, and continues the run.
+
+    Raises ConfigError for a single run, for mixed configurations, naming the fields that differ, for duplicates, for a
+    run that stopped early, and if `out` exists or cannot be written.
     """
     if len(sources) < 2:
         raise ConfigError(f"there is nothing to join in {len(sources)} run; name two or more")

@@ -1,10 +1,11 @@
-"""What a run's commands planned, as data in its manifest.
+"""This module records what a run's commands planned, as data in its manifest.
 
     "plan": [{"tasks": [0, 1, …], "trials": [0, 1, …]}, …]
 
-A block is all its trials of all its tasks. A command whose episodes the plan has already adds no block; one that plans
-more (further trials, further tasks) adds one, because tasks and trials of several commands need not form one block.
-Older runs have no plan; their commands' flags, which the manifest has too, say the same.
+A block stands for all its trials of all its tasks. A command whose episodes are already in the plan adds no block; a
+command that plans more (further trials, further tasks) adds one, because the tasks and trials of several commands need
+not form one block. Older runs have no plan; the flags of their commands, which the manifest also records, contain the
+same information.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -16,9 +17,9 @@ Block = dict[str, list[int]]
 
 
 def extended(manifest: Mapping[str, Any], specs: Iterable[EpisodeSpec], all_tasks: Sequence[int]) -> list[Block]:
-    """Return the manifest's plan, with a block for `specs` unless it has them already.
+    """Return the manifest's plan, with a block added for `specs` unless the plan already contains them.
 
-    `specs`: all their trials of all their tasks. `all_tasks`: of the suite.
+    `specs` contains all its trials of all its tasks. `all_tasks`: task ids of the suite.
     """
     specs = list(specs)
     blocks = _own_blocks(manifest, all_tasks)
@@ -30,7 +31,7 @@ def extended(manifest: Mapping[str, Any], specs: Iterable[EpisodeSpec], all_task
 
 
 def planned(manifest: Mapping[str, Any], suite: str, all_tasks: Sequence[int]) -> list[EpisodeSpec]:
-    """Return the episodes that commands planned for a run, or for the parts that it was merged from, in order."""
+    """Return the episodes that commands planned for a run, or for the runs that it was merged from, sorted."""
     seed = manifest["configuration"]["seed"]
     parts = [manifest, *(part.get("notes", {}) for part in manifest.get("merged_from", []))]
     pairs = {pair for part in parts for block in _own_blocks(part, all_tasks) for pair in _pairs(block)}
@@ -38,7 +39,7 @@ def planned(manifest: Mapping[str, Any], suite: str, all_tasks: Sequence[int]) -
 
 
 def is_plan(value: object) -> bool:
-    """Whether a manifest may have `value` as its plan."""
+    """Return whether `value` is a valid plan for a manifest."""
     return isinstance(value, list) and all(
         isinstance(block, dict)
         and block.keys() == {"tasks", "trials"}
@@ -54,7 +55,7 @@ def _own_blocks(manifest: Mapping[str, Any], all_tasks: Sequence[int]) -> list[B
 
 
 def _from_flags(flags: Mapping[str, Any], all_tasks: Sequence[int]) -> Block:
-    """The block of a command of an older version."""
+    """Return the block that a command of an older version planned."""
     tasks = flags.get("task_ids") or all_tasks
     return {"tasks": list(tasks), "trials": list(flags.get("trials") or range(flags.get("num_trials_per_task", 0)))}
 

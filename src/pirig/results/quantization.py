@@ -1,6 +1,9 @@
-"""What a run's policy said of its quantization, in its metadata; `quantization.apply.report` wrote it.
+"""This module reads what a run's policy reported about its quantization in its metadata.
 
-Law: it is evidence, not a wish. It was counted in the model that answered, and a policy that says nothing has none.
+`quantization.apply.report` writes that report.
+
+Law: The report is evidence, not intent. It was counted in the model that answered, and a policy that reports nothing
+provides no evidence.
 """
 
 import collections
@@ -20,24 +23,27 @@ class Quantization:
     bytes_before: int
     bytes_after: int
     kernel: str
-    pack: str  # digest of its tensors
+    pack: str  # digest of the pack's tensors
     configuration: Mapping[str, Any]
-    calibration: Mapping[str, Any]  # empty: without
-    mean_error: float  # of a layer's output by the rounding of its weights: squared, relative to the output
-    errors: Mapping[str, float]  # by layer
+    calibration: Mapping[str, Any]  # empty if the policy was not calibrated
+    mean_error: float  # mean over layers of the squared output error due to weight rounding, relative to the output
+    errors: Mapping[str, float]  # this error by layer
 
     @property
     def worst(self) -> list[tuple[str, float]]:
-        """Layers, the largest error first."""
+        """Return the layers with their errors, the largest error first."""
         return sorted(self.errors.items(), key=lambda pair: (-pair[1], pair[0]))
 
     @property
     def by_kind(self) -> dict[str, list[float]]:
-        """Errors of layers whose names differ in their number alone, by a short name; the largest mean first."""
+        """Return the errors by kind of layer, the kind with the largest mean first.
+
+        Layers are of the same kind if their names differ only in their number. The keys are short names.
+        """
         parts = [re.split(r"\b\d+\.", name, maxsplit=1) for name in self.errors]
         owners = {part[0]: part[0].split(".") for part in parts}
         different = (i for i, words in enumerate(zip(*owners.values(), strict=False)) if len(set(words)) > 1)
-        at = next(different, None)  # which word tells them apart
+        at = next(different, None)  # index of the word in which the names differ
         found = collections.defaultdict(list)
         for part, error in zip(parts, self.errors.values(), strict=True):
             apart = "" if at is None else f"{owners[part[0]][at]} "
@@ -46,7 +52,7 @@ class Quantization:
 
     @property
     def in_words(self) -> str:
-        """One line."""
+        """Return a description in one line."""
         before, after = self.bytes_before, self.bytes_after
         count = self.calibration.get("samples")
         return (
@@ -58,7 +64,11 @@ class Quantization:
 
 
 def of_run(configuration: Mapping[str, Any]) -> Quantization | None:
-    """`configuration`: the run's. None where its policy said nothing, or nothing in this form (another's server)."""
+    """Return the quantization that the policy of a run reported.
+
+    `configuration`: the run's. Returns None if the policy reported nothing, or nothing in this form (a third-party
+    server).
+    """
     said: Any = (configuration.get("policy_metadata") or {}).get("quantization")
     try:
         return Quantization(
@@ -81,12 +91,15 @@ def of_run(configuration: Mapping[str, Any]) -> Quantization | None:
 
 
 def as_json(found: Quantization) -> dict[str, Any]:
-    """As docs/schema/report-1.json says."""
+    """Return the quantization as docs/schema/report-1.json describes it."""
     return dataclasses.asdict(found)
 
 
 def difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
-    """In words, where the policies of two runs, told by their configurations, differ by quantization; else empty."""
+    """Describe how the policies of two runs differ in quantization; return an empty string if they do not.
+
+    `a` and `b`: configurations of the runs.
+    """
     sides = [of_run(side) for side in (a, b)]
     if len({side.pack if side else "" for side in sides}) == 1:
         return ""
@@ -99,7 +112,7 @@ def difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
 
 
 def size(count: float) -> str:
-    """Bytes, e.g. `2.6 MB`."""
+    """Return a number of bytes as text, e.g. `2.6 MB`."""
     for unit in ("B", "kB", "MB"):
         if count < 1000:
             return f"{count:.3g} {unit}"

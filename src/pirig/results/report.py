@@ -1,6 +1,7 @@
-"""What is known of one run, as one value: every page, table and file about a run is made of it.
+"""A `Report` holds everything known about one run; every page, table and file about a run is made from it.
 
-Law: a report is of the whole run. What any command on it planned counts, and so does whatever is recorded beyond that.
+Law: A report covers the whole run. It counts everything that any command on the run planned, and everything that is
+recorded beyond that.
 """
 
 import dataclasses
@@ -15,7 +16,7 @@ from pirig.results.store import RunStore
 from pirig.types import EpisodeResult, EpisodeSpec
 
 SCHEMA = "pirig-report/1"
-"""Of `as_json`; described in docs/schema/report-1.json. A key may be added, any other change is another number."""
+"""Schema of `as_json`, see docs/schema/report-1.json. A key may be added; any other change needs a new number."""
 
 TIMES = ("reset", "simulation", "rendering", "inference", "other")
 
@@ -25,10 +26,10 @@ class Report:
     run: str
     manifest: Mapping[str, Any]
     results: tuple[EpisodeResult, ...]  # one per episode, in order of completion
-    planned: tuple[EpisodeSpec, ...]  # ascending; with every result's
-    names: Mapping[int, str]  # language instruction by task id; may lack some
-    videos: Mapping[EpisodeSpec, str] = dataclasses.field(default_factory=dict)  # address, relative to the page
-    is_planned: bool = True  # somebody knew what was planned
+    planned: tuple[EpisodeSpec, ...]  # ascending; includes the specs of all results
+    names: Mapping[int, str]  # language instruction by task id; may be incomplete
+    videos: Mapping[EpisodeSpec, str] = dataclasses.field(default_factory=dict)  # addresses, relative to the page
+    is_planned: bool = True  # whether the plan is known
 
     @property
     def configuration(self) -> Mapping[str, Any]:
@@ -44,29 +45,32 @@ class Report:
 
     @property
     def published(self) -> float | None:
-        """The published π0.5's success rate on this suite, 0 to 1."""
+        """Return the published success rate of π0.5 on this suite (0 to 1), or None if there is none."""
         percent = PUBLISHED.get(self.suite)
         return None if percent is None else percent / 100
 
     @property
     def placement(self) -> Placement | None:
-        """Beside the published rate; None where there is none, and before the run is complete."""
+        """Return the comparison with the published rate.
+
+        It is None if no rate is published, and before the run is complete.
+        """
         return place(self.suite, self.total.successes, self.total.scored) if self.is_complete else None
 
     @property
     def is_complete(self) -> bool:
-        """Every planned episode is scored, and the plan is known."""
+        """Return whether the plan is known and every planned episode is scored."""
         known = self.is_planned or self.manifest.get("complete", True)
         return self.total.complete and self.total.scored > 0 and bool(known)
 
     @property
     def stopped(self) -> str:
-        """What was decided when the run stopped early, as declared; else empty."""
+        """Return what the declared stopping rule decided if the run stopped early, otherwise an empty string."""
         return runs.decided(dict(self.manifest))
 
     @functools.cached_property
     def quantization(self) -> quantization.Quantization | None:
-        """None: the policy was not quantized."""
+        """Return the quantization of the policy, or None if it was not quantized."""
         return quantization.of_run(self.configuration)
 
     @functools.cached_property
@@ -85,7 +89,7 @@ class Report:
         return self.names.get(task_id, f"task {task_id}")
 
     def with_status(self, *status: str) -> list[EpisodeResult]:
-        """Ascending."""
+        """Return the results with one of these statuses, sorted by spec."""
         return sorted((r for r in self.results if r.status in status), key=lambda result: result.spec)
 
 
@@ -96,7 +100,12 @@ def make_report(
     names: Mapping[int, str] | None = None,
     videos: Mapping[EpisodeSpec, str] | None = None,
 ) -> Report:
-    """`planned`: of all commands on the run; what is recorded is added. Raises ConfigError for a damaged store."""
+    """Build the report of a stored run.
+
+    `planned`: episodes that all commands on the run planned; recorded episodes are added.
+
+    Raises ConfigError for a damaged store.
+    """
     results = tuple(store.results())
     planned = set(planned)
     specs = tuple(sorted(planned.union(result.spec for result in results)))
@@ -104,8 +113,11 @@ def make_report(
 
 
 def seconds(result: EpisodeResult) -> dict[str, float]:
-    """Where an episode's wall time went, by TIMES: parts that do not overlap. What was rendered is taken out of
-    simulation first, since that is where it happens, and out of the reset for the rest."""
+    """Divide an episode's wall time into the parts of TIMES, which do not overlap [s].
+
+    Rendering time is subtracted from simulation first, because rendering happens there, and the remainder from the
+    reset.
+    """
     times = result.timings
     in_simulation = min(times.rendering_s, times.simulation_s)
     reset = max(0.0, times.reset_s - (times.rendering_s - in_simulation))
@@ -114,13 +126,16 @@ def seconds(result: EpisodeResult) -> dict[str, float]:
 
 
 def mean_seconds(results: Iterable[EpisodeResult]) -> dict[str, float]:
-    """Of an average episode; errors left out. All zero where there is none."""
+    """Return the parts of an average episode's wall time [s], errors excluded.
+
+    All parts are zero if there is no such episode.
+    """
     parts = [seconds(result) for result in results if result.status != "error"]
     return {name: sum(part[name] for part in parts) / max(1, len(parts)) for name in TIMES}
 
 
 def mean_inference_s(results: Iterable[EpisodeResult]) -> float | None:
-    """Of one question to the policy; None where none was asked."""
+    """Return the mean duration of one query to the policy [s], or None if there was no query."""
     times = [result.timings for result in results if result.status != "error"]
     chunks = sum(time.chunks for time in times)
     return sum(time.inference_s for time in times) / chunks if chunks else None

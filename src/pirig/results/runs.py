@@ -1,4 +1,4 @@
-"""The runs of a results folder: found by name, listed."""
+"""This module finds and lists the runs of a results folder."""
 
 import dataclasses
 import datetime
@@ -11,7 +11,10 @@ from pirig.results.store import RunStore
 
 
 def find(name: str, results: pathlib.Path) -> RunStore:
-    """A run by its folder, or by its name under `results`/runs. Raises ConfigError, naming those there are."""
+    """Open a run for reading, by its folder or by its name under `results`/runs.
+
+    Raises ConfigError if there is no such run, naming the runs that exist.
+    """
     folder = pathlib.Path(name)
     if (folder / "manifest.json").exists():
         return RunStore.read(folder)
@@ -20,7 +23,7 @@ def find(name: str, results: pathlib.Path) -> RunStore:
 
 @dataclasses.dataclass(frozen=True)
 class Overview:
-    """One line about a run."""
+    """An `Overview` summarizes one run in one line."""
 
     run: str
     suite: str
@@ -28,14 +31,14 @@ class Overview:
     successes: int
     scored: int
     errors: int
-    planned: int | None  # None: nobody has noted it
+    planned: int | None  # None if it was not recorded
     complete: bool
-    stopped: str  # what was decided when the run stopped early; else empty
-    date: datetime.datetime  # of the last result, in local time
+    stopped: str  # what was decided when the run stopped early; otherwise empty
+    date: datetime.datetime  # time of the last result, in local time
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Wilson, 95 %."""
+        """Return the 95 % Wilson interval of the success rate."""
         return wilson(self.successes, self.scored)
 
 
@@ -60,14 +63,20 @@ def overview(store: RunStore) -> Overview:
 
 
 def decided(manifest: dict[str, Any]) -> str:
-    """What ended a run before its plan was done; empty where nothing did, and once the plan is done after all."""
+    """Return what ended a run before its plan was complete.
+
+    The result is empty if nothing did, and once the plan has been completed after all.
+    """
     if manifest.get("complete"):
         return ""
     return (manifest.get("stopping") or {}).get("decided") or ""
 
 
 def overviews(results: pathlib.Path) -> list[Overview]:
-    """Of all runs, the latest first. Raises ConfigError where there is none, or one is damaged."""
+    """Return overviews of all runs, the latest first.
+
+    Raises ConfigError if there is no run, or if one is damaged.
+    """
     folders = [path.parent for path in (results / "runs").glob("*/manifest.json")]
     if not folders:
         raise ConfigError(f"no runs in {results / 'runs'}; pirig eval makes some, or name a folder: --results")

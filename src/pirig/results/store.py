@@ -1,11 +1,11 @@
-"""One run on disk. The only state a run has.
+"""Store one run on disk; these files are the only state of a run.
 
-    manifest.json    what the run is (configuration) and what was noted about it
+    manifest.json    what the run is (its configuration) and what was recorded about it
     episodes.jsonl   one line per result, in order of completion
 
-Law 1: a result is on disk when `append` returns. Law 2: whatever kills the writer, the file stays readable; a last
-line cut short is a result that was never there. Law 3: damage anywhere else is an error, never skipped; each line has
-a checksum (`lines.py`).
+Law 1: A result is on disk when `append` returns.
+Law 2: The file stays readable however the writer is killed; a last line that was cut short counts as never written.
+Law 3: Damage anywhere else is an error and is never skipped; each line has a checksum (`lines.py`).
 """
 
 import contextlib
@@ -26,11 +26,14 @@ from pirig.types import EpisodeResult, EpisodeSpec
 FORMAT = 2
 _MANIFEST = {"configuration": dict, "planned": int, "complete": bool, "stopping": dict, "sessions": list, "plan": list}
 Configuration = dict[str, Any]
-"""Plain JSON: what decides the value of a run's episodes. Worker counts and the like are not in it."""
+"""Plain JSON with what determines the results of a run's episodes; worker counts and the like are not in it."""
 
 
 def run_id(configuration: Configuration) -> str:
-    """Names a run after its configuration, e.g. `libero_object-scripted-1a2b3c4d`; safe as a folder name."""
+    """Return a run's name, derived from its configuration, e.g. `libero_object-scripted-1a2b3c4d`.
+
+    The name is safe as a folder name.
+    """
     canonical = json.dumps(configuration, sort_keys=True).encode()
     words = (str(configuration.get(key, "")) for key in ("suite", "policy"))
     readable = "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", word).strip("_")[-40:] for word in words if word)
@@ -38,22 +41,30 @@ def run_id(configuration: Configuration) -> str:
 
 
 def differing_fields(a: Configuration, b: Configuration) -> list[tuple[str, Any, Any]]:
-    """Name, value in `a`, value in `b`, by name; None for what is not there."""
+    """Return the name, the value in `a` and the value in `b` of each field that differs, sorted by name.
+
+    The value of a missing field is None.
+    """
     return [(name, a.get(name), b.get(name)) for name in sorted(a.keys() | b.keys()) if a.get(name) != b.get(name)]
 
 
 class RunStore:
-    """Implements interfaces.ResultStore. Made by `open` (one writer) or `read`."""
+    """A `RunStore` holds one run on disk and implements `interfaces.ResultStore`.
+
+    Create it with `open` (one writer at a time) or `read`.
+    """
 
     def __init__(self, directory: pathlib.Path, manifest: dict[str, Any], lock: IO[bytes] | None = None):
         self.directory, self.manifest, self._lock = directory, manifest, lock
 
     @classmethod
     def open(cls, directory: str | os.PathLike, configuration: Configuration, *, fresh: bool = False) -> "RunStore":
-        """Starts the run or goes on with it. `fresh` renames an earlier run of that name out of the way first.
+        """Start a run, or continue it.
 
-        Raises ConfigError where the folder can't be written, another process writes it, or it holds a run of another
-        configuration.
+        `fresh` first renames an earlier run of that name.
+
+        Raises ConfigError if the folder cannot be written, if another process is writing it, or if it holds a run of
+        another configuration.
         """
         directory = pathlib.Path(directory)
         try:
@@ -88,7 +99,10 @@ class RunStore:
 
     @classmethod
     def read(cls, directory: str | os.PathLike) -> "RunStore":
-        """For reading only. Raises ConfigError where there is no run, naming those beside it."""
+        """Open a run for reading only.
+
+        Raises ConfigError if there is no run, naming the runs in the same parent folder.
+        """
         directory = pathlib.Path(directory)
         if not _is_file(directory / "manifest.json"):
             beside = sorted(path.parent.name for path in directory.parent.glob("*/manifest.json"))
@@ -103,7 +117,10 @@ class RunStore:
         return self.manifest["configuration"]
 
     def append(self, result: EpisodeResult) -> None:
-        """On disk when this returns. Raises ConfigError where it cannot be."""
+        """Append a result, which is on disk when this returns.
+
+        Raises ConfigError if it cannot be written.
+        """
         path = self.directory / "episodes.jsonl"
         with _disk(path), path.open("ab") as file:
             file.write(lines.line(result))
@@ -111,7 +128,10 @@ class RunStore:
             os.fsync(file.fileno())
 
     def results(self) -> Iterator[EpisodeResult]:
-        """One per episode, in order of first completion: the latest, but a success or failure outranks any error."""
+        """Yield one result per episode, in order of first completion.
+
+        The latest result counts, except that an error never replaces a success or failure.
+        """
         latest: dict[EpisodeSpec, EpisodeResult] = {}
         for result in self._lines():
             known = latest.get(result.spec)
@@ -120,11 +140,14 @@ class RunStore:
         yield from latest.values()
 
     def scored(self) -> dict[EpisodeSpec, EpisodeResult]:
-        """Return the results that need not run again, successes and failures, by episode."""
+        """Return the successes and failures by episode; these episodes need not run again."""
         return {result.spec: result for result in self.results() if result.status != "error"}
 
     def note(self, **fields: Any) -> None:
-        """Adds plain JSON fields to the manifest, on disk when this returns. Raises ConfigError where it cannot be."""
+        """Add plain JSON fields to the manifest, which are on disk when this returns.
+
+        Raises ConfigError if they cannot be written.
+        """
         self.manifest |= fields
         path = self.directory / "manifest.json"
         with _disk(path):
@@ -132,7 +155,7 @@ class RunStore:
 
     def close(self) -> None:
         if self._lock is not None:
-            self._lock.close()  # releases it
+            self._lock.close()  # releases the lock
 
     def __enter__(self) -> "RunStore":
         return self
@@ -141,18 +164,18 @@ class RunStore:
         self.close()
 
     def lines(self) -> Iterator[bytes]:
-        """As they stand in the file, each with its newline."""
+        """Return the lines as they are in the file, each with its newline."""
         return (line + b"\n" for line in self._split())
 
     def _split(self) -> list[bytes]:
         path = self.directory / "episodes.jsonl"
-        return path.read_bytes().split(b"\n")[:-1] if path.exists() else []  # behind the last newline: cut short
+        return path.read_bytes().split(b"\n")[:-1] if path.exists() else []  # drops a line that was cut short
 
     def _lines(self) -> Iterator[EpisodeResult]:
         path = self.directory / "episodes.jsonl"
         for number, line in enumerate(self._split(), start=1):
             if not line:
-                continue  # a cut line that `open` removed
+                continue  # the rest of a cut line that `open` removed
             try:
                 yield lines.read(line)
             except lines.DAMAGE as e:
@@ -192,12 +215,12 @@ def _read_manifest(directory: pathlib.Path) -> dict[str, Any]:
 def _is_file(path: pathlib.Path) -> bool:
     try:
         return path.is_file()
-    except (OSError, ValueError):  # no name that a file can have
+    except (OSError, ValueError):  # not a valid file name
         return False
 
 
 def refuse_mixture(directory: pathlib.Path, theirs: Configuration, ours: Configuration) -> None:
-    """Raises ConfigError where a run was made with another configuration than ours, naming the fields."""
+    """Raise ConfigError if a run was made with another configuration than ours, naming the fields."""
     differing = [f"{name}: the run has {a!r}, this command {b!r}" for name, a, b in differing_fields(theirs, ours)]
     if differing:
         raise ConfigError(
@@ -215,7 +238,7 @@ def _set_aside(directory: pathlib.Path) -> None:
 
 
 def _close_cut_line(path: pathlib.Path) -> None:
-    """Drops what a crash left of the last line, so that the next one does not glue to it."""
+    """Remove what a crash left of the last line, so that the next line is not joined to it."""
     if not path.exists():
         return
     with path.open("r+b") as file:

@@ -1,4 +1,4 @@
-"""All suites at a glance: the latest exports beside the published row."""
+"""This module summarizes all suites: the latest exports next to the published results."""
 
 import dataclasses
 import json
@@ -19,7 +19,7 @@ class SuiteRow:
     scored: int
     complete: bool  # every planned episode is scored
     run: str
-    tasks: tuple[Count, ...] = ()  # successes and scored episodes of each
+    tasks: tuple[Count, ...] = ()  # successes and scored episodes of each task
 
     @property
     def rate(self) -> float:
@@ -27,12 +27,15 @@ class SuiteRow:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Wilson, 95 %."""
+        """Return the 95 % Wilson interval of the success rate."""
         return wilson(self.successes, self.scored)
 
 
 def latest(results: pathlib.Path, suites: Sequence[str]) -> list[SuiteRow]:
-    """Of those suites that have an export with scored episodes. Raises ConfigError for a damaged one."""
+    """Return the rows of those suites that have an export with scored episodes.
+
+    Raises ConfigError for a damaged export.
+    """
     rows = []
     for suite in suites:
         path = results / f"{suite}_results.json"
@@ -44,7 +47,7 @@ def latest(results: pathlib.Path, suites: Sequence[str]) -> list[SuiteRow]:
                 suite,
                 int(found["total_successes"]),
                 int(found["total_episodes"]),
-                bool(found.get("complete", True)),  # files of other evaluators do not say
+                bool(found.get("complete", True)),  # files of other evaluators do not have this key
                 str(found.get("run", "")),
                 _tasks(found["results"]),
             )
@@ -56,7 +59,10 @@ def latest(results: pathlib.Path, suites: Sequence[str]) -> list[SuiteRow]:
 
 
 def average(rows: Sequence[SuiteRow]) -> float | None:
-    """Mean of the suites' success rates, as the published row has it; None unless all four are there and complete."""
+    """Return the mean of the suites' success rates, computed like the published average.
+
+    Returns None unless all four suites are present and complete.
+    """
     by_suite = {row.suite: row for row in rows if row.complete}
     if not PUBLISHED.keys() <= by_suite.keys():
         return None
@@ -64,8 +70,10 @@ def average(rows: Sequence[SuiteRow]) -> float | None:
 
 
 def average_interval(rows: Sequence[SuiteRow]) -> Estimate | None:
-    """Of `average`, the tasks of each suite being a sample of tasks like them; None where there is no average, or
-    where a file does not say what its tasks gave."""
+    """Return the interval of `average`, with the tasks of each suite treated as a sample of tasks like them.
+
+    Returns None if there is no average, or if a file does not contain the results of its tasks.
+    """
     by_suite = {row.suite: row for row in rows if row.complete and row.tasks}
     if not PUBLISHED.keys() <= by_suite.keys():
         return None
@@ -73,7 +81,7 @@ def average_interval(rows: Sequence[SuiteRow]) -> Estimate | None:
 
 
 def complete_counts(rows: Sequence[SuiteRow]) -> dict[str, Count]:
-    """Successes and scored episodes of the complete runs, by suite."""
+    """Return the successes and scored episodes of the complete runs, by suite."""
     return {row.suite: (row.successes, row.scored) for row in rows if row.complete}
 
 

@@ -1,6 +1,6 @@
-"""A report as JSON, CSV and Markdown, for programs, spreadsheets, papers and READMEs.
+"""This module writes a report as JSON, CSV and Markdown, for programs, spreadsheets, papers and READMEs.
 
-Law: equal results give equal bytes, whatever the order in which episodes ended (manifests aside).
+Law: Equal results give equal bytes, whatever the order in which episodes ended (except for manifests).
 """
 
 import csv
@@ -20,12 +20,12 @@ COLUMNS = ("suite", "task_id", "task_name", "trial", "seed", "status", "steps", 
 
 
 def episode_rows(report: Report) -> list[dict[str, Any]]:
-    """One per recorded episode, by COLUMNS, ascending; errors too."""
+    """Return one row per recorded episode, with the keys of COLUMNS, sorted by spec; errors are included."""
     return [_row(report, report.by_spec[spec]) for spec in report.planned if spec in report.by_spec]
 
 
 def as_json(report: Report) -> dict[str, Any]:
-    """As docs/schema/report-1.json says."""
+    """Return the report as docs/schema/report-1.json describes it."""
     inference_s = mean_inference_s(report.results)
     return {
         "schema": SCHEMA,
@@ -53,7 +53,10 @@ def json_text(report: Report) -> str:
 
 
 def csv_text(report: Report) -> str:
-    """One row per recorded episode. (results/export.py writes the reference fork's columns.)"""
+    """Return CSV text with one row per recorded episode.
+
+    results/export.py writes the reference fork's columns instead.
+    """
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -62,7 +65,7 @@ def csv_text(report: Report) -> str:
 
 
 def markdown(report: Report) -> str:
-    """One row per task and one for the run."""
+    """Return a Markdown table with one row per task and one for the run."""
     lines = ["| task | success | rate [%] | 95 % Wilson | steps of successes |", "|---|--:|--:|--:|--:|"]
     lines += [_markdown_row(f"{i} {report.task_name(i)}", tally) for i, tally in report.by_task.items()]
     lines.append(_markdown_row(f"**{report.suite}**", report.total))
@@ -81,7 +84,10 @@ def markdown(report: Report) -> str:
 
 
 def markdown_overview(rows: Sequence[summary.SuiteRow]) -> str:
-    """One row per suite, beside the published one. A suite with episodes missing has no rate."""
+    """Return a Markdown table with one row per suite, next to the published rate.
+
+    A suite with missing episodes has no rate.
+    """
     lines = ["| suite | success | rate [%] | 95 % Wilson | published π0.5 | difference (95 %) | run |"]
     lines.append("|---|--:|--:|--:|--:|--:|---|")
     for row in rows:
@@ -100,7 +106,7 @@ def markdown_overview(rows: Sequence[summary.SuiteRow]) -> str:
 
 
 def difference_text(placement: published.Placement | None) -> str:
-    """In points, e.g. `−2.6 (−4.9 to −0.4), below`."""
+    """Return the difference in percentage points, e.g. `−2.6 (−4.9 to −0.4), below`."""
     if placement is None:
         return "–"
     found = placement.difference
@@ -108,7 +114,7 @@ def difference_text(placement: published.Placement | None) -> str:
 
 
 def points(difference: float) -> str:
-    """Of rates, with a sign."""
+    """Return a difference of rates in percentage points, with its sign."""
     return f"{100 * difference:+.1f}".replace("-", "−")
 
 

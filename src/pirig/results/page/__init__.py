@@ -1,1 +1,4 @@
-"""Pages about runs: self-contained HTML, charts as inline SVG, one stylesheet, no script but the live page's."""
+"""This package renders self-contained HTML pages about runs, with charts as inline SVG and one stylesheet.
+
+Only the live page has a script.
+"""

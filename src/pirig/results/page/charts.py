@@ -1,7 +1,9 @@
-"""Charts as inline SVG: coordinates across are percentages, down pixels, so that text keeps its size at any width.
+"""This module draws charts as inline SVG.
 
-Law 1: each chart is an image with a name that says what it shows. Law 2: colours are the stylesheet's, and nothing is
-told by colour alone.
+Horizontal coordinates are percentages and vertical coordinates are pixels, so that text keeps its size at any width.
+
+Law 1: Each chart is an image with a label that describes what it shows.
+Law 2: Colours are defined in the stylesheet, and nothing is expressed by colour alone.
 """
 
 import dataclasses
@@ -14,13 +16,13 @@ from pirig.results.page.html import Html, element, join
 from pirig.results.statistics.tally import wilson
 from pirig.types import Status
 
-_MARGIN = 2.5  # [%] at both ends, so that a mark at an end is whole
-_POINTS = 240  # of a line; more cannot be seen
+_MARGIN = 2.5  # [%] at both ends, so that a mark at an end is not cut off
+_POINTS = 240  # points of a line; more would not be visible
 
 
 @dataclasses.dataclass(frozen=True)
 class Axis:
-    """Runs across, or up."""
+    """An `Axis` maps values to positions, horizontally or vertically."""
 
     low: float
     high: float
@@ -34,7 +36,7 @@ class Axis:
 
 
 def rate_axis(lows: Iterable[float]) -> Axis:
-    """From the ten per cent below the lowest to 100 %."""
+    """Return an axis from the multiple of 10 % at or below the lowest value to 100 %."""
     low = min(math.floor(10 * min(lows, default=0.0) + 1e-9) / 10, 0.9)
     width = next(w for w in (2, 5, 10, 20, 25) if (1 - low) * 100 / w <= 5)
     first = math.ceil(100 * low / width - 1e-9)
@@ -42,7 +44,10 @@ def rate_axis(lows: Iterable[float]) -> Axis:
 
 
 def difference_axis(bounds: Iterable[tuple[float, float]], marks: Iterable[float] = ()) -> Axis:
-    """Holds all intervals, 0 and `marks`, with round ends. At least one interval."""
+    """Return an axis with round ends that contains all intervals, 0 and `marks`.
+
+    `bounds` contains at least one interval.
+    """
     ends = [0.0, *marks, *(end for pair in bounds for end in pair)]
     width = next(w for w in (1, 2, 5, 10, 20, 50, 100) if (max(ends) - min(ends)) * 100 / w <= 5 or w == 100)
     first, last = (round_(100 * end / width) for round_, end in ((math.floor, min(ends)), (math.ceil, max(ends))))
@@ -51,14 +56,14 @@ def difference_axis(bounds: Iterable[tuple[float, float]], marks: Iterable[float
 
 
 def percent_axis(high: float) -> Axis:
-    """From 0 to the round number at or above `high`."""
+    """Return an axis from 0 to the round number at or above `high`."""
     width = next(w for w in (1, 2, 5, 10, 20, 50, 100, 10_000) if 100 * high / w <= 5)
     last = max(1, math.ceil(100 * high / width - 1e-9))
     return Axis(0.0, last * width / 100, tuple(i * width / 100 for i in range(last + 1)))
 
 
 def scale(axis: Axis, unit: str = " %", *, signed: bool = False) -> Html:
-    """The ticks' names, for the head of a column of strips. The last one carries the unit."""
+    """Draw the labels of the ticks, for the head of a column of strips; the last one includes the unit."""
     names = [element("text", _tick(tick, signed) + unit * (tick == axis.ticks[-1]), x=axis.x(tick), y=13,
                      class_="end" if axis.share(tick) > 0.96 else "middle") for tick in axis.ticks]  # fmt: skip
     return element("svg", *names, class_="scale", height=18, width="100%", aria_hidden="true")
@@ -74,8 +79,11 @@ def rate_strip(
     lines: Mapping[str, float] | None = None,
     height: int = 22,
 ) -> Html:
-    """A rate, or a difference, as a dot on its interval, over the axis' grid lines. `mark`: another rate, a diamond.
-    `lines`: places of further lines, by class. NaN: no dot."""
+    """Draw a rate, or a difference, as a dot on its interval, over the axis' grid lines.
+
+    `mark`: another rate, drawn as a diamond. `lines`: positions of further lines, by class. A NaN
+    rate has no dot.
+    """
     middle = height / 2
     parts = [element("title", label)]
     upright = [("grid", tick) for tick in axis.ticks] + list((lines or {}).items())
@@ -94,7 +102,10 @@ def rate_strip(
 
 
 def trials(found: Sequence[tuple[str, Status | str]], label: str) -> Html:
-    """A tick for each trial, in order: high for what went wrong, low for the rest. `found`: its name, and status."""
+    """Draw a tick for each trial, in order: high for failures and errors, low for the rest.
+
+    `found`: name and status of each trial.
+    """
     parts = [element("title", label)]
     pitch = 100 / max(25, len(found))
     for i, (name, status) in enumerate(found):
@@ -110,8 +121,11 @@ def trials(found: Sequence[tuple[str, Status | str]], label: str) -> Html:
 
 
 def pairs(found: Sequence[tuple[str, bool, bool]], label: str) -> Html:
-    """A mark for each pair, in order: a bar up where only B succeeds, down where only A does, else a dot on the line,
-    filled where both succeed. `found`: its name, success of A, of B."""
+    """Draw a mark for each pair, in order.
+
+    The mark is a bar upwards if only B succeeds, a bar downwards if only A succeeds, and otherwise a dot on the line,
+    which is filled if both succeed. `found`: name, success of A, success of B.
+    """
     height, middle, parts = 22, 11, [element("title", label)]
     pitch = 100 / max(25, len(found))
     for i, (name, a, b) in enumerate(found):
@@ -125,8 +139,10 @@ def pairs(found: Sequence[tuple[str, bool, bool]], label: str) -> Html:
 
 
 def histogram(values: Sequence[int], limit: int, label: str, *, zero: bool = False) -> Html:
-    """How many of `values` fall between which numbers; `limit` is where the axis ends. At least one value. `zero`: it
-    is on the axis, as a line."""
+    """Draw how many of `values` fall into each interval.
+
+    `values` has at least one value. `limit` is where the axis ends. `zero`: 0 is on the axis, marked by a line.
+    """
     first, limit = (min(0, *values), max(0, limit)) if zero else (min(values), limit)
     width = next(w for w in (5, 10, 20, 25, 50, 100, 10_000) if (limit - first) / w <= 32)
     low = first // width * width
@@ -163,7 +179,10 @@ def histogram(values: Sequence[int], limit: int, label: str, *, zero: bool = Fal
 
 
 def rate_over_time(successes: Sequence[bool], label: str, *, mark: float | None = None) -> Html:
-    """The success rate after each scored episode, with its interval. At least one."""
+    """Draw the success rate after each scored episode, with its interval.
+
+    `successes` has at least one value.
+    """
     counts = list(itertools.accumulate(successes))
     numbers = sorted({round(1 + i * (len(counts) - 1) / max(1, _POINTS - 1)) for i in range(_POINTS)})
     numbers = [n for n in numbers if n <= len(counts)]
@@ -198,7 +217,7 @@ def rate_over_time(successes: Sequence[bool], label: str, *, mark: float | None 
 
 
 def shares(parts: Mapping[str, float], label: str) -> Html:
-    """One bar, cut as `parts` divide their sum; a part's name is its colour's class."""
+    """Draw one bar that is divided in proportion to `parts`; the name of a part is the class of its colour."""
     whole, left, drawn = sum(parts.values()) or 1.0, 0.0, [element("title", label)]
     for name, value in parts.items():
         share = value / whole
@@ -229,11 +248,11 @@ def _minus(number: str) -> str:
 
 
 def _counts(top: int) -> list[int]:
-    """Up to four round numbers above zero."""
+    """Return up to four round numbers above zero."""
     width = next(w for e in range(9) for w in (10**e, 2 * 10**e, 5 * 10**e) if top / w <= 4)
     return list(range(width, top + 1, width))
 
 
 def _every(span: float, width: int) -> int:
-    """Distance of names under a histogram, such that six or fewer stand there."""
+    """Return a distance of labels below a histogram such that there are six or fewer."""
     return next(width * n for n in (1, 2, 4, 5, 10, 20, 50, 100, 1000) if span / (width * n) <= 6)

@@ -1,5 +1,7 @@
-"""The page of a comparison, in the order in which a reader asks: which is better, how sure, where, what does it look
-like, how fast, and do the two differ in nothing else. Differences are B minus A throughout.
+"""This module renders the page of a comparison.
+
+The sections follow the questions of a reader: which policy is better, how certain that is, where they differ, what
+that looks like, how fast they are, and whether the runs differ in anything else. Differences are B minus A throughout.
 """
 
 import dataclasses
@@ -23,7 +25,10 @@ _WITHIN = {"non-inferior": "good", "inferior": "bad", "undecided": "going"}
 
 @dataclasses.dataclass(frozen=True)
 class Shown:
-    """What a page is made of. `level`: two-sided, `margin`: of non-inferiority, both fractions of 1."""
+    """`Shown` holds the content of a page.
+
+    `level` is two-sided and `margin` is that of non-inferiority; both are fractions of 1.
+    """
 
     found: Comparison
     a: Side
@@ -33,7 +38,7 @@ class Shown:
 
     @property
     def title(self) -> str:
-        """Policies of one name are told apart by their runs."""
+        """Return the title; policies of the same name are distinguished by their runs."""
         a, b = (self.a.policy, self.b.policy) if self.a.policy != self.b.policy else (self.a.runs, self.b.runs)
         return f"{b} against {a}"
 
@@ -47,7 +52,7 @@ class Shown:
 
 
 def page(shown: Shown) -> str:
-    """Self-contained; videos and the runs' own pages are links relative to it."""
+    """Return a self-contained page; videos and the runs' own pages are relative links."""
     parts = (headline, warnings, rates, fourfold, time_to_success, tasks, episodes, unpaired, provenance)
     foot = element("footer", "pirig · B against A, by the same episodes of both · success rate = successes / pairs")
     return document(f"{shown.title} · pirig", element("main", *(show(shown) for show in parts)), foot)
@@ -93,7 +98,7 @@ def warnings(shown: Shown) -> Html | None:
 
 
 def rates(shown: Shown) -> Html:
-    """Both sides on the pairs, suite by suite."""
+    """Render the success rates of both sides on the pairs, suite by suite."""
     by_suite = dict(shown.found.by_suite)
     if len(by_suite) > 1:
         by_suite["all suites"] = shown.found.total
@@ -111,7 +116,7 @@ def rates(shown: Shown) -> Html:
 
 
 def fourfold(shown: Shown) -> Html:
-    """McNemar's table."""
+    """Render McNemar's table."""
     total = shown.found.total
     head = element("tr", *(element("th", text, scope="col") for text in ("", "B succeeds", "B fails", "sum")))
     counts = (
@@ -141,7 +146,7 @@ def time_to_success(shown: Shown) -> Html:
 
 
 def tasks(shown: Shown) -> Html:
-    """A row for each task: its difference, and a mark for each pair."""
+    """Render a row for each task, with its difference and a mark for each pair."""
     by_task = shown.found.by_task
     axis = charts.difference_axis([shown.bounds(paired) for paired in by_task.values()])
     parts = []

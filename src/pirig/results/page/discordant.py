@@ -1,4 +1,4 @@
-"""Where two policies part: the episodes that only one of them succeeds at, with the videos of both side by side."""
+"""This module renders the episodes in which only one of two policies succeeds, with both videos side by side."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from pirig.results.page.html import Html, element, section
 from pirig.results.page.side import Side
 from pirig.types import EpisodeResult, EpisodeSpec
 
-_FOLDED_FROM = 25  # pairs
+_FOLDED_FROM = 25  # pairs from which a list is folded
 
 
 def discordant(pairs: Sequence[Pair], a: Side, b: Side) -> Html:
@@ -25,7 +25,7 @@ def discordant(pairs: Sequence[Pair], a: Side, b: Side) -> Html:
 
 
 def _missing(side: Side, specs: Sequence[EpisodeSpec]) -> Html | None:
-    """How to make the videos that are not there."""
+    """Render the commands that make the missing videos."""
     if not specs:
         return None
     by_suite: dict[str, list[EpisodeSpec]] = {}

@@ -1,10 +1,10 @@
-"""The sections of a run's page that are about single episodes: errors, videos, and the table of them all."""
+"""This module renders the sections of a run's page about single episodes: errors, videos, and the table of all."""
 
 from pirig.results.page.html import Html, element, join, section
 from pirig.results.report import Report
 from pirig.types import EpisodeResult, EpisodeSpec
 
-_FOLDED_FROM = 31  # rows
+_FOLDED_FROM = 31  # rows from which the table is folded
 
 
 def errors(report: Report) -> Html | None:

@@ -1,23 +1,27 @@
-"""HTML that cannot be broken by what it shows.
+"""This module builds HTML that its content cannot break.
 
-Law: text becomes markup only by `element`; whatever is not Html is escaped, contents and attributes alike.
+Law: Text becomes markup only by `element`; whatever is not `Html` is escaped, in contents and attributes alike.
 """
 
 import html
 import importlib.resources
 
-_VOID = frozenset({"meta", "rect", "line", "circle", "path", "input"})  # written without an end; SVG's self-closing
+_VOID = frozenset({"meta", "rect", "line", "circle", "path", "input"})  # have no end tag; SVG's are self-closing
 _ATTRIBUTES = {"class_": "class", "for_": "for"}
 
 
 class Html(str):
-    """Markup, as opposed to text."""
+    """An `Html` string is markup, as opposed to text."""
 
     __slots__ = ()
 
 
 def element(tag: str, *children: str | None, **attributes: object) -> Html:
-    """`class_` means class, `data_x` means data-x. An attribute that is None or False is left out, True is bare."""
+    """Return an element with its children and attributes.
+
+    `class_` means class, `data_x` means data-x. An attribute that is None or False is omitted; one that is True has no
+    value.
+    """
     words = [tag]
     for name, value in attributes.items():
         if value is None or value is False:
@@ -39,7 +43,7 @@ def section(name: str, title: str, *parts: str | None, note: str = "", class_: s
 
 
 def document(title: str, *body: str | None, script: str = "", attributes: dict[str, str] | None = None) -> str:
-    """A whole page, with everything it needs inside."""
+    """Return a whole page that contains everything it needs."""
     head = join(
         element("meta", charset="utf-8"),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
@@ -53,7 +57,7 @@ def document(title: str, *body: str | None, script: str = "", attributes: dict[s
 
 
 def resource(name: str) -> str:
-    """A file of this package."""
+    """Return the content of a file of this package."""
     return (importlib.resources.files("pirig.results.page") / name).read_text(encoding="utf-8")
 
 

@@ -1,7 +1,7 @@
-// Asks once a second what has changed and puts it in place. Reads only.
+// Polls the server for changes once a second and updates the page. It only reads.
 "use strict";
 let seen = -1;
-const kept = new Map(); // reports, by address
+const kept = new Map(); // blob URLs of reports, by address
 
 function replace(id, html) {
   const old = document.getElementById(id);
@@ -12,7 +12,7 @@ function replace(id, html) {
     if (!known) continue;
     if (known.getAttribute("src") !== image.getAttribute("src")) known.src = image.getAttribute("src");
     known.alt = image.alt;
-    image.replaceWith(known); // which shows its old picture until the new one is there
+    image.replaceWith(known); // it shows its old picture until the new one has loaded
   }
   old.replaceWith(made.content);
 }
@@ -20,7 +20,7 @@ function replace(id, html) {
 async function keep(link) {
   const address = link.getAttribute("href");
   if (!kept.has(address)) kept.set(address, URL.createObjectURL(await (await fetch(address)).blob()));
-  link.href = kept.get(address); // which is there when the server is not
+  link.href = kept.get(address); // it stays available when the server has stopped
 }
 
 async function ask() {

@@ -1,4 +1,4 @@
-"""The page of a run that goes on: the report's sections, and above them what happens now."""
+"""This module renders the page of a run in progress: the report's sections, and above them the current activity."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -11,12 +11,12 @@ from pirig.text import duration
 
 @dataclasses.dataclass(frozen=True)
 class Now:
-    """One worker."""
+    """`Now` describes what one worker is doing."""
 
     slot: int
-    doing: str  # e.g. "task 3 trial 17"; empty: nothing
+    doing: str  # e.g. "task 3 trial 17"; empty if the worker is idle
     for_s: float
-    frame: str  # address of the latest image; empty: there is none
+    frame: str  # address of the latest image; empty if there is none
 
 
 def page(report: Report, now: Html, ended: Html) -> str:
@@ -28,17 +28,20 @@ def page(report: Report, now: Html, ended: Html) -> str:
 
 
 def fragments(report: Report) -> Mapping[str, Html]:
-    """What changes when a result comes in, by the id of the section."""
+    """Return the sections that change when a result arrives, by id."""
     return dict(run.fragments(report))
 
 
 def provenance(report: Report) -> Html:
-    """What changes when another run is shown."""
+    """Return the section that changes when another run is shown."""
     return run.provenance(report)
 
 
 def now(workers: Sequence[Now], *, done: int, planned: int, left_s: float | None) -> Html:
-    """`left_s`: until the last episode, as things go."""
+    """Render the current activity.
+
+    `left_s`: estimated time until the last episode ends [s].
+    """
     said = f"{done} of {planned} episodes scored"
     if left_s is not None and done < planned:
         said += f", about {duration(left_s)} left"
@@ -51,7 +54,10 @@ def now(workers: Sequence[Now], *, done: int, planned: int, left_s: float | None
 
 
 def ended(reports: Sequence[tuple[str, str]]) -> Html:
-    """Links to the reports of runs that have ended: name and path. The page keeps them when the server is gone."""
+    """Render links to the reports of runs that have ended, given by name and path.
+
+    An open page keeps these reports after the server has stopped.
+    """
     links = [
         element("p", element("a", f"report of {name}", href=f"report/{number}"), element("span", path, class_="sub"))
         for number, (name, path) in enumerate(reports)

@@ -1,4 +1,4 @@
-"""All suites on one page: the latest results beside the published row."""
+"""This module renders all suites on one page: the latest results next to the published ones."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,7 +11,10 @@ from pirig.results.tables import difference_text
 
 
 def page(rows: Sequence[summary.SuiteRow], links: Mapping[str, str]) -> str:
-    """`links`: by run, the address of its page, relative to this one; a run may have none."""
+    """Return the page.
+
+    `links`: the address of each run's page, relative to this page; a run may have none.
+    """
     bounds = [row.interval[0] for row in rows if row.complete]
     theirs = [rate / 100 for row in rows if (rate := published.PUBLISHED.get(row.suite)) is not None]
     axis = charts.rate_axis([*bounds, *theirs])

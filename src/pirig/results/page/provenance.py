@@ -1,5 +1,6 @@
-"""Whatever a manifest says, as nested lists, which know no key, so that nothing which is noted stays unseen; and what
-two manifests say, side by side.
+"""This module renders what manifests record, as nested lists, and two manifests side by side.
+
+The lists depend on no particular key, so that everything that was recorded is visible.
 """
 
 import hashlib
@@ -9,15 +10,15 @@ from typing import Any
 
 from pirig.results.page.html import Html, element, join
 
-_LONG = 40  # entries of a list
-_MANY = 24  # names with a value each
+_LONG = 40  # entries of the longest list that is not folded
+_MANY = 24  # entries of the largest mapping that is shown in full
 _OF_THE_MOMENT = frozenset(
     ("began", "ended", "command", "episodes", "setup_s", "timings", "started_workers", "warm_up_s")
 )
 
 
 def tree(value: Any) -> Html:
-    """Plain JSON."""
+    """Render a plain JSON value as nested lists."""
     if isinstance(value, Mapping):
         return _mapping(value)
     if isinstance(value, Sequence) and not isinstance(value, str):
@@ -49,7 +50,7 @@ def _sequence(value: Sequence[Any]) -> Html:
 
 
 def _hint(item: Any) -> str:
-    """The first words of a folded entry."""
+    """Return the first words of a folded entry."""
     words = [str(v) for v in item.values() if isinstance(v, (str, int, float))] if isinstance(item, Mapping) else []
     return f": {words[0]}" if words else ""
 
@@ -67,7 +68,7 @@ def _nothing(word: str) -> Html:
 
 
 def made_with(manifest: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What decides a run, and what its last command worked with; when and how long is left out."""
+    """Return what determines a run, and what its last command worked with, without times and durations."""
     parts = [manifest, *(part.get("notes", {}) for part in manifest.get("merged_from", []))]
     sessions = [session for part in parts for session in part.get("sessions", [])]
     last = dict(sessions[-1]) if sessions else {}
@@ -78,7 +79,10 @@ def made_with(manifest: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def beside(a: Mapping[str, Any], b: Mapping[str, Any]) -> Html:
-    """Two of these, leaf by leaf: what differs, marked, and folded below it what does not."""
+    """Render two results of `made_with`, entry by entry.
+
+    Entries that differ come first and are marked; equal entries are folded below them.
+    """
     left, right = dict(_leaves(a)), dict(_leaves(b))
     names = [*left, *(name for name in right if name not in left)]
     different = [name for name in names if left.get(name, "") != right.get(name, "")]
@@ -102,8 +106,11 @@ def _beside(names: Sequence[str], left: Mapping[str, str], right: Mapping[str, s
 
 
 def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """By their path, e.g. `configuration versions mujoco`; a list of plain values is one leaf, and so are many names
-    with a number each, by their number and a hash."""
+    """Yield the leaves of a JSON value by path, e.g. `configuration versions mujoco`.
+
+    A list of plain values is one leaf. A mapping of many names to one number each is one leaf too, given by its number
+    of entries and a hash.
+    """
     if isinstance(value, Mapping):
         if len(value) > _MANY and all(isinstance(item, (int, float)) for item in value.values()):
             content = hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

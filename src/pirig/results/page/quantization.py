@@ -1,4 +1,4 @@
-"""The section about quantization: that it happened, to which layers, and what it did to each kind of them."""
+"""This module renders the section on quantization: proof of it, the layers, and the error of each kind of layer."""
 
 from pirig.results.page import charts
 from pirig.results.page.html import Html, element, section
@@ -11,7 +11,7 @@ _COLUMNS = ("name", "plot", "n", "n ci", "n")
 
 
 def quantization(report: Report) -> Html | None:
-    """None for a policy that is not quantized."""
+    """Return the section, or None for a policy that is not quantized."""
     found = report.quantization
     if not found:
         return None
@@ -52,7 +52,7 @@ def _calibration(found: Quantization) -> str:
 
 
 def _kinds(found: Quantization) -> Html:
-    """A row for each kind of layer: mean, smallest and largest error."""
+    """Render a row for each kind of layer: mean, smallest and largest error."""
     axis = charts.percent_axis(max(found.errors.values()))
     heads = ("kind of layer", charts.scale(axis), "mean", "least – most", "layers")
     head = element("tr", *(element("th", h, scope="col", class_=c) for h, c in zip(heads, _COLUMNS, strict=True)))

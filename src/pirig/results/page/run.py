@@ -1,5 +1,7 @@
-"""The page of a run, section by section, in the order in which a reader asks: how good, how sure, where not, why, with
-what. Each section is a function of the report, so the live page is made of the same ones.
+"""This module renders the page of a run, section by section.
+
+The sections follow the questions of a reader: how good the policy is, how certain that is, where it fails, why, and
+what the run was made with. Each section is a function of the report, so that the live page uses the same functions.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,14 +20,17 @@ from pirig.types import EpisodeSpec
 
 
 def page(report: Report) -> str:
-    """Self-contained; videos are links relative to it."""
+    """Return a self-contained page; videos are relative links."""
     sections = (tasks, over_time, steps, time_spent, errors, videos, episodes, quantization, provenance)
     title = f"{report.suite} · {report.policy} · pirig"
     return document(title, element("main", headline(report), *(show(report) for show in sections)), footer(report))
 
 
 def headline(report: Report, *, live: bool = False) -> Html:
-    """The one number. A run with episodes missing has none, unless it is watched while it goes on."""
+    """Render the success rate of the run.
+
+    A run with missing episodes has no rate, unless it is shown while it is in progress.
+    """
     total = report.total
     shown = total.scored > 0 and (report.is_complete or live)
     axis = charts.rate_axis([total.interval[0], 1.0 if report.published is None else report.published])
@@ -64,7 +69,7 @@ def headline(report: Report, *, live: bool = False) -> Html:
 
 
 def comparison(report: Report) -> Html | None:
-    """With the published rate, a count of episodes too."""
+    """Compare the run with the published rate, which is a count of episodes too."""
     placement = report.placement
     if placement is None or report.published is None:
         return None
@@ -83,7 +88,7 @@ def comparison(report: Report) -> Html | None:
 
 
 def facts(report: Report) -> Html:
-    """What people look for first."""
+    """Render the facts that readers look for first."""
     configuration, total, asked_s = report.configuration, report.total, mean_inference_s(report.results)
     metadata = configuration.get("policy_metadata", {})
     found: Mapping[str, Any] = {
@@ -102,7 +107,7 @@ def facts(report: Report) -> Html:
 
 
 def tasks(report: Report) -> Html:
-    """A row for each task: its rate and interval, and a tick for each trial."""
+    """Render a row for each task: its rate and interval, and a tick for each trial."""
     axis = charts.rate_axis([tally.interval[0] for tally in report.by_task.values() if tally.scored])
     by_task: dict[int, list[EpisodeSpec]] = {}
     for spec in report.planned:
@@ -120,7 +125,7 @@ def tasks(report: Report) -> Html:
 
 
 def over_time(report: Report) -> Html | None:
-    """How the rate came about, in order of completion."""
+    """Render the development of the rate, in order of completion."""
     successes = [result.status == "success" for result in report.results if result.status != "error"]
     if not successes:
         return None
@@ -217,7 +222,7 @@ def _status(report: Report, spec: EpisodeSpec) -> str:
 
 
 def fragments(report: Report) -> Iterator[tuple[str, Html]]:
-    """What a page that is open replaces as results come in, by the id of the section."""
+    """Yield the sections that an open page replaces as results arrive, with their ids."""
     yield "headline", headline(report, live=True)
     sections = {"tasks": tasks, "over-time": over_time, "steps": steps, "time": time_spent, "errors": errors}
     for name, show in sections.items():

@@ -1,4 +1,4 @@
-"""One side of a comparison, as its page needs it."""
+"""This module represents one side of a comparison, as its page needs it."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -9,12 +9,12 @@ from pirig.types import EpisodeSpec
 
 @dataclasses.dataclass(frozen=True)
 class Side:
-    """Everything by suite."""
+    """A `Side` holds the runs of one policy; all mappings are by suite."""
 
     name: str  # A or B
-    reports: Mapping[str, Report]  # with videos linked from the page
-    links: Mapping[str, str]  # addresses of the runs' own pages, as far as there are any
-    replay: Mapping[str, str]  # the command that makes videos, but for its last words, TASK/TRIAL each
+    reports: Mapping[str, Report]  # with the addresses of videos relative to the page
+    links: Mapping[str, str]  # addresses of the runs' own pages, where they exist
+    replay: Mapping[str, str]  # command that makes videos, without its last arguments, TASK/TRIAL each
 
     @property
     def policy(self) -> str:
@@ -25,9 +25,9 @@ class Side:
         return ", ".join(report.run for report in self.reports.values())
 
     def video(self, spec: EpisodeSpec) -> str:
-        """Its address; empty where it has not been made."""
+        """Return the address of an episode's video, which is empty if it has not been made."""
         return self.reports[spec.suite].videos.get(spec, "")
 
     def replays(self, *specs: EpisodeSpec) -> str:
-        """The command that makes the videos of these episodes of one suite."""
+        """Return the command that makes the videos of these episodes, which belong to one suite."""
         return " ".join([self.replay[specs[0].suite], *(f"{spec.task_id}/{spec.trial}" for spec in specs)])

@@ -1,1 +1,1 @@
-"""Counts, intervals and tests. Pure functions of results; each formula names its source."""
+"""This package computes counts, intervals and tests as pure functions of results; each formula names its source."""

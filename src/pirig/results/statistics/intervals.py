@@ -1,7 +1,8 @@
-"""Intervals of more than one proportion: sums and differences of rates, and averages of tasks that differ.
+"""This module computes intervals for sums and differences of rates, and for averages over tasks that differ.
 
-Two questions, two intervals. `linear`: these tasks, other episodes of them; what a comparison of policies on the same
-tasks asks. `clustered`: tasks like these; wider, since forty tasks are forty draws and not two thousand.
+Two functions answer two questions. `linear` is about further episodes of the same tasks, which is the question of a
+comparison of policies on the same tasks. `clustered` is about further tasks like these; its interval is wider, because
+forty tasks are forty draws and not two thousand.
 """
 
 import dataclasses
@@ -13,12 +14,12 @@ import scipy
 from pirig.results.statistics.tally import wilson
 
 Count = tuple[int, int]
-"""Successes, scored episodes."""
+"""The number of successes and the number of scored episodes."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """A value with its interval, as fractions of 1."""
+    """An `Estimate` is a value with its interval, as fractions of 1."""
 
     value: float
     low: float
@@ -26,11 +27,14 @@ class Estimate:
 
 
 def linear(counts: Sequence[Count], weights: Sequence[float], confidence: float = 0.95) -> Estimate:
-    """Of sum(weight x rate) over independent counts: a difference with weights 1 and -1, an average with 1 / k each.
+    """Estimate sum(weight x rate) over independent counts.
 
-    G. Y. Zou, W. Huang, X. Zhang, "A note on confidence interval estimation for a linear function of binomial
-    proportions", Computational Statistics & Data Analysis 53 (2009) 1080-1085, with Wilson's limits. Of a difference it
-    is method 10 of R. G. Newcombe, Statistics in Medicine 17 (1998) 873-890. Raises ValueError for an empty count.
+    A difference has weights 1 and -1, an average 1 / k each. The method is that of G. Y. Zou, W. Huang, X. Zhang, "A
+    note on confidence interval estimation for a linear function of binomial proportions", Computational Statistics &
+    Data Analysis 53 (2009) 1080-1085, with Wilson's limits. For a difference it is method 10 of R. G. Newcombe,
+    Statistics in Medicine 17 (1998) 873-890.
+
+    Raises ValueError for an empty count.
     """
     if any(n == 0 for _, n in counts):
         raise ValueError("a rate without scored episodes has no interval")
@@ -47,16 +51,19 @@ def linear(counts: Sequence[Count], weights: Sequence[float], confidence: float 
 
 
 def clustered(suites: Sequence[Sequence[Count]], confidence: float = 0.95) -> Estimate:
-    """Of the mean of the suites' rates, the tasks of each suite being a sample of clusters. `suites`: counts by task.
+    """Estimate the mean of the suites' rates, with the tasks of each suite treated as a sample of clusters.
 
-    Wilson's interval at the effective sample size of E. L. Korn, B. I. Graubard, "Confidence intervals for proportions
-    with small expected number of positive counts estimated from survey data", Survey Methodology 24 (1998) 193-201:
-    n* = p (1 - p) / V (z / t)^2, not above n (z / t)^2, V being the variance of a ratio between clusters within strata
-    (W. G. Cochran, "Sampling Techniques", 3rd ed. 1977, section 11.8) and t having tasks - suites degrees of freedom.
-    Wilson instead of Clopper-Pearson: N. Dean, M. Pagano, "Evaluating confidence interval methods for binomial
-    proportions in clustered surveys", Journal of Survey Statistics and Methodology 3 (2015) 484-503.
+    `suites`: for each suite, the counts by task.
 
-    A suite with one scored task gives its binomial variance. Raises ValueError where a suite has no scored episode.
+    The interval is Wilson's at the effective sample size of E. L. Korn, B. I. Graubard, "Confidence intervals for
+    proportions with small expected number of positive counts estimated from survey data", Survey Methodology 24 (1998)
+    193-201: n* = p (1 - p) / V (z / t)^2, not above n (z / t)^2, where V is the variance of a ratio between clusters
+    within strata (W. G. Cochran, "Sampling Techniques", 3rd ed. 1977, section 11.8) and t has tasks - suites degrees of
+    freedom. For the choice of Wilson instead of Clopper-Pearson see N. Dean, M. Pagano, "Evaluating confidence interval
+    methods for binomial proportions in clustered surveys", Journal of Survey Statistics and Methodology 3 (2015)
+    484-503.
+
+    A suite with one scored task contributes its binomial variance. Raises ValueError if a suite has no scored episode.
     """
     value = variance = 0.0
     total = freedom = 0

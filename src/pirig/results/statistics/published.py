@@ -1,8 +1,9 @@
-"""Our row beside the published one: is a difference more than chance?
+"""This module tests whether our success rates differ from the published ones by more than chance.
 
-The published rates are counts of 500 episodes a suite (98.8 % of 500 are 494, and so on), one run of one checkpoint.
-So both sides are uncertain: a rate is consistent with the published one where the 95 % interval of the difference
-holds 0. Each suite is judged by itself; of four suites that are all equal, one is out of place in every fifth table.
+The published rates are counts of 500 episodes per suite (98.8 % of 500 are 494, and so on), from one run of one
+checkpoint. Both sides are therefore uncertain: a rate is consistent with the published one if the 95 % interval of the
+difference contains 0. Each suite is judged by itself; if all four suites are equal in truth, one of them is judged
+different in every fifth table.
 """
 
 import dataclasses
@@ -18,14 +19,14 @@ PUBLISHED: Mapping[str, float] = {  # openpi, examples/libero/README.md: π0.5 a
     "libero_10": 92.4,
 }
 PUBLISHED_AVERAGE = 96.85
-EPISODES = 500  # of a published rate: 10 tasks x 50 trials
+EPISODES = 500  # per published rate: 10 tasks x 50 trials
 CONFIDENCE = 0.95
 Standing = Literal["below", "consistent", "above"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Placement:
-    """`difference`: ours minus published."""
+    """A `Placement` is the difference from the published rate (ours minus published) with its verdict."""
 
     difference: Estimate
     verdict: Standing
@@ -33,16 +34,19 @@ class Placement:
 
 
 def place(suite: str, successes: int, scored: int, confidence: float = CONFIDENCE) -> Placement | None:
-    """Of one suite; None where nothing is published or scored. Newcombe's interval of a difference, see `linear`."""
+    """Compare one suite's success rate with the published one.
+
+    Returns None if nothing is published or scored. The interval of the difference is Newcombe's, see `linear`.
+    """
     if suite not in PUBLISHED or not scored:
         return None
     return _judge(linear([(successes, scored), _published(suite)], [1, -1], confidence), confidence)
 
 
 def place_average(counts: Mapping[str, Count], confidence: float = CONFIDENCE) -> Placement | None:
-    """Compare the mean of the four suites with the published one. None unless `counts` has all four.
+    """Compare the mean of the four suites with the published one.
 
-    `counts`: by suite, successes and scored episodes of a complete run.
+    `counts`: successes and scored episodes of complete runs, by suite. Returns None unless it has all four suites.
     """
     if not PUBLISHED.keys() <= counts.keys():
         return None

@@ -1,20 +1,23 @@
-"""When may a comparison stop before its plan is done? A paired test that may be looked at as often as one likes.
+"""Decide when a comparison may stop before its plan is complete, with a paired test that may be evaluated at any time.
 
-Rule 1: everything is declared before the first episode: the run to compare with, the margin, the level, the order.
-Rule 2: episodes count in the declared order, not in the order in which they end. A success ends an episode early and a
-    failure only at the step limit, so what has ended first is richer in successes than the plan is; a test on it would
-    favour whichever policy is new. What ended out of order waits until all before it is there.
-Rule 3: the order is one of blocks, each with a trial of every task, trials shuffled by a seed. The test looks at the
-    ends of whole blocks only, where every task has had its share: then tasks of any difficulty do no harm.
-Rule 4: errors are no outcomes. A block with an error in it is not whole, until the episode has been run again.
+Rule 1: Everything is declared before the first episode: the run to compare with, the margin, the level, the order.
+Rule 2: Episodes count in the declared order, not in the order in which they end. A success ends an episode early and a
+    failure ends it only at the step limit, so the episodes that end first contain more successes than the plan does; a
+    test on them would favour whichever policy is new. An episode that ends out of order waits until all episodes
+    before it have ended.
+Rule 3: The order consists of blocks, each with one trial of every task; trials are shuffled by a seed. The test is
+    evaluated only at the ends of whole blocks, where every task has had equally many trials, so that
+    differences in difficulty between tasks do no harm.
+Rule 4: Errors are not outcomes. A block that contains an error is not complete until the episode has been run again.
 
-The test is a bet against the null hypothesis "the mean of z, B's success minus A's, is at most -margin": of wealth 1
-the fraction f (z + margin) is won in each pair. Under the null no bet gains on the average, at the ends of blocks: the
-product over a block of 1 + f (mean of task + margin) is at most (1 + f (mean of all + margin))^tasks <= 1, as a
-geometric mean is at most the arithmetic one. So wealth is a nonnegative supermartingale, and it ever reaches 1 / alpha
-with probability alpha at most (J. Ville, "Etude critique de la notion de collectif", 1939). Several fractions are bet
-at once, each with an equal part of the wealth. I. Waudby-Smith, A. Ramdas, "Estimating means of bounded random
-variables by betting", JRSS B 86 (2024) 1-27. It is assumed that a task's trials are independent draws.
+The test is a bet against the null hypothesis "the mean of z, B's success minus A's, is at most -margin". It starts
+with wealth 1 and wins the fraction f (z + margin) of its wealth in each pair. Under the null hypothesis no bet gains
+on average at the ends of blocks: the product over a block of 1 + f (mean of task + margin) is at most (1 + f (mean of
+all + margin))^tasks <= 1, because a geometric mean is at most the arithmetic mean. So wealth is a nonnegative
+supermartingale, and the probability that it ever reaches 1 / alpha is at most alpha (J. Ville, "Etude critique de la
+notion de collectif", 1939). Several fractions are bet at once, each with an equal part of the wealth. I. Waudby-Smith,
+A. Ramdas, "Estimating means of bounded random variables by betting", JRSS B 86 (2024) 1-27. The test assumes that a
+task's trials are independent draws.
 """
 
 import dataclasses
@@ -27,25 +30,27 @@ import numpy as np
 from pirig.types import EpisodeSpec
 
 METHOD = "betting, blocks of a trial of each task, Ville's inequality"
-_FRACTIONS = np.geomspace(0.1, 0.9, 8)  # of the most that may be bet: what suits some hundred pairs best
+_FRACTIONS = np.geomspace(0.1, 0.9, 8)  # of the largest allowed bet; chosen to suit some hundred pairs best
 Answer = Literal["better", "worse", "non-inferior", "inferior"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Declaration:
-    """What is written into the manifest before the first episode."""
+    """A `Declaration` is written into the manifest before the first episode."""
 
     against: str  # name of run A
-    margin: float = 0.0  # a fraction of 1; with 0: is B better or worse?
-    level: float = 0.05  # two-sided: each wrong answer has probability level / 2 at most
+    margin: float = 0.0  # a fraction of 1; with 0 the question is whether B is better or worse
+    level: float = 0.05  # two-sided: each wrong answer has a probability of at most level / 2
     order_seed: int = 7
     method: str = METHOD
 
 
 def declared_order(specs: Iterable[EpisodeSpec], seed: int) -> list[list[EpisodeSpec]]:
-    """Blocks: each task's trials shuffled, then a trial of each task per block, tasks in an order drawn anew.
+    """Return the specs in blocks of one trial of each task.
 
-    Depends on the set of specs and the seed alone. Raises ValueError where tasks have different numbers of trials.
+    Each task's trials are shuffled, and each block takes one trial of each task, with its tasks in a newly drawn order.
+    The result depends only on the set of specs and the seed. Raises ValueError if tasks have different numbers of
+    trials.
     """
     by_task: dict[int, list[EpisodeSpec]] = {}
     for spec in sorted(specs):
@@ -59,7 +64,7 @@ def declared_order(specs: Iterable[EpisodeSpec], seed: int) -> list[list[Episode
 
 @dataclasses.dataclass(frozen=True)
 class Look:
-    """What the whole blocks so far say."""
+    """A `Look` summarizes the complete blocks so far."""
 
     wins: int  # pairs in which B alone succeeded
     losses: int
@@ -69,9 +74,9 @@ class Look:
 
 
 class SequentialTest:
-    """Fed with outcomes in any order; says at which answer the declared order arrives, once and for all.
+    """A `SequentialTest` accepts outcomes in any order, and finds the one answer that the declared order gives.
 
-    A is finished: `outcomes_a` has a score for every episode of the plan.
+    Run A is finished: `outcomes_a` has an outcome for every episode of the plan.
     """
 
     def __init__(
@@ -79,17 +84,20 @@ class SequentialTest:
     ):
         self.declaration, self._blocks = declaration, blocks
         self._a, self._b = outcomes_a, dict[EpisodeSpec, bool]()
-        self._whole = 0  # blocks that have been looked at
+        self._whole = 0  # number of blocks that have been evaluated
         self._wins = self._losses = self._pairs = 0
         self.answer: Answer | None = None
 
     @property
     def order(self) -> list[EpisodeSpec]:
-        """All episodes, as declared."""
+        """Return all episodes in the declared order."""
         return [spec for block in self._blocks for spec in block]
 
     def feed(self, spec: EpisodeSpec, success: bool) -> Answer | None:
-        """B's outcome of an episode of the plan. Returns the answer from then on, None while there is none."""
+        """Record B's outcome of an episode of the plan, and return the answer.
+
+        The answer is None until it is found, and does not change afterwards.
+        """
         self._b[spec] = success
         while self.answer is None and self._whole < len(self._blocks):
             block = self._blocks[self._whole]
@@ -103,14 +111,17 @@ class SequentialTest:
 
     @property
     def look(self) -> Look:
-        """At the end of the last whole block, or where the answer was found."""
+        """Return the state at the end of the last complete block, or where the answer was found."""
         margin = self.declaration.margin
         above = wealth(self._wins, self._losses, self._pairs, -margin)
         below = wealth(self._losses, self._wins, self._pairs, margin)
         return Look(self._wins, self._losses, self._pairs, float(above), float(below))
 
     def interval(self) -> tuple[float, float]:
-        """Of B - A, anytime-valid at 1 - level: all differences that neither bet has refuted. To 0.1 points."""
+        """Return the interval of B - A, anytime-valid at 1 - level, to 0.1 points.
+
+        It contains all differences that neither bet has refuted.
+        """
         nulls = np.linspace(-0.999, 0.999, 1999)
         limit = 2 / self.declaration.level
         above = wealth(self._wins, self._losses, self._pairs, nulls) >= limit
@@ -128,9 +139,10 @@ class SequentialTest:
 
 
 def wealth(wins: Any, losses: Any, pairs: Any, null: Any) -> np.ndarray:
-    """Of bets that the mean of z is above `null`, after so many wins (z = 1), losses (z = -1) and ties; elementwise.
+    """Return the wealth of bets that the mean of z is above `null`, elementwise.
 
-    A fraction below 1 / (1 + null) can never lose all.
+    The arguments are the numbers of wins (z = 1), losses (z = -1) and pairs, ties included. A fraction below
+    1 / (1 + null) can never lose everything.
     """
     wins, losses, pairs, null = (np.asarray(x, float)[..., None] for x in (wins, losses, pairs, null))
     fraction = _FRACTIONS / (1 + null)
@@ -139,11 +151,11 @@ def wealth(wins: Any, losses: Any, pairs: Any, null: Any) -> np.ndarray:
         + losses * np.log1p(fraction * (-1 - null))
         + (pairs - wins - losses) * np.log1p(-fraction * null)
     )
-    return np.exp(np.minimum(log, 600)).mean(-1)  # beyond that, floats end and doubt has long ended
+    return np.exp(np.minimum(log, 600)).mean(-1)  # avoids overflow, at a wealth that is conclusive anyway
 
 
 def in_words(test: SequentialTest) -> str:
-    """The answer and what it rests on. Empty while there is none."""
+    """Describe the answer and what it is based on; return an empty string while there is no answer."""
     if test.answer is None:
         return ""
     declared, look = test.declaration, test.look

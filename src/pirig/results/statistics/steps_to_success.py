@@ -1,7 +1,7 @@
-"""Time to success: the steps that successes took, settle steps included.
+"""This module evaluates the time to success: the steps that successes take, settle steps included.
 
-A failure has no time to success, so this says how fast what succeeds is, not how good a policy is. Two policies are
-compared on the trials that both succeed at; otherwise one that gives up on hard trials looks fast.
+A failure has no time to success, so this measures how fast successful episodes are, not how good a policy is. Two
+policies are compared on the trials in which both succeed; otherwise a policy that gives up on hard trials looks fast.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from pirig.types import EpisodeResult
 
 @dataclasses.dataclass(frozen=True)
 class Steps:
-    """Quartiles; NaN where nothing is counted."""
+    """`Steps` holds the quartiles of step counts, which are NaN if nothing is counted."""
 
     count: int
     lower: float  # quartile
@@ -29,16 +29,19 @@ def time_to_success(results: Iterable[EpisodeResult]) -> Steps:
 
 @dataclasses.dataclass(frozen=True)
 class StepsDifference:
-    """On trials that both succeed at: steps of A, of B, and of B minus those of A trial by trial."""
+    """`StepsDifference` describes the trials in which both succeed: steps of A, of B, and B minus A by trial."""
 
     a: Steps
     b: Steps
     difference: Steps
-    p: float  # that the differences lie symmetrically about 0; NaN where none differs
+    p: float  # p value of the hypothesis that the differences are symmetric about 0; NaN if none differs
 
 
 def compare_time(pairs: Iterable[tuple[EpisodeResult, EpisodeResult]]) -> StepsDifference:
-    """Of (A, B). F. Wilcoxon, "Individual comparisons by ranking methods", Biometrics Bulletin 1 (1945) 80-83."""
+    """Compare the times to success of pairs (A, B) with Wilcoxon's signed-rank test.
+
+    F. Wilcoxon, "Individual comparisons by ranking methods", Biometrics Bulletin 1 (1945) 80-83.
+    """
     both = [(a.steps, b.steps) for a, b in pairs if a.status == b.status == "success"]
     apart = [b - a for a, b in both]
     p = float(scipy.stats.wilcoxon(apart, zero_method="wilcox").pvalue) if any(apart) else float("nan")

@@ -1,23 +1,26 @@
-"""From results to numbers. Success rate = successes / (successes + failures); errors are counted apart."""
+"""This module counts results and computes success rates.
+
+Success rate = successes / (successes + failures); errors are counted separately.
+"""
 
 import dataclasses
 from collections.abc import Iterable
 
 import numpy as np
-import scipy  # loads its parts where they are used: scipy.stats takes most of a second in every process
+import scipy  # loads its subpackages on first use: scipy.stats takes most of a second in every process
 
 from pirig.types import EpisodeResult, EpisodeSpec
 
 
 @dataclasses.dataclass(frozen=True)
 class Tally:
-    """Counts of one task, or of everything."""
+    """A `Tally` holds the counts of one task, or of all tasks."""
 
     successes: int
     failures: int
     errors: int
-    missing: int  # planned, without any result
-    success_steps: float  # mean steps of the successes, settle steps included; NaN where there is none
+    missing: int  # planned episodes without any result
+    success_steps: float  # mean steps of the successes, settle steps included; NaN if there is none
 
     @property
     def scored(self) -> int:
@@ -29,18 +32,19 @@ class Tally:
 
     @property
     def rate(self) -> float:
-        """NaN before the first scored episode."""
+        """Return the success rate, which is NaN before the first scored episode."""
         return self.successes / self.scored if self.scored else float("nan")
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Wilson, 95 %."""
+        """Return the 95 % Wilson interval of the success rate."""
         return wilson(self.successes, self.scored)
 
 
 def wilson(successes: float, n: float, confidence: float = 0.95) -> tuple[float, float]:
-    """Score interval of a proportion; (0, 1) for n = 0. Counts may be effective ones, see `intervals`.
+    """Return the Wilson score interval of a proportion, which is (0, 1) for n = 0.
 
+    Counts may be effective counts, see `intervals`.
     E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927) 209-212.
     """
     if n == 0:
@@ -52,7 +56,7 @@ def wilson(successes: float, n: float, confidence: float = 0.95) -> tuple[float,
 
 
 def tally(results: Iterable[EpisodeResult], planned: Iterable[EpisodeSpec]) -> Tally:
-    """Counts the planned episodes; results of others are left out."""
+    """Count the planned episodes; results of other episodes are ignored."""
     by_spec = {result.spec: result for result in results}
     found = [by_spec.get(spec) for spec in planned]
     status = [result.status if result else "missing" for result in found]
@@ -67,7 +71,7 @@ def tally(results: Iterable[EpisodeResult], planned: Iterable[EpisodeSpec]) -> T
 
 
 def tally_by_task(results: Iterable[EpisodeResult], planned: Iterable[EpisodeSpec]) -> dict[int, Tally]:
-    """By task id, ascending."""
+    """Return the tally of each task, by task id in ascending order."""
     results, planned = list(results), list(planned)
     ids = sorted({spec.task_id for spec in planned})
     return {i: tally(results, [spec for spec in planned if spec.task_id == i]) for i in ids}

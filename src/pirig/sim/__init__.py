@@ -1,1 +1,4 @@
-"""LIBERO on robosuite and MuJoCo. Only `worker` processes import the parts that render."""
+"""This package runs LIBERO on robosuite and MuJoCo.
+
+Only `worker` processes import the modules that render.
+"""

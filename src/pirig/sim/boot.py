@@ -1,7 +1,7 @@
-"""Brings LIBERO into this process: no question on stdin, no download, no file outside our cache, no torch.
+"""Load LIBERO into this process without questions on stdin, downloads, torch, or files outside our cache.
 
-Must run before anything imports mujoco, robosuite or libero, because they read the GL back end and their folders
-at import. One process, one back end: a second call must ask for the same.
+`boot` must run before anything imports mujoco, robosuite or libero, because they read the GL back end and their
+folders at import. A process has one back end: a second call must request the same settings.
 """
 
 import contextlib
@@ -26,38 +26,41 @@ from pirig.sim.drawing import gl
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What a simulator process needs to know before it imports MuJoCo."""
+    """`Settings` holds what a simulator process must know before it imports MuJoCo."""
 
-    gl: str  # a name of `gl.BACKENDS`
+    gl: str  # one of `gl.BACKENDS`
     assets: pathlib.Path
     cache: pathlib.Path
 
 
 @dataclasses.dataclass(frozen=True)
 class Libero:
-    """The parts of LIBERO and robosuite that an environment is made of."""
+    """`Libero` holds the parts of LIBERO and robosuite from which an environment is built."""
 
     make: Any  # libero.libero.envs.OffScreenRenderEnv
-    MujocoEnv: Any  # robosuite.environments.base.MujocoEnv, the root of every problem's class
+    MujocoEnv: Any  # robosuite.environments.base.MujocoEnv, the base class of every problem
     RandomizationError: type[Exception]
     versions: dict[str, str]
 
 
 PROCESS_VARIABLES = {
-    "OMP_NUM_THREADS": "1",  # one simulator is one core's work; more threads only fight the other workers
+    "OMP_NUM_THREADS": "1",  # a simulator uses one core; more threads would only compete with the other workers
     "OPENBLAS_NUM_THREADS": "1",
     "LP_NUM_THREADS": "0",  # llvmpipe: rasterise in the calling thread
 }
-"""For simulator processes. The thread caps must be set by the parent, since NumPy reads them at its import."""
+"""Variables of simulator processes. The parent must set the thread limits, because NumPy reads them at import."""
 
 _UNUSED = ("matplotlib", "matplotlib.cm", "cv2", "gymnasium", "cloudpickle")
-"""Imported by name in modules that LIBERO loads, and never used by an environment."""
+"""Packages that are imported by modules of LIBERO and that an environment never uses."""
 
 _booted: tuple[Settings, Libero] | None = None
 
 
 def boot(settings: Settings) -> Libero:
-    """Raises StartError when another simulator with other settings lives in this process, or MuJoCo came first."""
+    """Load LIBERO with these settings, or return it if it is loaded already.
+
+    Raises StartError if this process already runs a simulator with other settings, or if MuJoCo was imported before.
+    """
     global _booted
     if _booted is not None:
         if _booted[0] != settings:
@@ -84,15 +87,16 @@ def boot(settings: Settings) -> Libero:
     )
     if settings.gl == "egl":
         envvars.export({"MUJOCO_EGL_DEVICE_ID": "0"}, override=False)
-        if envvars.get("CUDA_VISIBLE_DEVICES"):  # robosuite takes it for EGL's numbers; and CUDA is for other processes
+        # robosuite would read this variable as EGL device numbers, and only other processes use CUDA
+        if envvars.get("CUDA_VISIBLE_DEVICES"):
             envvars.export({"CUDA_VISIBLE_DEVICES": ""})
     logging.getLogger("robosuite_logs").setLevel(logging.ERROR)  # silences "No private macro file found!"
     with _placeholders():
         inner = importlib.import_module("libero.libero")
-        inner._assets_path_cache = str(settings.assets)  # looked at before any download
+        inner._assets_path_cache = str(settings.assets)  # LIBERO reads it before it downloads anything
         try:
             envs = importlib.import_module("libero.libero.envs")
-        except RuntimeError as e:  # of mujoco.egl and mujoco.osmesa, whose import opens a device
+        except RuntimeError as e:  # from mujoco.egl and mujoco.osmesa, whose import opens a device
             raise MissingResource(f"MuJoCo cannot render with {settings.gl}: {e} {gl.REMEDY}") from e
     base = importlib.import_module("robosuite.environments.base")
     errors = importlib.import_module("robosuite.utils.errors")
@@ -102,9 +106,12 @@ def boot(settings: Settings) -> Libero:
 
 
 def _config_folder(settings: Settings) -> pathlib.Path:
-    """LIBERO reads its folders from a file, which it would otherwise make by asking on stdin."""
+    """Write LIBERO's configuration file, and return its folder.
+
+    LIBERO reads its folders from this file, which it would otherwise create by asking on stdin.
+    """
     root = suites.package_folder()
-    config = json.dumps(  # JSON is YAML
+    config = json.dumps(  # JSON is valid YAML
         {
             "benchmark_root": str(root),
             "bddl_files": str(root / "bddl_files"),
@@ -115,17 +122,17 @@ def _config_folder(settings: Settings) -> pathlib.Path:
     )
     folder = settings.cache / "libero" / hashlib.sha256(config.encode()).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / "config.yaml", config, sync=False)  # workers start together; each sees a whole file
+    write_atomically(folder / "config.yaml", config, sync=False)  # concurrent workers must each read a complete file
     return folder
 
 
 @contextlib.contextmanager
 def _placeholders() -> Generator[None]:
-    """Lets `import cv2` and the like succeed while LIBERO loads, where the package is not installed."""
+    """Let `import cv2` and similar imports succeed while LIBERO loads, if the package is not installed."""
     made = [name for name in _UNUSED if not _installed(name)]
     for name in made:
         sys.modules[name] = _Placeholder(name)
-        sys.modules[name].__path__ = []  # so that it may have submodules
+        sys.modules[name].__path__ = []  # so that it can have submodules
     try:
         yield
     finally:
@@ -134,7 +141,7 @@ def _placeholders() -> Generator[None]:
 
 
 class _Placeholder(types.ModuleType):
-    """Has any attribute, as an empty class."""
+    """A `_Placeholder` module has every attribute, each as an empty class."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):

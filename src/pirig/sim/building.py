@@ -1,9 +1,9 @@
-"""Builds a task's scene, and puts a built scene back to how it was compiled.
+"""Build a task's scene, and restore a built scene to its compiled state.
 
-Compiling takes 2 to 5 s, nearly all of a reset in LIBERO. What a compiled model has and an episode changes is little:
-poses of fixtures, drawn at each reset, and the colours of sites, which show that a stove is on.
+Compiling takes 2 to 5 s, which is nearly all of a reset in LIBERO. An episode changes little of a compiled model: the
+poses of fixtures, which are drawn at each reset, and the colours of sites, which show that a stove is on.
 
-Law: after `Built.restart()` the scene is, bit for bit, what LIBERO's own reset leaves behind, given the same draws.
+Law: After `Built.restart()` the scene is, bit for bit, what LIBERO's own reset produces from the same random draws.
 """
 
 import contextlib
@@ -23,27 +23,30 @@ CAMERA_SIZE = 256  # pixels; openpi examples/libero/main.py LIBERO_ENV_RESOLUTIO
 @dataclasses.dataclass(frozen=True)
 class Built:
     wrapper: Any  # OffScreenRenderEnv
-    compiled: dict[str, np.ndarray]  # fields of the model that episodes change, as compiled
+    compiled: dict[str, np.ndarray]  # compiled values of the model fields that episodes change
 
     @property
     def problem(self) -> Any:
-        """The robosuite environment inside."""
+        """Return the robosuite environment inside the wrapper."""
         return self.wrapper.env
 
     def restart(self) -> None:
-        """What `problem.reset` does, draws included, but for compiling and looking. Raises RandomizationError."""
+        """Do what `problem.reset` does, random draws included, without compiling the model or computing observations.
+
+        Raises RandomizationError.
+        """
         problem, sim = self.problem, self.problem.sim
         for name, values in self.compiled.items():
             getattr(sim.model, name)[:] = values
         sim.reset()
-        sim.forward()  # a new simulation's
-        sim.forward()  # a new render context's; both move the solver's warm start
+        sim.forward()  # as a new simulation does
+        sim.forward()  # as a new render context does; both calls change the solver's warm start
         problem._reset_internal()
         sim.forward()
         problem.visualize(vis_settings=dict.fromkeys(problem._visualizations, False))
 
     def fixture_poses(self) -> dict[str, np.ndarray]:
-        """float64[7] by fixture: position [m] and quaternion (w, x, y, z)."""
+        """Return the pose of each fixture, float64[7]: position [m] and quaternion (w, x, y, z)."""
         model = self.problem.sim.model
         bodies = {
             name: model.body_name2id(fixture.root_body)
@@ -54,7 +57,10 @@ class Built:
 
 
 def build(task: Task, libero: Libero, *, cameras: bool) -> Built:
-    """`cameras`: whether robosuite is to look through them by itself."""
+    """Build a task's scene.
+
+    `cameras`: whether robosuite itself renders the camera images.
+    """
     with _noted_compilation(libero) as compiled:
         wrapper = libero.make(
             bddl_file_name=str(task.problem_file),
@@ -67,7 +73,7 @@ def build(task: Task, libero: Libero, *, cameras: bool) -> Built:
 
 @contextlib.contextmanager
 def _noted_compilation(libero: Libero) -> Generator[dict[str, np.ndarray]]:
-    """Copies what will change between compilation and the constructor's own first reset, which changes it."""
+    """Copy the model fields that will change, before the constructor's own first reset changes them."""
     base, noted = libero.MujocoEnv, {}
     compile_model = base._initialize_sim
 
@@ -75,7 +81,7 @@ def _noted_compilation(libero: Libero) -> Generator[dict[str, np.ndarray]]:
         compile_model(problem, *args, **kwargs)
         model = problem.sim.model
         noted.update({name: getattr(model, name).copy() for name in ("body_pos", "body_quat", "site_rgba")})
-        memory.forget_description()  # before the render context takes as much again
+        memory.forget_description()  # before the render context allocates as much again
 
     base._initialize_sim = compile_and_note
     try:

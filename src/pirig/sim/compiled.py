@@ -1,6 +1,6 @@
-"""Numba's compiled code, shared by all workers of a machine: the first one compiles, the others wait for it.
+"""Share Numba's compiled code among all workers of a machine: the first one compiles, and the others wait for it.
 
-Without that, each of them spends the same 20 s, at the same time, and all but one for nothing.
+Otherwise each worker would spend the same 20 s at the same time, and all but one of them for nothing.
 """
 
 import fcntl
@@ -15,7 +15,10 @@ from pirig.machine import resources
 
 
 def once(cache: pathlib.Path, compile_everything: Callable[[], object]) -> None:
-    """Calls it where nobody has, with these versions on this kind of machine; waits for somebody who is at it."""
+    """Call `compile_everything`, unless that has been done with these versions on this kind of machine.
+
+    If another process is compiling, wait for it instead.
+    """
     marker = cache / f"compiled-{_key()}"
     if marker.exists():
         return
@@ -28,7 +31,7 @@ def once(cache: pathlib.Path, compile_everything: Callable[[], object]) -> None:
 
 
 def _key() -> str:
-    """Another one where Numba compiles again: other versions, another processor, other sources."""
+    """Return a key that changes when Numba compiles again: for other versions, another processor, other sources."""
     versions = [importlib.metadata.version(name) for name in ("numba", "llvmlite", "robosuite")]
     sources = [str(path.stat().st_mtime_ns) for path in sorted(pathlib.Path(__file__).parent.rglob("*.py"))]
     words = [__version__, platform.python_version(), _processor(), *versions, *sources]
@@ -36,5 +39,5 @@ def _key() -> str:
 
 
 def _processor() -> str:
-    """Model and features, as Linux lists them."""
+    """Return the model and the features of the processor, as Linux lists them."""
     return "".join(resources.cpuinfo("model name", "flags", "Features")) or platform.machine()

@@ -1,18 +1,19 @@
-"""One control step of the arm: 25 substeps of robosuite's operational-space controller and MuJoCo.
+"""Compute one control step of the arm: 25 substeps of robosuite's operational-space controller and MuJoCo.
 
-What robosuite does in a substep, and what of it has an effect on the next state:
+The table shows what robosuite does in a substep, and which part of it affects the next state:
 
     sim.forward()                      all of it
-    controller.update: sim.forward()   its constraint solve, which moves the warm start of the next; positions and
-                                       velocities have not changed since
-    sim.step(): forward, integrate     actuation and the solve, for the new torques; the rest as above
+    controller.update: sim.forward()   its constraint solve, which changes the warm start of the next solve; positions
+                                       and velocities have not changed since
+    sim.step(): forward, integrate     actuation and the solve for the new torques; the rest is as above
 
-So three solves stay, everything before them is done once. (MuJoCo 3.2.3; from 3.3.6 on a solve does not move the
-warm start.) The first substep after a reset has no update, because the controller was just made: its Jacobian, masses
-and velocities are those of the reset pose.
+So three solves remain, and everything before them is done once. (MuJoCo 3.2.3; from 3.3.6 on a solve does not change
+the warm start.) The first substep after a reset has no update, because the controller has just been created: its
+Jacobian, masses and velocities are those of the reset pose.
 
-Law: torques are equal to robosuite's bit for bit. So each product of matrices is computed by the library that robosuite
-computes it with: NumPy's BLAS for what is NumPy there, Numba's for what is compiled there, in the same memory layout.
+Law: Torques are equal to robosuite's bit for bit. So each matrix product is computed by the library that robosuite
+uses for it: NumPy's BLAS where robosuite uses NumPy, Numba's where robosuite's code is compiled by Numba, in the same
+memory layout.
 """
 
 from typing import Any
@@ -24,14 +25,17 @@ from robosuite.utils.control_utils import nullspace_torques, opspace_matrices, o
 
 from pirig.errors import StartError
 
-mujoco: Any = _mujoco  # compiled: type checkers don't see its functions
+mujoco: Any = _mujoco  # a compiled module, whose functions type checkers cannot see
 
 _VELOCITY = mujoco.mjtStage.mjSTAGE_VEL
 _NO_SENSORS = 1
 
 
 class ArmControl:
-    """Of one built scene (`OffScreenRenderEnv.env`). Bound anew after each reset, which makes a new controller."""
+    """An `ArmControl` computes the arm's control of one built scene (`OffScreenRenderEnv.env`).
+
+    It must be bound again after each reset, which creates a new controller.
+    """
 
     def __init__(self, problem: Any):
         self._model, self._data = problem.sim.model._model, problem.sim.data._data
@@ -48,7 +52,10 @@ class ArmControl:
         self._linear, self._angular = np.zeros((3, nv)), np.zeros((3, nv))  # Jacobians
 
     def bind(self) -> None:
-        """After a reset. Raises StartError for another controller than LIBERO's."""
+        """Bind to the controller that a reset has created.
+
+        Raises StartError for a controller other than LIBERO's.
+        """
         self._controller = c = self._robot.controller
         plain = c.interpolator_pos is None and c.interpolator_ori is None and c.uncoupling and c.use_delta
         if c.name != "OSC_POSE" or c.impedance_mode != "fixed" or not plain:
@@ -71,7 +78,7 @@ class ArmControl:
             self._finger_middle,
             self._finger_reach,
         )
-        # what the controller saw when it was made
+        # the state that the controller read when it was created
         coordinates, velocities = np.zeros(self._model.nq), np.zeros(self._model.nv)
         coordinates[self._qpos], velocities[self._dofs] = c.joint_pos, c.joint_vel
         self._seen = c.ee_pos.copy(), c.ee_ori_mat.copy(), coordinates, velocities
@@ -82,7 +89,7 @@ class ArmControl:
         self._grip = np.zeros(len(self._fingers))
 
     def begin(self, action: np.ndarray) -> None:
-        """float64[7]: six for the arm, one for the gripper."""
+        """Begin a control step with `action`, float64[7]: six values for the arm, one for the gripper."""
         self._action, self._new_goal = action, True
 
     def substep(self) -> None:
@@ -138,10 +145,11 @@ def _operational_space(
     dofs: np.ndarray,
     rest: np.ndarray,
 ) -> tuple[np.ndarray, ...]:
-    """Force [N] and torque [N m] wanted, their mass matrices [3, 3], null-space torques [7], and the Jacobian [7, 6].
+    """Return the desired wrench and what is needed to turn it into torques.
 
-    `coordinates`, `velocities`, the Jacobians `linear` and `angular` [3, V] and `masses` [V, V] are the whole scene's;
-    `places` and `dofs` say which of them are the arm's.
+    The result is: force [N] and torque [N m], their mass matrices [3, 3], null-space torques [7], and the Jacobian
+    [7, 6]. `coordinates`, `velocities`, the Jacobians `linear` and `angular` [3, V] and `masses` [V, V] are those of
+    the whole scene; `places` and `dofs` are the indices of the arm in them.
     """
     count = len(dofs)
     jacobian, mass = np.empty((count, 6)), np.empty((count, count))
@@ -152,7 +160,7 @@ def _operational_space(
             torque_jacobian[i, k] = jacobian[i, 3 + k] = angular[k, dofs[i]]
         for j in range(count):
             mass[i, j] = masses[dofs[j], dofs[i]]
-    m = mass.T  # robosuite's are in Fortran order, which BLAS sees
+    m = mass.T  # robosuite's mass matrix is in Fortran order, which affects the result of BLAS
     error = orientation_error(goal_rotation, rotation)
     force = (goal_position - position) * stiffness[:3] + -velocity * damping[:3]
     torque = error * stiffness[3:] + -spin * damping[3:]
@@ -177,7 +185,7 @@ def _actuate(
     middle: np.ndarray,
     reach: np.ndarray,
 ) -> None:
-    """Moves the gripper's setting `grip` a step, and writes what arm and fingers are to do into `control`."""
+    """Advance the gripper's setting `grip` by one step, and write the commands for arm and fingers into `control`."""
     for i in range(len(arm)):
         control[arm[i]] = min(max(torques[i] + bias[dofs[i]] + null[i], low[i]), high[i])
     for i in range(len(fingers)):

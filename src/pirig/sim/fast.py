@@ -1,15 +1,15 @@
-"""LIBERO's scene, stepped and looked at by ourselves: built once per task, nothing computed that nobody reads.
+"""Step and render LIBERO's scene with our own loop: it is built once per task, and nothing unused is computed.
 
-What is left out, and why no bit changes:
+The following is left out, which changes no bit of the result:
 
-    compiling at each reset     the model is a function of the task; `Built.restart` puts back what episodes change
-    observables                 robosuite computes them in each substep; they are read from the data when asked for
-    rendering                   has no effect on the state; done when a policy looks, when robosuite would do it
-    repeated kinematics         `sim.control`
-    contacts by name            the same test on geom numbers
+    compiling at each reset     the model is a function of the task; `Built.restart` restores what episodes change
+    observables                 robosuite computes them in each substep; here they are read from the data on request
+    rendering                   it does not affect the state; it is done on request, when robosuite would do it
+    repeated kinematics         see `sim.control`
+    contacts by name            the same test is done on geom numbers
 
-robosuite samples what a policy sees after substep 24 of 25: each observable waits for its sampling time, and reset and
-set_init_state have each forced one sample.
+robosuite samples a policy's observation after substep 24 of 25, because each observable waits for its sampling time,
+and reset and set_init_state have each forced one sample.
 """
 
 import time
@@ -28,13 +28,13 @@ from pirig.sim.seeding import FixtureSeeding
 from pirig.sim.suites import Task
 from pirig.types import EpisodeSpec, Seeding
 
-mujoco: Any = _mujoco  # compiled: type checkers don't see its functions
+mujoco: Any = _mujoco  # a compiled module, whose functions type checkers cannot see
 
 _LOOK_AFTER = 24  # substeps
 
 
 class FastScene:
-    """Implements sim.libero.Scene."""
+    """A `FastScene` implements `sim.libero.Scene` with our own loop."""
 
     def __init__(self, task: Task, libero: Libero, protocol: Seeding):
         self.rendering_s = 0.0
@@ -91,20 +91,23 @@ class FastScene:
 
 
 class _Contacts:
-    """Replaces robosuite's check_contact, which looks up the names of all geoms that touch."""
+    """`_Contacts` replaces robosuite's check_contact, which looks up the names of all geoms in contact."""
 
     def __init__(self, model: Any, data: Any):
         self._model, self._data = model, data
         self._members: dict[int, tuple[Any, np.ndarray]] = {}
 
     def __call__(self, first: Any, second: Any) -> bool:
-        """Whether a contact geom of one object touches one of the other."""
+        """Return whether a contact geom of one object touches one of the other."""
         pairs = self._data.contact.geom
         a, b = self._of(first)[pairs], self._of(second)[pairs]
         return bool((a & b[:, ::-1]).any())
 
     def _of(self, thing: Any) -> np.ndarray:
-        """bool[ngeom]. The object is kept, so that its id stays its own."""
+        """Return the mask of an object's contact geoms, bool[ngeom].
+
+        A reference to the object is kept, so that its id is not reused.
+        """
         if id(thing) not in self._members:
             mask = np.zeros(self._model.ngeom, bool)
             mask[[self._model.geom(name).id for name in thing.contact_geoms]] = True

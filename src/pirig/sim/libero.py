@@ -1,12 +1,12 @@
-"""LIBERO as an Environment. Two simulators stand behind it, and give the same bits:
+"""This module provides LIBERO as an `Environment`, with a choice of two simulators that give the same bits.
 
-    fast        our own loop around MuJoCo, which does only what a state or a look depends on (sim.fast)
-    reference   robosuite's own stepping, as the reference's evaluator runs it (sim.reference)
+    fast        our own loop around MuJoCo, which computes only what a state or an observation depends on (sim.fast)
+    reference   robosuite's own stepping, as the reference evaluator runs it (sim.reference)
 
-Law 1: states are bit-identical to a plain LIBERO loop, and so is each image that is looked at.
-Law 2: an episode does not depend on what ran before it in this process.
-Law 3: where the simulation becomes unstable, that is an error. MuJoCo itself warns on the terminal, puts the scene back
-to its beginning, and goes on, and the episode would be counted as if the policy had failed.
+Law 1: States are bit-identical to those of a plain LIBERO loop, and so is each image that is requested.
+Law 2: An episode does not depend on what ran before it in this process.
+Law 3: An unstable simulation is an error. MuJoCo itself prints a warning to the terminal, resets the scene to its
+    beginning and continues, and the episode would be counted as a failure of the policy.
 """
 
 import hashlib
@@ -26,27 +26,33 @@ from pirig.transforms.proprioception import state_vector
 from pirig.types import EpisodeSpec, Observation, Seeding, Simulator, Step
 
 CAMERAS = {"observation/image": "agentview", "observation/wrist_image": "robot0_eye_in_hand"}
-_UNSTABLE = {4: "QPOS", 5: "QVEL", 6: "QACC", 7: "CTRL"}  # MuJoCo's mjtWarning, by what it is in
+_UNSTABLE = {4: "QPOS", 5: "QVEL", 6: "QACC", 7: "CTRL"}  # MuJoCo's mjtWarning numbers, with the affected quantity
 OBSERVATIONS = frozenset({*CAMERAS, "observation/state", "privileged"})
 
 
 class Scene(Protocol):
-    """One built task. What it returns has robosuite's names: `agentview_image`, `robot0_eef_pos` and so on."""
+    """A `Scene` is one built task.
+
+    The observations that it returns have robosuite's names: `agentview_image`, `robot0_eef_pos` and so on.
+    """
 
     built: Built
-    rendering_s: float  # spent on images since the scene was built [s]
+    rendering_s: float  # time spent on images since the scene was built [s]
 
     def reset(self, spec: EpisodeSpec, state: np.ndarray, cameras: Collection[str]) -> dict[str, Any]: ...
 
     def step(self, action: np.ndarray, cameras: Collection[str]) -> tuple[dict[str, Any], bool]:
-        """What there is to see, and whether the task's goal is reached."""
+        """Return the raw observations, and whether the task's goal is reached."""
         ...
 
     def close(self) -> None: ...
 
 
 class LiberoEnvironment:
-    """Any task of any suite; rebuilt when the task changes. One per process: render contexts spoil each other."""
+    """A `LiberoEnvironment` runs any task of any suite, and rebuilds its scene when the task changes.
+
+    A process can have only one, because render contexts interfere with each other.
+    """
 
     def __init__(
         self,
@@ -61,12 +67,12 @@ class LiberoEnvironment:
         self._task: suites.Task | None = None
         self._scene: Scene | None = None
         self._view: PrivilegedView | None = None
-        self._rendered_before_s = 0.0  # by the scene, in earlier episodes
-        self._fixtures = b""  # their poses in this episode
+        self._rendered_before_s = 0.0  # the scene's rendering time in earlier episodes [s]
+        self._fixtures = b""  # poses of the fixtures in this episode
 
     @property
     def rendering_s(self) -> float:
-        """Time spent on images since the latest reset began [s]."""
+        """Return the time spent on images since the latest reset began [s]."""
         return self._scene.rendering_s - self._rendered_before_s if self._scene else 0.0
 
     def reset(self, spec: EpisodeSpec, look: Collection[str] = ()) -> Step:
@@ -87,24 +93,30 @@ class LiberoEnvironment:
         return self._seen(raw, look, success)
 
     def state_hash(self) -> str:
-        """BLAKE2 of time, qpos, qvel, and of where fixtures stand: no state has that, and every image."""
+        """Return the BLAKE2 hash of time, qpos, qvel, and of the poses of fixtures.
+
+        The poses are included because no state contains them, and every image depends on them.
+        """
         if not self._fixtures:
             self._fixtures = b"".join(pose.tobytes() for pose in self.fixture_poses().values())
         state = np.ascontiguousarray(self.state(), np.float64).tobytes()
         return hashlib.blake2b(state + self._fixtures, digest_size=16).hexdigest()
 
     def state(self) -> np.ndarray:
-        """float64[1 + nq + nv]: time [s], qpos, qvel."""
+        """Return the simulation state, float64[1 + nq + nv]: time [s], qpos, qvel."""
         return self._open_scene().built.wrapper.get_sim_state()
 
     def fixture_poses(self) -> dict[str, np.ndarray]:
-        """float64[7] by fixture: position [m] and quaternion (w, x, y, z), which no initial state contains."""
+        """Return the pose of each fixture, which no initial state contains.
+
+        A pose is float64[7]: position [m] and quaternion (w, x, y, z).
+        """
         return self._open_scene().built.fixture_poses()
 
     def picture(self, camera: str, width: int, height: int) -> np.ndarray:
-        """uint8[height, width, 3] of the scene as it is now, drawn by MuJoCo, not mirrored as a policy's images are.
+        """Return an image of the scene in its current state, uint8[height, width, 3], rendered by MuJoCo.
 
-        Raises ConfigError for a camera that the scene does not have.
+        It is not mirrored as a policy's images are. Raises ConfigError for a camera that the scene does not have.
         """
         sim = self._open_scene().built.problem.sim
         if camera not in sim.model.camera_names:
@@ -112,7 +124,7 @@ class LiberoEnvironment:
         return sim.render(camera_name=camera, width=width, height=height)[::-1]  # OpenGL's first row is the lowest
 
     def describe(self) -> dict[str, Any]:
-        """For the manifest: simulator, versions, back end and, once a scene is built, the GL renderer's own name."""
+        """Return simulator, versions, back end and, once a scene is built, the GL renderer's name, for the manifest."""
         return {
             "simulator": self._simulator,
             "gl": self._settings.gl,
@@ -121,13 +133,13 @@ class LiberoEnvironment:
         }
 
     def close(self) -> None:
-        """Closes the render context while OpenGL still lives; at interpreter exit EGL would complain."""
+        """Close the render context while OpenGL is still loaded; at interpreter exit EGL would report errors."""
         if self._scene is not None:
             self._scene.close()
         self._scene = self._task = self._view = None
 
     def _make_scene(self, task: suites.Task) -> Scene:
-        from mujoco import FatalError  # ty: ignore[import-not-found]  of its C++ part; boot must come before
+        from mujoco import FatalError  # ty: ignore[import-not-found]  from its C++ part; boot must run before
 
         try:
             if self._simulator == "fast":

@@ -1,7 +1,7 @@
-"""Gives back memory that a built simulation does not need any more: some 500 MB of LIBERO's 1.6 GB.
+"""Free memory that a built simulation no longer needs, which is some 500 MB of LIBERO's 1.6 GB.
 
-LIBERO's textures are up to 4096² pixels. MuJoCo holds them three times: in the description it compiled the model from,
-in the model, and in OpenGL. Only the last is looked at.
+LIBERO's textures have up to 4096² pixels. MuJoCo holds them three times: in the description from which it compiled the
+model, in the model, and in OpenGL. Only the copy in OpenGL is used.
 """
 
 import ctypes
@@ -14,16 +14,19 @@ _DONTNEED = 4  # MADV_DONTNEED of Linux
 
 
 def forget_description() -> None:
-    """Of the model compiled last, which MuJoCo keeps for mj_saveLastXML."""
+    """Free the XML description that MuJoCo keeps of the last compiled model for mj_saveLastXML."""
     found = importlib.util.find_spec("mujoco")
     assert found is not None
     assert found.origin is not None
     library = next(pathlib.Path(found.origin).parent.glob("libmujoco.so*"))
-    ctypes.CDLL(str(library)).mj_freeLastXML()  # not among the Python functions; the library is loaded already
+    ctypes.CDLL(str(library)).mj_freeLastXML()  # it has no Python binding; the library is already loaded
 
 
 def forget_textures(model: Any) -> None:
-    """The model's own copy reads as black from now on; for when a render context has been made of it."""
+    """Free the model's own copy of the textures, which reads as black afterwards.
+
+    Call it only once a render context has been created from the model.
+    """
     pixels = model.tex_data
     start = pixels.__array_interface__["data"][0]
     first = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE
@@ -35,5 +38,5 @@ def forget_textures(model: Any) -> None:
 
 
 def return_freed() -> None:
-    """What is free in the process goes back to the system, instead of being kept for later."""
+    """Return the process's free memory to the operating system, instead of keeping it for later."""
     ctypes.CDLL(None).malloc_trim(0)

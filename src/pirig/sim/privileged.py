@@ -1,6 +1,6 @@
-"""What the scripted policy may know and a real one may not: where everything is.
+"""This module reads what the scripted policy may know and a real policy may not: the positions of all objects.
 
-Read from live simulator data as a step left them; nothing is computed anew or written.
+The values are read from live simulator data as a step left them; nothing is recomputed or written.
 """
 
 from typing import Any
@@ -13,9 +13,9 @@ _FINGERS = ("left_fingerpad", "right_fingerpad")
 
 
 class PrivilegedView:
-    """Of one built scene (`OffScreenRenderEnv.env`, after a reset); names are looked up once.
+    """A `PrivilegedView` reads one built scene (`OffScreenRenderEnv.env`, after a reset), and looks up names only once.
 
-    Everything solid but the robot and infinite planes is a box: the bounding box of a collision geom.
+    Every solid thing except the robot and infinite planes is a box: the bounding box of a collision geom.
     """
 
     def __init__(self, problem: Any):
@@ -35,7 +35,9 @@ class PrivilegedView:
         self._pads = [[self._model.geom(g).id for g in robot.gripper.important_geoms[finger]] for finger in _FINGERS]
 
     def read(self) -> dict[str, Any]:
-        """Plain values that travel msgpack bit for bit; N boxes, positions in world coordinates [m].
+        """Return plain values, which msgpack transmits bit for bit.
+
+        There are N boxes; positions are in world coordinates [m].
 
         goal: predicates, e.g. [["on", "bowl_1", "plate_1"]]
         boxes: center [N, 3], rotation [N, 3, 3], half [N, 3] (half sizes), owner [N] (index of owners, or -1)

@@ -1,8 +1,8 @@
-"""LIBERO's scene with robosuite's own stepping, looked at lazily: slow, and as close to the reference as can be.
+"""This module runs LIBERO's scene with robosuite's own stepping, and renders images only on request.
 
-robosuite samples an observable inside the 25 substeps of a control step, so an image can't be rendered after the
-step. Instead each camera's sensor has a shutter: shut, it answers with black and costs nothing, and the instant at
-which robosuite asks it stays what it was.
+It is slow, and as close to the reference as possible. robosuite samples an observable within the 25 substeps of a
+control step, so an image cannot be rendered after the step. Instead each camera's sensor is wrapped: if its image was
+not requested, it returns a black image at no cost, and the instant at which robosuite calls it does not change.
 """
 
 import time
@@ -19,7 +19,7 @@ from pirig.types import EpisodeSpec, Seeding
 
 
 class ReferenceScene:
-    """Implements sim.libero.Scene."""
+    """A `ReferenceScene` implements `sim.libero.Scene` with robosuite's own stepping."""
 
     def __init__(self, task: Task, libero: Libero, protocol: Seeding):
         self.rendering_s = 0.0
@@ -29,7 +29,7 @@ class ReferenceScene:
         self._fit_shutters()
 
     def reset(self, spec: EpisodeSpec, state: np.ndarray, cameras: Collection[str]) -> dict[str, Any]:
-        # Not wrapper.reset(): it swallows every exception and tries for ever.
+        # wrapper.reset() is not called, because it suppresses every exception and retries forever.
         self._open = ()
         self._seeding.reset(spec)
         self._open = cameras
@@ -44,7 +44,10 @@ class ReferenceScene:
         self.built.wrapper.close()
 
     def _fit_shutters(self) -> None:
-        """Each reset makes new sensors, so the maker is wrapped; the first reset replaces the constructor's."""
+        """Wrap the function that creates camera sensors, because each reset creates new ones.
+
+        The first reset replaces the sensors of the constructor.
+        """
         problem = self.built.problem
         make = problem._create_camera_sensors
 
@@ -65,5 +68,5 @@ class ReferenceScene:
             self.rendering_s += time.perf_counter() - start
             return image
 
-        setattr(shuttered, "__modality__", sensor.__modality__)  # noqa: B010 - what robosuite's @sensor sets
+        setattr(shuttered, "__modality__", sensor.__modality__)  # noqa: B010 - robosuite's @sensor sets it
         return shuttered

@@ -1,17 +1,17 @@
-"""Where fixtures stand: LIBERO draws their poses from NumPy's global generator at each reset.
+"""This module determines the poses of fixtures, which LIBERO draws from NumPy's global generator at each reset.
 
-`set_init_state` restores joint positions only, so in 88 of the 130 tasks the stove, cabinet or rack stands up to
-2 cm elsewhere from one reset to the next. Two protocols make that a pure function of the episode:
+`set_init_state` restores only joint positions, so in 88 of the 130 tasks the position of the stove, cabinet or rack
+differs by up to 2 cm from one reset to the next. Two protocols make the poses a pure function of the episode:
 
     per-episode   the scene of a new environment that is seeded with seed + trial and reset once
-    openpi        the scene of the reference's evaluator: seeded once per task, reset once per trial, so that
-                  trial k shows what the draws of resets 0 … k leave behind
+    openpi        the scene of the reference evaluator, which is seeded once per task and reset once per trial, so
+                  that trial k has what the draws of resets 0 … k produce
 
-Law: in any order, after any other episode, bit for bit.
+Law: The poses are the same bit for bit in any order of episodes, after any other episode.
 
-Two details of LIBERO count. A reset of a built environment appends another copy of its open/close initializers to a
+Two details of LIBERO matter. A reset of a built environment appends another copy of its open/close initializers to a
 list that the next resets draw from, so the k-th reset (from 0) draws from k + 2 copies. And a reset that finds no
-valid placement raises and is tried again, which is one more reset.
+valid placement raises an exception and is retried, which is one more reset.
 """
 
 from collections.abc import Callable
@@ -24,13 +24,16 @@ from pirig.types import EpisodeSpec, Seeding
 
 
 class FixtureSeeding:
-    """Resets one built environment as a protocol wants it."""
+    """A `FixtureSeeding` object resets one built environment according to a protocol."""
 
     def __init__(self, built: Built, libero: Libero, protocol: Seeding, *, compiles: bool):
-        """`compiles`: reset as LIBERO does, compiling the model again; else by `Built.restart`."""
+        """Prepare to reset `built`.
+
+        `compiles`: reset as LIBERO does, by compiling the model again; otherwise reset by `Built.restart`.
+        """
         self._built, self._libero, self._protocol, self._compiles = built, libero, protocol, compiles
         self._initializers = list(built.problem.object_property_initializers)  # one copy, from the constructor
-        self._drawn: dict[int, list[tuple[dict, int]]] = {}  # seed -> generator and resets so far, before each trial
+        self._drawn: dict[int, list[tuple[dict, int]]] = {}  # seed -> generator state and resets before each trial
 
     def reset(self, spec: EpisodeSpec) -> None:
         if self._protocol == "per-episode":
@@ -42,7 +45,7 @@ class FixtureSeeding:
         self._try_until_placed(resets, self._compile if self._compiles else self._restart)
 
     def _before_trial(self, spec: EpisodeSpec) -> tuple[dict, int]:
-        """The generator and the number of resets as the reference has them before this trial's reset."""
+        """Return the generator state and the number of resets that the reference has before this trial's reset."""
         if spec.seed not in self._drawn:
             np.random.seed(spec.seed)
             self._drawn[spec.seed] = [(np.random.get_state(legacy=False), 0)]

@@ -1,7 +1,7 @@
-"""The LIBERO suites as data: names, step limits, tasks, initial states. Imports no simulator.
+"""This module describes the LIBERO suites as data: names, step limits, tasks, initial states.
 
-Task lists, problem files and initial states are read from the installed `libero` package without importing it,
-because its import writes into the user's home, asks a question, and needs torch.
+It imports no simulator. Task lists, problem files and initial states are read from the installed `libero` package
+without importing it, because its import writes into the user's home folder, asks a question, and needs torch.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from pirig.errors import ConfigError, DamagedFile, MissingExtra
 from pirig.text import unknown
 from pirig.types import EpisodeSpec, Rules
 
-MAX_STEPS: Mapping[str, int] = {  # openpi examples/libero/main.py: a little above the longest demonstration
+MAX_STEPS: Mapping[str, int] = {  # openpi examples/libero/main.py: slightly more than the longest demonstration
     "libero_spatial": 220,
     "libero_object": 280,
     "libero_goal": 300,
@@ -34,7 +34,7 @@ SETTLE_ACTION = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0)  # no motion, gripper open
 class Task:
     suite: str
     task_id: int
-    name: str  # file name of the problem, without ending
+    name: str  # file name of the problem, without extension
     language: str  # the prompt
 
     @property
@@ -47,7 +47,10 @@ class Task:
 
 
 def rules(suite: str, *, replan_steps: int = 5, settle_steps: int = 10) -> Rules:
-    """Raises ConfigError for an unknown suite."""
+    """Return the rules of a suite.
+
+    Raises ConfigError for an unknown suite.
+    """
     check_suite(suite)
     return Rules(MAX_STEPS[suite], SETTLE_ACTION, settle_steps, replan_steps)
 
@@ -59,13 +62,19 @@ def check_suite(suite: str) -> None:
 
 @functools.cache
 def tasks(suite: str) -> tuple[Task, ...]:
-    """In LIBERO's order (task order index 0). Raises ConfigError for an unknown suite."""
+    """Return the tasks of a suite in LIBERO's order (task order index 0).
+
+    Raises ConfigError for an unknown suite.
+    """
     check_suite(suite)
     return tuple(Task(suite, i, name, _language(name)) for i, name in enumerate(_task_map()[suite]))
 
 
 def task(suite: str, task_id: int) -> Task:
-    """Raises ConfigError for an unknown suite or task."""
+    """Return one task of a suite.
+
+    Raises ConfigError for an unknown suite or task.
+    """
     of_suite = tasks(suite)
     if not 0 <= task_id < len(of_suite):
         raise ConfigError(f"{suite} has no task {task_id}; its tasks are 0 to {len(of_suite) - 1}")
@@ -74,14 +83,17 @@ def task(suite: str, task_id: int) -> Task:
 
 @functools.lru_cache(maxsize=4)
 def initial_states(of: Task) -> np.ndarray:
-    """float64[50, 1 + nq + nv], read-only: time, qpos, qvel of each trial."""
+    """Return the initial states of a task, float64[50, 1 + nq + nv], read-only: time, qpos, qvel of each trial."""
     states = _read_states(of.states_file)
     states.flags.writeable = False
     return states
 
 
 def initial_state(spec: EpisodeSpec) -> np.ndarray:
-    """Raises ConfigError for a trial that has no initial state."""
+    """Return the initial state of an episode.
+
+    Raises ConfigError for a trial that has no initial state.
+    """
     states = initial_states(task(spec.suite, spec.task_id))
     if not 0 <= spec.trial < len(states):
         raise ConfigError(
@@ -93,7 +105,10 @@ def initial_state(spec: EpisodeSpec) -> np.ndarray:
 
 @functools.cache
 def package_folder() -> pathlib.Path:
-    """Folder of the inner `libero.libero` package. Raises MissingExtra."""
+    """Return the folder of the inner `libero.libero` package.
+
+    Raises MissingExtra if it is not installed.
+    """
     found = importlib.util.find_spec("libero")
     if found is None or not found.submodule_search_locations:
         raise MissingExtra("libero", "libero")
@@ -102,7 +117,7 @@ def package_folder() -> pathlib.Path:
 
 @functools.cache
 def _task_map() -> dict[str, list[str]]:
-    """LIBERO's own table, a file of plain data, loaded apart from its package."""
+    """Return LIBERO's own table of tasks, a file of plain data, which is loaded without its package."""
     path = package_folder() / "benchmark" / "libero_suite_task_map.py"
     found = importlib.util.spec_from_file_location("_libero_suite_task_map", path)
     assert found is not None
@@ -113,7 +128,10 @@ def _task_map() -> dict[str, list[str]]:
 
 
 def _language(name: str) -> str:
-    """LIBERO-100's file names start with a scene, e.g. KITCHEN_SCENE10_close_the_top_drawer; the rest is the prompt."""
+    """Return the prompt of a task.
+
+    File names of LIBERO-100 start with a scene, e.g. KITCHEN_SCENE10_close_the_top_drawer; the rest is the prompt.
+    """
     words = name.split("_")
     if name[0].isupper():
         scene = next(i for i, word in enumerate(words) if word.startswith("SCENE"))
@@ -122,12 +140,15 @@ def _language(name: str) -> str:
 
 
 def _read_states(path: pathlib.Path) -> np.ndarray:
-    """The files are torch archives: a zip that holds one plain NumPy pickle, so torch is not needed."""
+    """Read the initial states of a task.
+
+    The files are torch archives: each is a zip file with one plain NumPy pickle, so torch is not needed.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             member = next((name for name in archive.namelist() if name.endswith("/data.pkl")), "data.pkl")
             states = _ArrayUnpickler(io.BytesIO(archive.read(member))).load()
-    except Exception as e:  # a damaged pickle raises whatever its last byte leads to
+    except Exception as e:  # a damaged pickle can raise any exception
         raise DamagedFile(f"{path} cannot be read: {e}; install hf-libero again") from e
     if not isinstance(states, np.ndarray) or states.ndim != 2 or states.dtype != np.float64:
         raise DamagedFile(f"{path} holds no float64[trials, state]; install hf-libero again")
@@ -135,7 +156,7 @@ def _read_states(path: pathlib.Path) -> np.ndarray:
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Builds NumPy arrays and nothing else, so a file cannot run code."""
+    """An `_ArrayUnpickler` builds NumPy arrays and nothing else, so that a file cannot run code."""
 
     _ALLOWED = frozenset(
         {("multiarray", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")}

@@ -1,4 +1,4 @@
-"""Episodes as mp4, in the reference's form: 10 frames a second, H.264."""
+"""This module writes episodes as mp4 in the reference's format: 10 frames per second, H.264."""
 
 import pathlib
 from collections.abc import Iterable
@@ -13,7 +13,10 @@ FRAMES_PER_SECOND = 10
 
 
 def write_mp4(path: pathlib.Path, frames: Iterable[np.ndarray]) -> None:
-    """`frames`: uint8[H, W, 3] each. The file is whole when it has its name."""
+    """Write a video, which gets its name only when it is complete.
+
+    `frames`: uint8[H, W, 3] each.
+    """
     with replacing(path, has_one_writer=True) as partial:
         writer: Any = imageio.get_writer(partial, fps=FRAMES_PER_SECOND)
         with writer:

@@ -1,1 +1,1 @@
-"""How LIBERO scenes are drawn in software, with the same pixels as mjr_render and fewer triangles."""
+"""This package draws LIBERO scenes in software, with the same pixels as mjr_render and fewer triangles."""

@@ -1,4 +1,4 @@
-"""Draws single geoms with OpenGL as MuJoCo does (render_gl3.c, renderGeom), meshes without their unseen triangles."""
+"""Draw single geoms with OpenGL as MuJoCo does (render_gl3.c, renderGeom), without invisible triangles of meshes."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from pirig.sim.drawing.meshes import meshes_of
 from pirig.sim.drawing.opengl import GL, Functions
 from pirig.sim.drawing.triangles import SEGMENT, visible
 
-_FIELDS = {  # of mjvGeom, mjvisualize.h of MuJoCo 3.2.3: format and offset
+_FIELDS = {  # fields of mjvGeom, mjvisualize.h of MuJoCo 3.2.3: format and offset
     "type": ("i4", 0),
     "dataid": ("i4", 4),
     "matid": ("i4", 20),
@@ -45,32 +45,35 @@ _TINY = 1e-15  # mjMINVAL
 
 @dataclasses.dataclass(frozen=True)
 class Frame:
-    """A scene's geoms as arrays, and the camera."""
+    """A `Frame` holds a scene's geoms as arrays, and the camera."""
 
     geoms: np.ndarray  # GEOM[N]
-    matrices: np.ndarray  # float32[N, 16], rotations as OpenGL reads them
+    matrices: np.ndarray  # float32[N, 16], rotations in OpenGL's layout
     frames: np.ndarray  # float64[N, 4, 4], from each geom's frame to the world's
     shine: np.ndarray  # float32[N]
     specular: np.ndarray  # float32[N, 4]
     to_clip: np.ndarray  # float64[4, 4], from the world to clip space
-    near: float  # m
+    near: float  # distance of the near plane [m]
 
 
 @dataclasses.dataclass(frozen=True)
 class Sight:
-    """What of a frame can be seen in one pass."""
+    """A `Sight` describes which part of a frame is visible in one pass."""
 
     to_clip: np.ndarray  # float64[4, 4], from the world to clip space
-    turn: float  # 1, or -1 in a mirror
+    turn: float  # 1, or -1 in a mirror image
     window: np.ndarray  # float64[4], the part of the image that is drawn to: left, bottom, right, top [pixels]
-    half_space: np.ndarray  # float64[4]: only where half_space · (x, y, z, 1) >= 0 in the world
+    half_space: np.ndarray  # float64[4]: visible only where half_space · (x, y, z, 1) >= 0 in the world
 
 
 class Painter:
-    """Of one model and one render context, which must be current."""
+    """A `Painter` draws geoms of one model into one render context, which must be current."""
 
     def __init__(self, model: Any, con: Any, gl: Functions, size: int):
-        """`con`: mjrContext; `size`: of images [pixels]."""
+        """Prepare to draw the geoms of `model`.
+
+        `con`: mjrContext; `size`: width and height of images [pixels].
+        """
         self._gl, self._con, self._size = gl, con, size
         self._texture_of = np.array(con.mat_texid)[_COLOUR::_ROLES].tolist()
         self._uniform, self._repeat = np.array(con.mat_texuniform).tolist(), np.array(con.mat_texrepeat).tolist()
@@ -99,7 +102,10 @@ class Painter:
         self._gl.glDeleteBuffers(1, self._buffer.ctypes.data)
 
     def draw(self, frame: Frame, which: np.ndarray, colours: np.ndarray, sight: Sight) -> None:
-        """`which`: indices of geoms, in this order; `colours`: float32[N, 4]."""
+        """Draw the geoms with the indices `which`, in this order.
+
+        `colours`: float32[N, 4].
+        """
         which = which[self._near(frame, which, sight)]
         runs = self._visible_triangles(frame, which, sight)
         gl, geoms = self._gl, frame.geoms
@@ -139,7 +145,10 @@ class Painter:
         gl.glBindBuffer(GL.GL_ARRAY_BUFFER, 0)
 
     def plane(self, number: int, size: list[float]) -> None:
-        """`number`: of the plane in the model, or -1."""
+        """Draw a plane.
+
+        `number`: number of the plane in the model, or -1.
+        """
         if number >= 0:
             self._gl.glCallList(self._con.basePlane + number + 1)
         else:
@@ -159,7 +168,7 @@ class Painter:
             gl.glDisableClientState(array)
 
     def _near(self, frame: Frame, which: np.ndarray, sight: Sight) -> np.ndarray:
-        """bool: whether the geom's bounding sphere reaches into sight; always for planes."""
+        """Return for each geom whether its bounding sphere reaches into sight (bool); for planes this is always so."""
         geoms = frame.geoms[which]
         is_mesh = geoms["type"] == MESH
         radius = np.where(is_mesh, self._radius[np.where(is_mesh, geoms["dataid"] // 2, 0)], geoms["rbound"])
@@ -174,7 +183,7 @@ class Painter:
         return ~out | (geoms["type"] == PLANE) | (radius <= 0)
 
     def _visible_triangles(self, frame: Frame, which: np.ndarray, sight: Sight) -> dict[int, list[tuple[int, int]]]:
-        """By geom: where in the indices the corners to draw start, and their number, for each call."""
+        """Return, by geom, the start of the corners in the indices and their number, for each draw call."""
         meshes, geoms = self._meshes, frame.geoms
         of = which[geoms["type"][which] == MESH]
         mesh = (geoms["dataid"][of] // 2).astype(np.int64)
@@ -243,7 +252,10 @@ class Painter:
                 self._generate(axis, plane)
 
     def sky(self, texture: int) -> None:
-        """Binds the skybox's texture, and draws it on a unit cylinder. By number in the context."""
+        """Bind the skybox's texture, and draw it on a unit cylinder.
+
+        `texture`: number of the texture in the context.
+        """
         switches = (GL.GL_TEXTURE_CUBE_MAP, GL.GL_TEXTURE_GEN_S, GL.GL_TEXTURE_GEN_T, GL.GL_TEXTURE_GEN_R)
         self._switch(True, switches)
         self._gl.glBindTexture(GL.GL_TEXTURE_CUBE_MAP, self._names[texture])
@@ -265,7 +277,10 @@ class Painter:
         self._gl.glTexGenfv(axis, GL.GL_OBJECT_PLANE, values.ctypes.data)
 
     def _sample_positions(self) -> np.ndarray:
-        """float64[S, 2] in a pixel. The context's own buffer must be bound."""
+        """Return the positions of samples in a pixel, float64[S, 2].
+
+        The context's own framebuffer must be bound.
+        """
         gl, number, one = self._gl, np.zeros(1, np.int32), np.zeros(2, np.float32)
         gl.glGetIntegerv(GL.GL_SAMPLES, number.ctypes.data)
         positions = []

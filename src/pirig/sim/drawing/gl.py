@@ -1,4 +1,7 @@
-"""Which OpenGL back end MuJoCo renders with. Decided before mujoco is first imported; imports no simulator."""
+"""This module chooses the OpenGL back end with which MuJoCo renders.
+
+The choice must be made before mujoco is first imported. This module imports no simulator.
+"""
 
 import ctypes
 import ctypes.util
@@ -21,10 +24,12 @@ class Choice:
 
 
 def choose(requested: str = "", device: str = "") -> Choice:
-    """`requested`: value of MUJOCO_GL; `device`: of MUJOCO_EGL_DEVICE_ID, which is only checked.
+    """Choose the OpenGL back end.
 
-    Unset: egl where there is an NVIDIA GPU, else osmesa, else egl in software.
-    Raises ConfigError for an unknown name, StartError where the library is not installed.
+    `requested`: value of MUJOCO_GL. `device`: value of MUJOCO_EGL_DEVICE_ID, which is only checked. Without `requested`
+    the choice is egl if there is an NVIDIA GPU, otherwise osmesa, otherwise egl in software.
+
+    Raises ConfigError for an unknown name, StartError if the library is not installed.
     """
     if device and not (device.isascii() and device.isdecimal()):
         raise ConfigError(f"MUJOCO_EGL_DEVICE_ID={device}: expected the index of a device: 0, 1, …")

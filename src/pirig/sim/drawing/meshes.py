@@ -1,4 +1,7 @@
-"""Meshes as tables: what MuJoCo hands to OpenGL (render_context.c, mjr_uploadMesh), without repetitions."""
+"""This module holds as tables what MuJoCo passes to OpenGL for meshes, without duplicates.
+
+MuJoCo does so in render_context.c, mjr_uploadMesh.
+"""
 
 import dataclasses
 from typing import Any
@@ -8,12 +11,12 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Meshes:
-    """Of a whole model."""
+    """`Meshes` holds the meshes of a whole model."""
 
     corners: np.ndarray  # float32[C, 8], distinct: texture coordinate (2), normal (3), position (3)
-    triangles: np.ndarray  # uint32[F, 3] of corners
+    triangles: np.ndarray  # uint32[F, 3], indices of corners
     vertices: np.ndarray  # float32[3, V]
-    faces: np.ndarray  # int32[F, 3] of vertices
+    faces: np.ndarray  # int32[F, 3], indices of vertices
     vertex_range: np.ndarray  # int64[M, 2] by mesh: first, count
     face_range: np.ndarray  # int64[M, 2]
     textured: np.ndarray  # bool[M]: has texture coordinates
@@ -49,14 +52,17 @@ def meshes_of(model: Any) -> Meshes:
 
 
 def _corners(model: Any, mesh: int, positions: np.ndarray, rows: slice) -> np.ndarray:
-    """float32[F, 3, 8]. `positions`: float32[F, 3, 3]; `rows`: of the model's faces."""
+    """Return the corners of a mesh's triangles, float32[F, 3, 8].
+
+    `positions`: float32[F, 3, 3]; `rows`: the mesh's part of the model's faces.
+    """
     normals = model.mesh_normal[model.mesh_facenormal[rows] + model.mesh_normaladr[mesh]]
     table = np.zeros((*positions.shape[:2], 8), np.float32)
     table[..., 5:] = positions
     if model.mesh_texcoordadr[mesh] >= 0:
         table[..., :2] = model.mesh_texcoord[model.mesh_facetexcoord[rows] + model.mesh_texcoordadr[mesh]]
         table[..., 2:5] = normals
-    else:  # without texture, edges sharper than 37 degrees are drawn flat
+    else:  # without a texture, edges sharper than 37 degrees are drawn flat
         flat = _face_normals(positions)[:, None]
         along = normals[..., 0] * flat[..., 0] + normals[..., 1] * flat[..., 1] + normals[..., 2] * flat[..., 2]
         table[..., 2:5] = np.where((along < 0.8)[..., None], flat, normals)
@@ -64,9 +70,10 @@ def _corners(model: Any, mesh: int, positions: np.ndarray, rows: slice) -> np.nd
 
 
 def _distinct(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Distinct rows (last axis), and for each row its index, flat. OBJ files repeat a vertex for each of its faces.
+    """Return the distinct rows (last axis), and for each row its index among them, flat.
 
-    In order of first use, so that neighbours in a mesh are neighbours in memory.
+    OBJ files repeat a vertex for each of its faces. The rows are in order of first use, so that neighbours in a mesh
+    are neighbours in memory.
     """
     rows = np.ascontiguousarray(table.reshape(-1, table.shape[-1]))
     as_bytes = rows.view(np.dtype((np.void, rows.strides[0]))).ravel()
@@ -78,7 +85,7 @@ def _distinct(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _face_normals(positions: np.ndarray) -> np.ndarray:
-    """float32[F, 3], in the order of operations of render_util.c, mjr_makeNormal."""
+    """Return the normals of faces, float32[F, 3], with the order of operations of render_util.c, mjr_makeNormal."""
     a, b = (positions[:, i] - positions[:, 0] for i in (1, 2))
     normal = np.stack([a[:, i] * b[:, j] - a[:, j] * b[:, i] for i, j in ((1, 2), (2, 0), (0, 1))], axis=1)
     length = np.sqrt(normal[:, 0] * normal[:, 0] + normal[:, 1] * normal[:, 1] + normal[:, 2] * normal[:, 2])

@@ -1,6 +1,6 @@
-"""OpenGL functions of the context that MuJoCo renders with, called directly.
+"""This module calls the OpenGL functions of MuJoCo's render context directly.
 
-PyOpenGL asks for an error after each call; a frame has a thousand calls.
+PyOpenGL checks for an error after each call, and a frame has a thousand calls.
 """
 
 import ctypes
@@ -9,7 +9,7 @@ from typing import Any
 from OpenGL import GL as _GL
 from OpenGL import platform as _platform
 
-GL: Any = _GL  # constants; PyOpenGL makes them at run time
+GL: Any = _GL  # constants, which PyOpenGL creates at run time
 platform: Any = _platform
 _INT, _UINT, _FLOAT, _POINTER = ctypes.c_int, ctypes.c_uint, ctypes.c_float, ctypes.c_void_p
 _SIGNATURES: dict[str, tuple[Any, ...]] = {
@@ -54,7 +54,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
 
 
 class Functions:
-    """`gl.glColor4fv(address)` and so on. Of the current context, and for its lifetime."""
+    """`Functions` provides `gl.glColor4fv(address)` and so on, for the current context and its lifetime."""
 
     def __init__(self) -> None:
         for name, arguments in _SIGNATURES.items():

@@ -1,13 +1,13 @@
-"""Draws MuJoCo's scene in software, pixel for pixel as mjr_render does, without what nobody sees.
+"""Draw MuJoCo's scene in software, pixel for pixel as mjr_render does, and skip what is not visible.
 
-mjr_render (render_gl3.c of MuJoCo 3.2.3) is asked for an empty scene, which clears the buffers and sets lights, camera
-and all other state; then the geoms are drawn here, in its order and with its calls, but for three things:
+mjr_render (render_gl3.c of MuJoCo 3.2.3) is called with an empty scene, which clears the buffers and sets lights,
+camera and all other state. The geoms are then drawn here, in its order and with its calls, with three differences:
 
-    meshes        only the triangles that may colour a sample (`sim.triangles`), in their order
-    the mirror    of the one reflecting face, only what may show in it
-    invisible     geoms with no opacity, which blend to nothing, are left out
+    meshes        only the triangles that may colour a sample are drawn (`sim.drawing.triangles`), in their order
+    the mirror    only what may be visible in the one reflecting face is drawn
+    invisible     geoms with zero opacity, which blend to nothing, are left out
 
-Law: equal pixels. What LIBERO has no example of (shadows, skins, several translucent geoms) is left to mjr_render.
+Law: Pixels are equal. What LIBERO has no example of (shadows, skins, several translucent geoms) is left to mjr_render.
 """
 
 import ctypes
@@ -19,7 +19,7 @@ import numpy as np
 from pirig.sim.drawing.geoms import BOX, DRAWN, GEOM, MESH, PLANE, POSITION, Frame, Painter, Sight
 from pirig.sim.drawing.opengl import GL, Functions
 
-mujoco: Any = _mujoco  # compiled: type checkers don't see its functions
+mujoco: Any = _mujoco  # a compiled module, whose functions type checkers cannot see
 
 _REFLECTION, _SKYBOX = int(mujoco.mjtRndFlag.mjRND_REFLECTION), int(mujoco.mjtRndFlag.mjRND_SKYBOX)
 _SKYBOX_KIND = int(mujoco.mjtTexture.mjTEXTURE_SKYBOX)
@@ -27,10 +27,13 @@ _EVERYWHERE = np.array([0.0, 0.0, 0.0, 1.0])
 
 
 class SoftwareDrawing:
-    """Of one model and one render context, which must be current."""
+    """A `SoftwareDrawing` draws scenes of one model into one render context, which must be current."""
 
     def __init__(self, model: Any, context: Any, size: int):
-        """`context`: robosuite's MjRenderContext; `size`: of images [pixels]."""
+        """Prepare to draw scenes of `model`.
+
+        `context`: robosuite's MjRenderContext; `size`: width and height of images [pixels].
+        """
         self._gl, self._context, self._size = Functions(), context, size
         self._viewport = mujoco.MjrRect(0, 0, size, size)
         self._painter = Painter(model, context.con, self._gl, size)
@@ -39,7 +42,10 @@ class SoftwareDrawing:
         self._sky = next((int(i) for i in np.flatnonzero(kinds == _SKYBOX_KIND)), None)
 
     def draw(self) -> bool:
-        """Draws the context's scene, as updated. False: it has what is not drawn here, and nothing was done."""
+        """Draw the context's updated scene, and return True.
+
+        If the scene contains something that is not drawn here, do nothing and return False.
+        """
         scene, gl = self._context.scn, self._gl
         geoms = self._geoms[: scene.ngeom].copy()
         head = np.zeros(3)
@@ -51,7 +57,7 @@ class SoftwareDrawing:
         if not _draws(scene, geoms) or len(seen) > 1 or (geoms["type"][seen] == PLANE).any():
             return False
         reflects = np.isin(geoms["type"], (PLANE, BOX)) & ~translucent & (geoms["reflectance"] > 0)
-        mirror = int(np.argmax(reflects)) if reflects.any() else None  # the first; MuJoCo allows no more
+        mirror = int(np.argmax(reflects)) if reflects.any() else None  # the first one; MuJoCo allows no more
         self._prepare(scene)
         frame = self._frame(geoms, scene)
         opaque = np.flatnonzero(~translucent)
@@ -77,7 +83,7 @@ class SoftwareDrawing:
         self._painter.close()
 
     def _prepare(self, scene: Any) -> None:
-        """Everything that mjr_render does before and around the geoms."""
+        """Do everything that mjr_render does before and around the geoms."""
         number, sky = scene.ngeom, scene.flags[_SKYBOX]
         scene.ngeom, scene.flags[_SKYBOX] = 0, 0
         mujoco.mjr_render(self._viewport, scene, self._context.con)
@@ -102,7 +108,7 @@ class SoftwareDrawing:
     def _draw_mirror_image(
         self, frame: Frame, mirror: int, head: np.ndarray, opaque: np.ndarray, translucent: np.ndarray
     ) -> None:
-        """Into the stencil, the mirror's face; then, where it is, the scene as reflected by it."""
+        """Draw the mirror's face into the stencil buffer, and then, within that face, the scene that it reflects."""
         gl, face = self._gl, frame.geoms[[mirror]].copy()
         normal, size = face["mat"][0, 2::3], face["size"][0]
         if face["type"][0] == BOX:
@@ -151,7 +157,7 @@ class SoftwareDrawing:
         gl.glFrontFace(GL.GL_CCW)
 
     def _window(self, frame: Frame, mirror: int, face: np.ndarray) -> np.ndarray:
-        """float64[4]: a rectangle of the image that holds the mirror's face [pixels]."""
+        """Return a rectangle of the image that contains the mirror's face, float64[4] [pixels]."""
         x, y, _ = face["size"][0]
         if face["type"][0] == PLANE:
             return np.array([0.0, 0.0, self._size, self._size])
@@ -180,7 +186,10 @@ class SoftwareDrawing:
         gl.glCullFace(GL.GL_BACK)
 
     def _draw_translucent(self, frame: Frame, which: np.ndarray, colours: np.ndarray, sight: Sight) -> None:
-        """Twice, as MuJoCo does: front to back and back to front. One geom at most, so order is no matter."""
+        """Draw translucent geoms twice, as MuJoCo does: front to back and back to front.
+
+        There is at most one such geom, so the order does not matter.
+        """
         gl = self._gl
         gl.glDepthMask(0)
         gl.glEnable(GL.GL_BLEND)
@@ -191,7 +200,7 @@ class SoftwareDrawing:
         gl.glDisable(GL.GL_BLEND)
 
     def _place_lights(self, on: bool) -> None:
-        """Where they are under the current transformation, and switches them on."""
+        """Set the lights' positions under the current transformation, and switch the lights on or off."""
         scene = self._context.scn
         for i, light in enumerate(scene.lights[: scene.nlight]):
             if light.directional:
@@ -210,7 +219,10 @@ class SoftwareDrawing:
 
 
 def _buffer(scene: Any) -> np.ndarray:
-    """MuJoCo's own array of geoms, not a copy. Raises RuntimeError where its layout is another than GEOM's."""
+    """Return MuJoCo's own array of geoms, not a copy.
+
+    Raises RuntimeError if its layout differs from that of GEOM.
+    """
     first, second = (geom.pos.__array_interface__["data"][0] for geom in scene.geoms[:2])
     if second - first != GEOM.itemsize:
         raise RuntimeError(f"mjvGeom takes {second - first} bytes, not {GEOM.itemsize}: MuJoCo's version has changed")
@@ -219,7 +231,7 @@ def _buffer(scene: Any) -> np.ndarray:
 
 
 def _behind(geoms: np.ndarray, head: np.ndarray) -> np.ndarray:
-    """bool[N]: whether the head is below each geom's upper side."""
+    """Return for each geom whether the head is below its upper side, bool[N]."""
     away, up = head - geoms["pos"], geoms["mat"][:, 2::3]
     return away[:, 0] * up[:, 0] + away[:, 1] * up[:, 1] + away[:, 2] * up[:, 2] < 0
 
@@ -227,12 +239,15 @@ def _behind(geoms: np.ndarray, head: np.ndarray) -> np.ndarray:
 def _draws(scene: Any, geoms: np.ndarray) -> bool:
     plain = not (scene.nskin or scene.nflex or any(light.castshadow for light in scene.lights[: scene.nlight]))
     hulls = (geoms["type"] == MESH) & (geoms["dataid"] % 2 == 1)
-    endless = (geoms["type"] == PLANE) & (geoms["size"][:, :2] == 0).all(axis=1)  # would show haze
+    endless = (geoms["type"] == PLANE) & (geoms["size"][:, :2] == 0).all(axis=1)  # mjr_render draws haze there
     return plain and not hulls.any() and not endless.any() and bool(np.isin(geoms["type"], DRAWN).all())
 
 
 def _reflection(position: np.ndarray, normal: np.ndarray) -> np.ndarray:
-    """float32[4, 4], columns first; in the order of operations of render_util.c, mjr_reflect."""
+    """Return the matrix of a reflection, float32[4, 4] in column-major order.
+
+    The order of operations is that of render_util.c, mjr_reflect.
+    """
     square = normal[:, None] * normal
     matrix = np.eye(4, dtype=np.float32)
     matrix[:3, :3] -= 2 * square

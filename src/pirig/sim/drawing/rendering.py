@@ -1,11 +1,12 @@
-"""Images of a scene, equal to MuJoCo's.
+"""Render images of a scene that are equal to MuJoCo's.
 
-On a GPU MuJoCo draws them itself. A software renderer's time goes by triangles, so there `sim.drawing` draws those
-that can be seen. The scene is kept in mjvScene, the pixels come from mjr_readPixels, as in robosuite.
+On a GPU MuJoCo draws them itself. The time of a software renderer depends on the number of triangles, so there
+`sim.drawing` draws only the triangles that can be visible. The scene is kept in mjvScene, and the pixels come from
+mjr_readPixels, as in robosuite.
 
-What is equal depends on how Mesa's llvmpipe rounds and groups triangles. So each camera's first image is drawn by both,
-and should they differ, under a Mesa that nobody has tried, MuJoCo draws from then on. So is one in 200 later ones:
-should that ever differ, the episode ends in an error, and is run again.
+Equality depends on how Mesa's llvmpipe rounds and groups triangles. So each camera's first image is drawn by both; if
+they differ, under a version of Mesa that has not been tested, MuJoCo draws from then on. One in 200 later images is
+drawn by both too; if it ever differs, the episode ends in an error and is run again.
 """
 
 import logging
@@ -18,15 +19,15 @@ from pirig.errors import PirigError
 from pirig.sim.drawing.opengl import GL
 from pirig.sim.drawing.passes import SoftwareDrawing
 
-mujoco: Any = _mujoco  # compiled: type checkers don't see its functions
+mujoco: Any = _mujoco  # a compiled module, whose functions type checkers cannot see
 _log = logging.getLogger(__name__)
 
 _SOFTWARE = "llvmpipe"
-_AUDIT_EVERY = 200  # images; costs 2 to 3 % of the time that drawing takes
+_AUDIT_EVERY = 200  # images; costs 2 to 3 % of the drawing time
 
 
 class Renderer:
-    """Of one built simulation (robosuite's MjSim), whose render context it shares."""
+    """A `Renderer` draws one built simulation (robosuite's MjSim), whose render context it shares."""
 
     def __init__(self, sim: Any, size: int):
         self._model, self._data, self._context = sim.model._model, sim.data._data, sim._render_context_offscreen
@@ -39,7 +40,10 @@ class Renderer:
         self._drawn = 0
 
     def image(self, camera: str) -> np.ndarray:
-        """uint8[H, W, 3], lowest row first. Overwritten by the next call."""
+        """Return an image, uint8[H, W, 3], lowest row first.
+
+        The next call overwrites it.
+        """
         context = self._context
         context.cam.type = mujoco.mjtCamera.mjCAMERA_FIXED
         context.cam.fixedcamid = self._model.camera(camera).id

@@ -1,16 +1,18 @@
-"""Which triangles of a mesh can colour a sample of an image, and which cannot.
+"""This module determines which triangles of a mesh can colour a sample of an image, and which cannot.
 
 LIBERO's scenes have 300 000 triangles and its images 262 144 samples, so most triangles fall between samples, face
-away or lie outside. A software renderer transforms, clips and sets up each of them, which is nearly all its time.
+away or lie outside. A software renderer transforms, clips and sets up each of them, which takes nearly all its time.
 
-Law 1: a triangle that is dropped would not have coloured a sample. What is in doubt is kept: positions are trusted to
-some hundredths of a pixel, a few times the error of a renderer that computes in float32 and snaps to 1/256 of a pixel.
+Law 1: A triangle that is dropped would not have coloured a sample. Doubtful triangles are kept: positions are trusted
+to some hundredths of a pixel, a few times the error of a renderer that computes in float32 and snaps to 1/256 of a
+pixel.
 
-Law 2: what is left is drawn as it would have been. Mesa takes a mesh in segments. Where a vertex of a segment is to be
-clipped, all its triangles pass a stage that decides in floating point which way they face; otherwise that is decided
-after snapping, and of slivers the two think differently. So segments stay apart, and one that was clipped still is.
+Law 2: The remaining triangles are drawn as they would have been in the whole mesh. Mesa processes a mesh in segments.
+If a vertex of a segment has to be clipped, all triangles of the segment pass a stage that decides in floating point
+which way they face; otherwise that is decided after snapping, and the two decisions disagree for slivers. So segments
+are kept separate, and a segment that would have been clipped still is.
 
-(Triangles hidden by others are a fifth of the rest. To find them costs as much as to draw them.)
+(Triangles hidden by others are a fifth of the rest. Finding them costs as much as drawing them.)
 """
 
 from typing import Any
@@ -18,17 +20,17 @@ from typing import Any
 import numba
 import numpy as np
 
-SEGMENT = 341  # triangles that Mesa's software renderers take at once (draw_pt_vsplit.c: 1024 corners)
-_PLANE_ERROR = 1e-5  # m
-_SMALL = 8.0  # pixels: larger triangles are kept without a look at their samples
+SEGMENT = 341  # triangles that Mesa's software renderers process at once (draw_pt_vsplit.c: 1024 corners)
+_PLANE_ERROR = 1e-5  # [m]
+_SMALL = 8.0  # pixels: larger triangles are kept without checking their samples
 
-# What is known of a vertex
-_LEFT, _RIGHT, _BELOW, _ABOVE, _BEHIND = 1, 2, 4, 8, 16  # outside the window, there
-_OUT = 31  # any of them; a triangle whose vertices share one is out of sight
+# Flags of a vertex
+_LEFT, _RIGHT, _BELOW, _ABOVE, _BEHIND = 1, 2, 4, 8, 16  # outside the window, on that side
+_OUT = 31  # any of these; a triangle whose vertices share one is not visible
 _NEAR = 32  # too near to project
 _HALF = 64  # on the visible side of the plane
-_CLIPPED = 128  # certain to be clipped by the renderer
-_DOUBT = 256  # may be
+_CLIPPED = 128  # will certainly be clipped by the renderer
+_DOUBT = 256  # may be clipped by the renderer
 
 
 @numba.jit(nopython=True, cache=True, error_model="numpy")
@@ -51,16 +53,16 @@ def visible(
     out: np.ndarray,
     runs: np.ndarray,
 ) -> int:
-    """Writes corners of the triangles that may be seen to `out`, geom after geom; returns the number of runs.
+    """Write the corners of the triangles that may be visible to `out`, geom by geom, and return the number of runs.
 
     which: int64[N], mesh of each geom; to_pixels: float32[N, 4, 4], from its frame to homogeneous pixels
-    planes: float32[N, 4], in its frame and in metres: the renderer clips what has plane · (x, y, z, 1) < 0
-    turn: 1 where counterclockwise triangles face the camera, -1 in a mirror
-    near: least distance [m] that is projected; size: of the image [pixels]
+    planes: float32[N, 4], in its frame and in metres: the renderer clips points with plane · (x, y, z, 1) < 0
+    turn: 1 where counterclockwise triangles face the camera, -1 in a mirror image
+    near: smallest distance [m] that is projected; size: width and height of the image [pixels]
     window: float64[4], the part of the image that is drawn to: left, bottom, right, top [pixels]
-    samples: float64[S, 2], where in a pixel the samples are
-    runs: int64[R, 3], to be drawn by one call each: index in `which`, first corner in `out`, number of corners
-    projected: float32[V, 2] and codes: int32[V], of a mesh's vertices, for the function's own use
+    samples: float64[S, 2], positions of the samples in a pixel
+    runs: int64[R, 3], each drawn by one call: index in `which`, first corner in `out`, number of corners
+    projected: float32[V, 2] and codes: int32[V], by vertex of a mesh, used by the function as scratch memory
     """
     filled = run = 0
     for n in range(len(which)):
@@ -125,7 +127,10 @@ def visible(
 
 @numba.jit(nopython=True, cache=True, error_model="numpy", fastmath=True)
 def _project(vertices: np.ndarray, m: np.ndarray, plane: np.ndarray, projected: np.ndarray) -> tuple[Any, ...]:
-    """Positions in the image [pixels]. Returns the bounds of positions, of distance and of height above the plane."""
+    """Write the vertices' positions in the image [pixels] to `projected`.
+
+    Returns the bounds of positions, of distance and of height above the plane.
+    """
     left = bottom = nearest = lowest = np.float32(np.inf)
     right = top = highest = np.float32(-np.inf)
     for i in range(vertices.shape[1]):
@@ -177,7 +182,7 @@ def _classify(
 def _holds_sample(
     projected: np.ndarray, a: int, b: int, c: int, turn: float, error: float, samples: np.ndarray
 ) -> bool:
-    """Whether the triangle may face the camera and hold a sample."""
+    """Return whether the triangle may face the camera and contain a sample."""
     ax, ay, bx, by = projected[a, 0], projected[a, 1], projected[b, 0], projected[b, 1]
     cx, cy = projected[c, 0], projected[c, 1]
     area = turn * ((bx - ax) * (cy - ay) - (by - ay) * (cx - ax))

@@ -1,4 +1,4 @@
-"""What can stand behind `policy.infer`. To load one: `from pirig.policies import ModelChoice, create_policy`."""
+"""The policies that can be evaluated. To load one: `from pirig.policies import ModelChoice, create_policy`."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ __all__ = ["ModelChoice", "PackChoice", "create_policy"]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "create_policy":  # when asked for: the policies without a model need nothing of it
+    if name == "create_policy":  # imported on first use, because policies without a model do not need it
         from pirig.policies.factory import create_policy
 
         return create_policy

@@ -1,4 +1,4 @@
-"""The model in JAX: one jitted call from images to actions, compiled ahead for every shape."""
+"""Run the model in JAX, as one jitted call from images to actions that is compiled ahead of time for every shape."""
 
 import concurrent.futures
 import functools
@@ -15,16 +15,23 @@ from pirig.text import unknown
 
 _LOOP_PASSES = "while-loop-invariant-code-motion,while-loop-expensive-invariant-code-motion"
 _CPU_OPTIONS: dict[str, str | bool] = {"xla_disable_hlo_passes": _LOOP_PASSES}
-"""On a CPU, XLA computes bfloat16 products in float32, and these passes would keep all weights so, beside their own."""
+"""XLA computes bfloat16 products in float32 on a CPU, and these passes would keep a float32 copy of all weights."""
 
 
 class JaxBackend:
-    """Implements backends.Backend."""
+    """A JAX backend implements `backends.Backend`."""
 
     name = "jax"
 
     def __init__(self, arrays: Mapping[str, np.ndarray], config: ModelConfig, *, device: str | None = None):
-        """`arrays`: a state dict or tree in the model's dtype. `device`: cpu, cuda, cuda:1; default: JAX's."""
+        """Load the weights onto a device.
+
+        Args:
+            arrays: a state dict or tree in the model's dtype.
+            device: cpu, cuda, cuda:1, …; default: JAX's default device.
+
+        Raises ConfigError if the device does not exist.
+        """
         self._config = config
         self._device = _find(device)
         put = functools.partial(jax.device_put, device=self._device)
@@ -47,7 +54,10 @@ class JaxBackend:
         return np.asarray(run(self._inputs(batch), self._weights, self._tables if trim else None))
 
     def parts(self, batch: Batch) -> Iterator[tuple[str, Callable[[], object]]]:
-        """Vision, prefix and denoising as calls that end when the device is done; each needs those before it."""
+        """Yield vision, prefix and denoising as calls that return when the device has finished.
+
+        Each call needs the results of the calls before it.
+        """
         inputs, w, made = self._inputs(batch), self._weights, {}
 
         def timed(name: str, work: Callable[[], object]) -> tuple[str, Callable[[], object]]:
@@ -76,7 +86,7 @@ class JaxBackend:
 
 
 def _find(device: str | None) -> jax.Device:
-    """Raises ConfigError for one that is not there."""
+    """Return the named device, or JAX's default. Raises ConfigError if it does not exist."""
     if device is None:
         return jax.devices()[0]
     platform, _, index = device.partition(":")

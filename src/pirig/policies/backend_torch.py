@@ -1,4 +1,4 @@
-"""The model in PyTorch; on CUDA the whole pipeline is one CUDA graph for each shape."""
+"""Run the model in PyTorch. On CUDA, the whole pipeline is one CUDA graph per shape."""
 
 import functools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -14,16 +14,16 @@ from pirig.models.config import ModelConfig
 from pirig.models.sampling import Batch, prefix_layout, suffix_positions
 from pirig.text import unknown
 
-_MAX_SHAPES = 64  # that torch.compile makes code for
-_WARM_UP_RUNS = 3  # before a graph is recorded, so that libraries have chosen their kernels and workspaces
+_MAX_SHAPES = 64  # that torch.compile generates code for
+_WARM_UP_RUNS = 3  # before a graph is captured, so that libraries have chosen their kernels and workspaces
 
 
 class Quantized(Protocol):
-    """What a backend needs to know of a pack."""
+    """The part of a pack's interface that a backend uses."""
 
     @property
     def weights(self) -> Collection[str]:
-        """Names of tensors that need not be loaded."""
+        """Names of the tensors that need not be loaded."""
         ...
 
     def install(self, model: torch.nn.Module, device: torch.device) -> None: ...
@@ -32,7 +32,7 @@ class Quantized(Protocol):
 
 
 def find(device: str | None) -> torch.device:
-    """None: cuda where there is one, else the CPU. Raises ConfigError for one that is not there."""
+    """Return the named device; by default, CUDA if available, else the CPU. Raises ConfigError if it does not exist."""
     gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
     if device and device not in ("cpu", *gpus, *(["cuda"] if gpus else [])):
         raise ConfigError(unknown("PyTorch device", device, ["cpu", *gpus]))
@@ -40,7 +40,7 @@ def find(device: str | None) -> torch.device:
 
 
 class TorchBackend:
-    """Implements backends.Backend."""
+    """A PyTorch backend implements `backends.Backend`."""
 
     name = "torch"
 
@@ -54,14 +54,20 @@ class TorchBackend:
         compile: bool = False,
         quantized: "Quantized | None" = None,
     ):
-        """`arrays`: a state dict or tree. `device`: cpu, cuda, cuda:1; default: cuda where there is one.
+        """Load the weights onto a device.
 
-        `compile`: through torch.compile. `quantized`: has layers to put in the place of others.
+        Args:
+            arrays: a state dict or tree.
+            device: cpu, cuda, cuda:1, …; default: CUDA if available.
+            compile: compile the model with torch.compile.
+            quantized: quantized layers that replace some of the model's layers.
+
+        Raises ConfigError if the device does not exist.
         """
-        envvars.export({"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}, override=False)  # read when CUDA starts
+        envvars.export({"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}, override=False)  # CUDA reads it when it starts
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.backends.cudnn.benchmark = False
-        torch.backends.cudnn.allow_tf32 = False  # float32 is meant where it stands
+        torch.backends.cudnn.allow_tf32 = False  # float32 must not silently become TF32
         self._device = find(device)
         self.device = "cpu" if self._device.type == "cpu" else torch.cuda.get_device_name(self._device)
         self._config = config
@@ -86,7 +92,10 @@ class TorchBackend:
         self._pool = torch.cuda.graph_pool_handle() if self._device.type == "cuda" else None
 
     def compile(self, batches: Sequence[Batch], *, trim: bool) -> None:
-        """On a CPU there is nothing to compile: the cheapest shape alone wakes the libraries."""
+        """Run every shape once. If nothing is compiled, run the cheapest one only, to initialize the libraries.
+
+        Nothing is compiled on a CPU without torch.compile.
+        """
         for batch in batches if self._device.type == "cuda" or self._compiles else batches[:1]:
             self.sample(batch, trim=trim)
 
@@ -103,7 +112,10 @@ class TorchBackend:
 
     @torch.inference_mode()
     def parts(self, batch: Batch) -> Iterator[tuple[str, Callable[[], object]]]:
-        """Vision, prefix and denoising as calls that end when the device is done; each needs those before it."""
+        """Yield vision, prefix and denoising as calls that return when the device has finished.
+
+        Each call needs the results of the calls before it.
+        """
         inputs = pi0_torch.Inputs(*(x.to(self._device) for x in inputs_of(batch, self._config)))
         w, config, made = self._model, self._config, {}
 
@@ -133,9 +145,10 @@ class TorchBackend:
 
 
 class _Graph:
-    """One recording of the whole pipeline, and the memory it reads and writes.
+    """A CUDA graph holds one captured run of the whole pipeline and the buffers that it reads and writes.
 
-    Recordings share a pool: they are replayed one at a time, and an output is read before the next replay.
+    All graphs share one memory pool. This is safe because they are replayed one at a time and each output is read
+    before the next replay.
     """
 
     def __init__(self, run: Callable[[pi0_torch.Inputs], torch.Tensor], inputs: pi0_torch.Inputs, pool: Any):
@@ -151,7 +164,7 @@ class _Graph:
             self._output = run(inputs)
 
     def replay(self, inputs: pi0_torch.Inputs) -> torch.Tensor:
-        """What it returns is overwritten by the next replay."""
+        """Replay the graph on new inputs. The next replay overwrites the returned tensor."""
         for own, new in zip(self._inputs, inputs, strict=True):
             own.copy_(new, non_blocking=True)
         self._graph.replay()
@@ -159,7 +172,7 @@ class _Graph:
 
 
 def inputs_of(batch: Batch, config: ModelConfig) -> pi0_torch.Inputs:
-    """On the CPU."""
+    """Convert a batch to the model's inputs, as tensors on the CPU."""
     mask, positions = prefix_layout(batch, config.vision.tokens)
     after = suffix_positions(mask, config)
     arrays = (batch.images, batch.tokens, mask, positions, after, batch.state, batch.noise)
@@ -167,7 +180,7 @@ def inputs_of(batch: Batch, config: ModelConfig) -> pi0_torch.Inputs:
 
 
 def tensor(array: np.ndarray) -> torch.Tensor:
-    """Shares the memory where it can; NumPy knows bfloat16 only by another package."""
+    """Convert an array to a tensor, sharing its memory if possible. Handles ml_dtypes' bfloat16 arrays too."""
     array = array if array.flags.writeable and array.flags.c_contiguous else np.array(array, order="C")
     if array.dtype.name == "bfloat16":
         return torch.from_numpy(array.view(np.uint16)).view(torch.bfloat16)

@@ -1,7 +1,8 @@
-"""Runs a model on batches of any size, in shapes from a small fixed set, so that nothing is compiled in a run.
+"""Run a model on batches of any size, in shapes from a small fixed set, so that nothing is compiled during a run.
 
-Law: a row's result is what it would be alone. To 1e-5 in float32 by default; with `strict` bit for bit, on the CPU
-at least: each row is then computed in a batch of one size, in the shape that its own prompt needs.
+Law 1: A row's result does not depend on the other rows of its batch. By default, this holds to 1e-5 in float32.
+Law 2: With `strict`, law 1 holds bit for bit, at least on the CPU: each row is computed in a batch of one fixed size,
+    in the shape that its own prompt needs.
 """
 
 import dataclasses
@@ -15,27 +16,30 @@ from pirig.models.sampling import Batch, batch_buckets, bucket, prompt_buckets, 
 
 
 class Backend(Protocol):
-    """A model on a device."""
+    """A backend is a model loaded onto a device."""
 
     name: str  # jax or torch
     device: str  # e.g. "cpu", "NVIDIA H100 80GB HBM3"
 
     def compile(self, batches: Sequence[Batch], *, trim: bool) -> None:
-        """Makes ready for batches of these shapes."""
+        """Prepare the model for batches of these shapes."""
         ...
 
     def sample(self, batch: Batch, *, trim: bool) -> np.ndarray:
-        """float32[B, T, A], normalized actions. `trim`: leave out what nobody reads."""
+        """Return normalized actions, float32[B, T, A]. With `trim`, skip computation whose result nothing reads."""
         ...
 
     def parts(self, batch: Batch) -> Iterator[tuple[str, Callable[[], object]]]:
-        """Vision, prefix and denoising as calls that end when the device is done; each needs those before it."""
+        """Yield vision, prefix and denoising as calls that return when the device has finished.
+
+        Each call needs the results of the calls before it.
+        """
         ...
 
 
 @dataclasses.dataclass(frozen=True)
 class Shapes:
-    """The shapes a model is run in. Without `trim`, the reference's: three cameras, the longest prompt."""
+    """The batch shapes that a model runs in. Without `trim`, these are the reference's: 3 cameras, longest prompt."""
 
     config: ModelConfig
     max_batch: int = 1
@@ -43,7 +47,7 @@ class Shapes:
     strict: bool = False
 
     def groups(self, batch: Batch) -> Iterator[tuple[np.ndarray, Batch]]:
-        """Splits `batch` into batches of these shapes; with each, which rows its first ones are."""
+        """Split `batch` into padded batches of these shapes, each with the indices in `batch` of its first rows."""
         lengths = self._prompt_sizes(batch)
         kinds = np.unique(lengths) if self.strict else [lengths.max()]
         for kind in kinds:
@@ -55,7 +59,7 @@ class Shapes:
                 yield own, part.pad(size)
 
     def all(self, cameras: Sequence[bool]) -> list[Batch]:
-        """One batch of every shape; `cameras` as the observations will have them."""
+        """Return one blank batch of every shape. `cameras` says which camera slots the observations will fill."""
         sizes = (self.max_batch,) if self.strict else batch_buckets(self.max_batch)
         prompts = prompt_buckets(self.config.max_tokens) if self.trim else (self.config.max_tokens,)
         return [
@@ -73,7 +77,7 @@ class Shapes:
 
 
 def sample(backend: Backend, shapes: Shapes, batch: Batch) -> np.ndarray:
-    """float32[B, T, A] for a batch of any size."""
+    """Return the actions, float32[B, T, A], for a batch of any size."""
     actions = np.empty(batch.noise.shape, np.float32)
     for rows, part in shapes.groups(batch):
         actions[rows] = backend.sample(part, trim=shapes.trim)[: len(rows)]

@@ -1,6 +1,6 @@
-"""Policies without a model: floors that every real policy must beat, and known answers for the evaluator itself.
+"""Policies without a model: baselines that every real policy must beat, and known answers to test the evaluator.
 
-None of them reads an image, so none is rendered.
+None of them reads an image, so no images are rendered for them.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,14 +16,14 @@ from pirig.policies.wrappers import OneByOne
 from pirig.text import unknown
 from pirig.types import EpisodeSpec, Metadata, Observation
 
-_HORIZON, _ACTION_SIZE = 10, 7  # of pi05_libero and of LIBERO
+_HORIZON, _ACTION_SIZE = 10, 7  # action horizon of pi05_libero, action size of LIBERO
 
 Recorded = Callable[[str], Mapping[EpisodeSpec, np.ndarray]]
-"""Reads a run: its executed actions, float64[T, 7], by episode."""
+"""Read the executed actions of a run, float64[T, 7] for each episode."""
 
 
 def make(name: str, recorded: Recorded) -> Policy:
-    """`name`: zero, random, scripted or replay:RUN. Raises ConfigError for another."""
+    """Make the policy `name`: zero, random, scripted or replay:RUN. Raises ConfigError for any other name."""
     if name.startswith("replay:"):
         return ReplayPolicy(name, recorded(name.removeprefix("replay:")))
     if name not in _BASELINES:
@@ -32,7 +32,7 @@ def make(name: str, recorded: Recorded) -> Policy:
 
 
 class ZeroPolicy(OneByOne):
-    """Holds still with an open gripper."""
+    """The zero policy holds still with an open gripper."""
 
     metadata: Metadata = {"name": "zero", "observations": []}
 
@@ -43,7 +43,7 @@ class ZeroPolicy(OneByOne):
 
 
 class RandomPolicy(OneByOne):
-    """Standard normal actions, decided by the observation's noise key."""
+    """The random policy draws standard normal actions from a generator seeded by the observation's noise key."""
 
     metadata: Metadata = {"name": "random", "observations": []}
 
@@ -52,7 +52,7 @@ class RandomPolicy(OneByOne):
 
 
 class ReplayPolicy(OneByOne):
-    """Does what was done in an earlier run. Raises PolicyError for an episode that the run does not have."""
+    """The replay policy repeats the actions of an earlier run. Raises PolicyError for an episode not in that run."""
 
     def __init__(self, name: str, actions: Mapping[EpisodeSpec, np.ndarray]):
         self._actions = actions

@@ -1,4 +1,4 @@
-"""How a model is computed, as values: what a user chooses, and the pack that the choice was resolved to."""
+"""The options for running a model: what the user chooses, and the pack that the choice resolves to."""
 
 import dataclasses
 import pathlib
@@ -38,8 +38,8 @@ class ModelChoice:
 
 @dataclasses.dataclass(frozen=True)
 class PackChoice:
-    """Quantized layers that replace the checkpoint's own. They run in PyTorch only."""
+    """A pack file whose quantized layers replace the checkpoint's layers. Quantized layers run in PyTorch only."""
 
     file: pathlib.Path
     configuration: QuantConfig | None = None
-    """what the pack must have been made with; None: any configuration"""
+    """The configuration that the pack must have been made with; None: any configuration."""

@@ -1,4 +1,4 @@
-"""Makes a policy from a recipe and a checkpoint."""
+"""Make a policy from a recipe and a checkpoint."""
 
 import importlib.util
 import logging
@@ -33,15 +33,16 @@ def create_policy(
     """Load a checkpoint, in either layout, into either backend.
 
     Args:
-        choice: how the model is computed. What `choice.quantize` names must be given as `pack`.
-        pack: quantized layers that replace the checkpoint's own; torch only, which is then what auto means.
-        max_batch: the most observations that are computed together.
-        batch_on_cpu: False takes one at a time where the device turns out to be the CPU.
+        choice: how to run the model. If `choice.quantize` is set, `pack` must be the pack that it names.
+        pack: quantized layers that replace the checkpoint's layers. It needs the torch backend, so `backend="auto"`
+            then means torch.
+        max_batch: the largest number of observations that are computed together.
+        batch_on_cpu: False limits batches to one observation if the device is the CPU.
         tokenizer: PaliGemma's SentencePiece model; default: ~/.cache/openpi/big_vision/paligemma_tokenizer.model.
         cache: folder where the checkpoint's fingerprint is kept; default: ~/.cache/pirig.
 
-    Raises ConfigError for a checkpoint that is not the recipe's model and a pack that is not the checkpoint's,
-    MissingExtra without the backend's packages.
+    Raises ConfigError if the checkpoint is not of the recipe's model or the pack is not of this checkpoint, and
+    MissingExtra if the backend's packages are not installed.
     """
     start = time.perf_counter()
     if choice.quantize and not pack:
@@ -117,7 +118,7 @@ def _quantized(choice: PackChoice, opened: "OpenedCheckpoint", model: ModelChoic
 
 
 def require_readers() -> None:
-    """Raises MissingExtra where checkpoints cannot be read."""
+    """Check that the packages that read checkpoints are installed. Raises MissingExtra if they are not."""
     for package in ("ml_dtypes", "tensorstore", "safetensors"):
         imports.require(package, extra="checkpoints")
 

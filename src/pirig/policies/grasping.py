@@ -1,6 +1,7 @@
-"""Geometry for the scripted policy: where a parallel gripper can take hold of something, from collision boxes.
+"""Plan grasps of a parallel gripper from collision boxes, for the scripted policy.
 
-World coordinates, z up; lengths [m], angles [rad]. The constants were tuned on LIBERO's objects.
+Coordinates are world coordinates with z up; lengths are in [m], angles in [rad]. The constants were tuned on LIBERO's
+objects.
 """
 
 import dataclasses
@@ -8,19 +9,19 @@ from typing import Any
 
 import numpy as np
 
-_OPENING = 0.074  # widest thing that fits between the open fingers
+_OPENING = 0.074  # width of the widest object that fits between the open fingers
 _CORNERS = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
 
 
 @dataclasses.dataclass(frozen=True)
 class Grasp:
-    point: np.ndarray  # [3] of the grip site
-    yaw: float  # turn of the gripper about z from where it started
-    below: float  # how far the object hangs below the grip site
+    point: np.ndarray  # [3] position of the grip site
+    yaw: float  # rotation of the gripper about z from its initial orientation
+    below: float  # how far the object extends below the grip site
 
 
 class Geometry:
-    """Questions to a `privileged` observation."""
+    """The geometry of a scene, computed from a `privileged` observation."""
 
     def __init__(self, privileged: dict[str, Any]):
         self.goal: list[list[str]] = privileged["goal"]
@@ -34,26 +35,26 @@ class Geometry:
         return name in self._bodies or name in self._sites
 
     def is_solid(self, name: str) -> bool:
-        """Whether it has boxes, so that a gripper could take hold of it: no region has."""
+        """Return whether `name` has collision boxes, so that a gripper could grasp it. Regions have none."""
         return bool(self._owned_by(name).any())
 
     def position(self, name: str) -> np.ndarray:
-        """[3] of an object, fixture or site."""
+        """Return the position, [3], of an object, fixture or site."""
         return self._sites[name]["position"] if name in self._sites else self._bodies[name]
 
     def carrier(self, target: str) -> str:
-        """The object that a site belongs to; an object carries itself."""
+        """Return the object that a site belongs to, or `target` itself if it is an object."""
         return self._sites[target]["of"] if target in self._sites else target
 
     def corners(self, name: str) -> np.ndarray:
-        """[K, 3] corners of an object's boxes; K is 0 for the table."""
+        """Return the corners, [K, 3], of an object's boxes; K is 0 for the table."""
         mine = self._owned_by(name)
         local = _CORNERS * self._boxes["half"][mine, None]
         turned = np.einsum("nij,nkj->nki", self._boxes["rotation"][mine], local)
         return (turned + self._boxes["center"][mine, None]).reshape(-1, 3)
 
     def occupied(self, point: np.ndarray, radius: float, ignoring: str) -> bool:
-        """Whether a ball touches a box of anything but `ignoring` and the robot."""
+        """Return whether a ball touches a box of anything but `ignoring` and the robot."""
         inside = np.einsum("nji,nj->ni", self._boxes["rotation"], point - self._boxes["center"])
         gap = np.linalg.norm(np.maximum(np.abs(inside) - self._boxes["half"], 0), axis=1)
         return bool(np.any((gap < radius) & ~self._owned_by(ignoring)))
@@ -63,7 +64,11 @@ class Geometry:
 
 
 def plan_grasp(scene: Geometry, name: str, finger_axis: np.ndarray, attempt: int) -> Grasp:
-    """The `attempt`-th best grasp (from 0). Narrow things are straddled; wide ones are open, and pinched at the rim."""
+    """Return the `attempt`-th best grasp, counted from 0.
+
+    Objects that fit between the fingers are grasped from both sides. Wider objects are assumed to be open, and are
+    pinched at the rim.
+    """
     corners = scene.corners(name)
     start = float(np.arctan2(finger_axis[1], finger_axis[0]))
     turns = np.deg2rad(np.arange(-90, 90, 3))
@@ -71,7 +76,7 @@ def plan_grasp(scene: Geometry, name: str, finger_axis: np.ndarray, attempt: int
     if widths.min() < _OPENING:
         narrow = turns[widths <= widths.min() + 0.004]
         candidates = _straddling(scene, name, corners, start, narrow)
-        attempt *= 2  # neighbours in this list are nearly the same grasp
+        attempt *= 2  # neighbours in this list are nearly identical grasps
     else:
         candidates = _at_the_rim(scene, name, corners, start)
     candidates.sort(key=lambda candidate: candidate[0])
@@ -80,11 +85,11 @@ def plan_grasp(scene: Geometry, name: str, finger_axis: np.ndarray, attempt: int
 
 
 Candidates = list[tuple[float, float, np.ndarray]]
-"""(cost, yaw, point)"""
+"""Tuples (cost, yaw, point)."""
 
 
 def _straddling(scene: Geometry, name: str, corners: np.ndarray, start: float, turns: np.ndarray) -> Candidates:
-    """Fingers on both sides, in the middle of the object or up to 3 cm along it."""
+    """List grasps with a finger on each side, in the middle of the object or up to 3 cm along it."""
     low, high = corners[:, 2].min(), corners[:, 2].max()
     height = max(low + 0.012, high - min(0.035, 0.55 * (high - low)))
     found: Candidates = []
@@ -102,7 +107,7 @@ def _straddling(scene: Geometry, name: str, corners: np.ndarray, start: float, t
 
 
 def _at_the_rim(scene: Geometry, name: str, corners: np.ndarray, start: float) -> Candidates:
-    """One finger inside, one outside, at twelve places around the rim."""
+    """List grasps with one finger inside and one outside, at twelve points around the rim."""
     high = corners[:, 2].max()
     centre = (corners.min(axis=0) + corners.max(axis=0))[:2] / 2
     rim = corners[corners[:, 2] > high - 0.012, :2]
@@ -117,13 +122,13 @@ def _at_the_rim(scene: Geometry, name: str, corners: np.ndarray, start: float) -
 
 
 def _blocked_straddle(scene: Geometry, name: str, point: np.ndarray, across: np.ndarray) -> float:
-    """How many of the open fingers and the sides of the hand would hit something else."""
+    """Count how many of the open fingers and the sides of the hand would hit something else."""
     probes = [(side * 0.05, 0.006, 0.010) for side in (1, -1)] + [(side * 0.09, 0.10, 0.02) for side in (1, -1)]
     return _count_blocked(scene, name, point, across, probes)
 
 
 def _blocked_rim(scene: Geometry, name: str, point: np.ndarray, outward: np.ndarray) -> float:
-    """As above, for the outer finger and the hand, which leans over the object."""
+    """Count the collisions of the outer finger and of the hand, which extends over the object."""
     probes = [(0.035, -0.005, 0.012), (0.045, 0.05, 0.02), (0.08, 0.11, 0.03), (-0.09, 0.11, 0.03)]
     return _count_blocked(scene, name, point, outward, probes)
 
@@ -131,7 +136,7 @@ def _blocked_rim(scene: Geometry, name: str, point: np.ndarray, outward: np.ndar
 def _count_blocked(
     scene: Geometry, name: str, point: np.ndarray, direction: np.ndarray, probes: list[tuple[float, float, float]]
 ) -> float:
-    """`probes`: shift along `direction`, shift up, radius."""
+    """Count the occupied balls. A probe is: shift along `direction`, shift up, radius."""
     balls = ((point + np.array([*(shift * direction), up]), radius) for shift, up, radius in probes)
     return float(sum(scene.occupied(ball, radius, name) for ball, radius in balls))
 

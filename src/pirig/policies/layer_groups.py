@@ -1,7 +1,7 @@
-"""Which layers of π0 and π0.5 can be quantized: the 252 linear layers of language model and action expert.
+"""List the layers of π0 and π0.5 that can be quantized: the 252 linear layers of language model and action expert.
 
-Embeddings, norms, adaRMS, the time's layers, action_in and action_out, and SigLIP stay as they are: together 0.6 B
-parameters, and most of them decide every action.
+Embeddings, norms, adaRMS, the time MLP, action_in and action_out, and SigLIP are not quantized. Together they have
+0.6 B parameters, and most of them affect every action.
 """
 
 from pirig.models.config import ModelConfig
@@ -10,18 +10,18 @@ from pirig.quantization.select import Fold, Group
 
 
 def groups(config: ModelConfig) -> list[Group]:
-    """In the order in which the model computes them."""
+    """Return the groups of layers that share a transform, in the order in which the model computes them."""
     assert config.llm.depth == config.expert.depth
     assert config.llm.heads == config.expert.heads
     return [group for i in range(config.llm.depth) for group in _layer(f"layers.{i}.", config.llm.heads)]
 
 
 def _layer(layer: str, heads: int) -> list[Group]:
-    """Of both decoders.
+    """Return the groups of one layer, for both decoders.
 
-    Attention mixes values for o_proj, and down_proj reads the product of gate and up: what these want of their inputs
-    can be in the rows before, but for a rotation across a product. The expert sees the language model's values beside
-    its own, so both o_proj share a transform.
+    o_proj reads mixed values, and down_proj reads the product of gate and up. The transforms that these two layers
+    need of their inputs can therefore be folded into the rows of the preceding layers, except for a rotation across a
+    product. The expert attends to the language model's values beside its own, so both o_proj share a transform.
     """
     attention = [f"{decoder}{layer}self_attn." for decoder in (LLM, EXPERT)]
     mlp = [f"{decoder}{layer}mlp." for decoder in (LLM, EXPERT)]

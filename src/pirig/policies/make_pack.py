@@ -1,4 +1,4 @@
-"""Makes the pack of a checkpoint: loads it as a float model, lets it work on observations, and rounds its layers."""
+"""Make the pack of a checkpoint: load it as a float model, run it on observations, and quantize its layers."""
 
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -37,15 +37,16 @@ def make_pack(
     tokenizer: str | pathlib.Path = assets.DEFAULT_TOKENIZER,
     cache: str | pathlib.Path = assets.DEFAULT_CACHE,
 ) -> Header:
-    """Writes `file`; the same inputs give the same bytes on the same kind of machine.
+    """Write a pack to `file`. The same inputs give the same bytes on the same kind of machine.
 
     Args:
-        observations: as many as the configuration says; each is looked at with all its denoising times.
-        calibration: what the pack shall say of them.
-        memory_bytes: for the inputs' moments; where it is less than they need, the model runs more often.
-        tokenizer, cache: as of `open_checkpoint`.
+        observations: calibration observations, as many as the configuration requires. Each is run through all
+            denoising steps.
+        calibration: the description of the observations that is stored in the pack.
+        memory_bytes: memory for the moments of the layers' inputs; if they need more, the model runs several times.
+        tokenizer, cache: see `open_checkpoint`.
 
-    Raises ConfigError for a checkpoint that is not the recipe's, and for a configuration that does not fit it.
+    Raises ConfigError if the checkpoint is not of the recipe's model or the configuration does not fit it.
     """
     place = find(device)
     opened = open_checkpoint(recipe, directory, dtype, tokenizer=tokenizer, cache=cache)
@@ -60,7 +61,7 @@ def make_pack(
             tell("calibrating", i, len(observations))
             batch = trim(batch_of([prepare(obs)], [seeding.noise(noise_key(obs), shape)]))
             inputs = pi0_torch.Inputs(*(x.to(place) for x in inputs_of(batch, row.model)))
-            pi0_torch.sample(inputs, model, None, row.model)  # without tables: the last layer is seen too
+            pi0_torch.sample(inputs, model, None, row.model)  # without tables, so that the last layer runs too
 
     made = quantize(model, groups(row.model), configuration, run, tell, memory_bytes)
     said = calibration if configuration.calibrates else {}

@@ -1,4 +1,4 @@
-"""A checkpoint that is open and fits its recipe, with everything beside the weights that a policy is made of."""
+"""Open a checkpoint that fits its recipe, with everything else that a policy needs: norm stats and tokenizer."""
 
 import dataclasses
 import pathlib
@@ -16,12 +16,12 @@ from pirig.transforms.prompt import PromptTokenizer
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class OpenedCheckpoint:
-    """The weights are on disk still: an array is read, in the dtype of the model, when it is asked for."""
+    """An opened checkpoint reads its weights on access: each array comes from disk, in the dtype of the model."""
 
     recipe: Recipe
     directory: pathlib.Path
     checkpoint: Checkpoint
-    fingerprint: str  # of the content as stored, whatever dtype it is read in
+    fingerprint: str  # of the content as stored, independent of the dtype that it is read in
     stats: Mapping[str, NormStats]
     tokenizer: PromptTokenizer
 
@@ -37,11 +37,11 @@ def open_checkpoint(
     """Open the checkpoint of a recipe, and check that it is the recipe's model.
 
     Args:
-        dtype: of the arrays, "bfloat16" or "float32".
+        dtype: dtype to read the arrays in, "bfloat16" or "float32".
         tokenizer: PaliGemma's SentencePiece model.
-        cache: folder where fingerprints are kept, which take long to compute.
+        cache: folder where fingerprints are kept, because computing one takes long.
 
-    Raises ConfigError for an unknown recipe, for a checkpoint of another model, and where something is missing or
+    Raises ConfigError if the recipe is unknown, if the checkpoint is of another model, or if something is missing or
     cannot be read.
     """
     row, folder = find_recipe(recipe), pathlib.Path(directory)
@@ -49,7 +49,7 @@ def open_checkpoint(
     weights.check(stored.arrays, row.model)
     fingerprint = assets.fingerprint(
         stored, pathlib.Path(cache).expanduser()
-    )  # reads all arrays, before a model takes memory
+    )  # reads all arrays, so it runs before a model takes memory
     stats = parse_norm_stats(assets.norm_stats(folder, row.asset_id), f"the norm stats of {folder}")
     words = PromptTokenizer(_tokenizer_file(tokenizer), row.model.max_tokens)
     return OpenedCheckpoint(row, folder, stored.as_dtype(dtype), fingerprint, stats, words)

@@ -1,4 +1,4 @@
-"""A π0 or π0.5 checkpoint as a policy: observation -> model inputs -> normalized actions -> actions."""
+"""Run a π0 or π0.5 checkpoint as a policy: observation -> model inputs -> normalized actions -> actions."""
 
 import hashlib
 import time
@@ -21,11 +21,11 @@ from pirig.transforms.prompt import PromptTokenizer, tokenize
 from pirig.types import STANDARD_OBSERVATIONS, Metadata, Observation
 
 _READ = (*STANDARD_OBSERVATIONS, "prompt")
-_CAMERAS = (True, True, False)  # of LIBERO
+_CAMERAS = (True, True, False)  # the camera slots that LIBERO fills
 
 
 class Pi0Policy:
-    """Implements interfaces.Policy. One thread at a time."""
+    """A π0 policy implements `interfaces.Policy`. Only one thread may use it at a time."""
 
     def __init__(
         self,
@@ -44,16 +44,17 @@ class Pi0Policy:
         self.max_batch = shapes.max_batch
 
     def infer(self, obs: Observation, *, noise: np.ndarray | None = None) -> dict[str, Any]:
-        """`actions` float64[T, 7] and `policy_timing`. `noise`: float32[T, A], instead of the observation's own.
+        """Return `actions`, float64[T, 7], and `policy_timing` for one observation.
 
-        Raises PolicyError for an observation that lacks something.
+        `noise`, float32[T, A], replaces the noise that the observation's noise key determines. Raises PolicyError if
+        the observation is incomplete or an array has the wrong shape.
         """
         return self.infer_batch([obs], noises=None if noise is None else [noise])[0]
 
     def infer_batch(
         self, observations: Sequence[Observation], *, noises: Sequence[np.ndarray] | None = None
     ) -> list[dict[str, Any]]:
-        """Row i is what `infer(observations[i])` gives."""
+        """Return a list whose item i is what `infer(observations[i])` returns."""
         prepared = [self._inputs(_check(obs)) for obs in observations]
         shape = (self._config.action_horizon, self._config.action_size)
         if noises is None:
@@ -70,17 +71,20 @@ class Pi0Policy:
         ]
 
     def close(self) -> None:
-        """Nothing to do: the model's memory is freed with the policy."""
+        """Do nothing: the model's memory is freed with the policy object."""
 
     def warm_up(self) -> float:
-        """Compiles every shape. Returns the time it took [s]."""
+        """Compile every shape and return the time that it took [s]."""
         start = time.perf_counter()
         self._backend.compile(self._shapes.all(_CAMERAS), trim=self._shapes.trim)
         return time.perf_counter() - start
 
 
 def inputs_for(recipe: Recipe, tokenizer: PromptTokenizer, stats: Mapping[str, NormStats]) -> Transform:
-    """Observation -> `image/SLOT`, `image_mask/SLOT`, `state`, `tokenized_prompt` and its mask."""
+    """Return the transform of an observation to the model's inputs.
+
+    These are `image/SLOT`, `image_mask/SLOT`, `state`, `tokenized_prompt` and `tokenized_prompt_mask`.
+    """
     side = recipe.model.vision.image
     return chain(
         libero.inputs,
@@ -92,13 +96,16 @@ def inputs_for(recipe: Recipe, tokenizer: PromptTokenizer, stats: Mapping[str, N
 
 
 def outputs_for(recipe: Recipe, stats: Mapping[str, NormStats]) -> Transform:
-    """Normalized `state` and `actions` -> `actions` float64[T, 7]."""
+    """Return the transform of normalized `state` and `actions` to `actions`, float64[T, 7]."""
     relative = [absolute_actions(recipe.relative)] if recipe.relative else []
     return chain(unnormalize(stats, quantile=recipe.quantile), *relative, libero.outputs)
 
 
 def noise_key(obs: Observation) -> str:
-    """The observation's own, else a digest of what the policy reads: equal observations give equal actions."""
+    """Return the observation's noise key, or by default a digest of all values that the policy reads.
+
+    With the digest, equal observations give equal actions.
+    """
     if key := obs.get("noise_key"):
         return str(key)
     digest = hashlib.blake2b(digest_size=16)
@@ -127,7 +134,7 @@ def _check(obs: Observation) -> Observation:
 
 
 def batch_of(prepared: Sequence[Mapping[str, Any]], noises: Sequence[np.ndarray]) -> Batch:
-    """Of what `inputs_for` makes, and noise float32[T, A] for each."""
+    """Stack the results of `inputs_for`, and noise float32[T, A] for each, into one batch."""
     assert len(libero.CAMERA_SLOTS) == CAMERA_SLOTS
 
     def stack(key: str, dtype: type) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Checkpoints with random weights: the whole stack runs with one, and no episode is expected to succeed."""
+"""Make checkpoints with random weights, to test the whole stack. No episode is expected to succeed with one."""
 
 import math
 import pathlib
@@ -12,10 +12,10 @@ from pirig.policies.recipes import recipe as find_recipe
 def make_random_checkpoint(
     recipe: str, directory: pathlib.Path, *, layout: Layout = "orbax", dtype: str = "bfloat16", seed: int = 0
 ) -> int:
-    """Write a checkpoint of the recipe's model, with norm stats that change nothing. Return how many parameters it has.
+    """Write a checkpoint of the recipe's model and return its number of parameters.
 
-    `dtype`: of the arrays, "bfloat16" or "float32". `seed`: decides the weights. Raises ConfigError for an unknown
-    recipe, and where `directory` exists or cannot be written.
+    The norm stats leave all values unchanged. `dtype` is the arrays' dtype, "bfloat16" or "float32"; `seed` determines
+    the weights. Raises ConfigError if the recipe is unknown, or if `directory` exists or cannot be written.
     """
     row = find_recipe(recipe)
     parts = random_weights.parts(row.model, seed)

@@ -1,4 +1,4 @@
-"""What a checkpoint needs around it and does not say itself: one row each. Adding a recipe is adding a row.
+"""The recipes: what is needed to run a checkpoint but is not stored in it. To add a recipe, add a row to RECIPES.
 
 Source: openpi `training/config.py` (commit 15a9616), where a recipe is called a train config.
 """
@@ -18,15 +18,15 @@ class Recipe:
     name: str
     model: ModelConfig
     quantile: bool
-    """normalization by quantiles (π0.5), or by mean and standard deviation"""
+    """Normalize by quantiles (π0.5), else by mean and standard deviation."""
     relative: tuple[bool, ...] = ()
-    """action dimensions that the model gives relative to the state"""
+    """The action dimensions that the model predicts relative to the state."""
     asset_id: str = _ASSETS
-    """folder of the norm stats in the checkpoint"""
+    """The folder of the norm stats in the checkpoint."""
     checkpoint: str = ""
-    """where the published one is"""
+    """The address of the published checkpoint; empty: none is published."""
     checkpoint_gb: float = 0.0
-    """its size, as published [GB]; 0: nowhere said"""
+    """The published size of the checkpoint [GB]; 0: unknown."""
 
 
 RECIPES = {
@@ -53,7 +53,7 @@ RECIPES = {
 
 
 def recipe(name: str) -> Recipe:
-    """Raises ConfigError for an unknown one, naming those that there are."""
+    """Return the recipe with this name. Raises ConfigError, with the list of known names, if there is none."""
     if name not in RECIPES:
         raise ConfigError(unknown("recipe", name, RECIPES))
     return RECIPES[name]

@@ -1,13 +1,13 @@
-"""A policy with known answers: picks up what the goal names and puts it where the goal says, from privileged poses.
+"""The scripted policy picks up the goal's object and places it on the goal's target, using privileged poses.
 
-It is no baseline for learned policies; it proves that an evaluator runs what it says it runs. Goals `on` and `in`
-are scripted; for others it holds still, and fails.
+It is no baseline for learned policies. Its outcomes are known, so it shows that the evaluator works. It handles the
+goals `on` and `in`; for any other goal it holds still, and fails.
 
     above -> descend -> close -> lift -> carry -> lower -> release -> retreat
       ^______________________missed_|
 
-Law: a pure fold. All that it remembers travels in the observation's `carry`, so one instance can serve any number
-of episodes at once, over any wire.
+Law: The policy keeps no state. All of its memory travels in the observation's `carry`, so one instance can serve any
+number of concurrent episodes over any transport.
 """
 
 import dataclasses
@@ -24,32 +24,32 @@ from pirig.types import Metadata, Observation
 _OPEN, _CLOSED = -1.0, 1.0
 _MAX_RETRIES = 2
 _UP = np.array([0.0, 0.0, 1.0])
-_METRES, _RADIANS = 0.05, 0.5  # of an action of 1: robosuite's OSC_POSE output_max
+_METRES, _RADIANS = 0.05, 0.5  # displacement for an action of 1: robosuite's OSC_POSE output_max
 
 
 @dataclasses.dataclass(frozen=True)
 class Memory:
-    """What is known from one step to the next."""
+    """The state that the policy carries from one step to the next."""
 
     phase: str
     ticks: int  # steps in this phase
     retries: int
-    facing: np.ndarray  # [3, 3] of the gripper when the episode began
-    finger_axis: np.ndarray  # [3], likewise
+    facing: np.ndarray  # [3, 3] rotation of the gripper when the episode began
+    finger_axis: np.ndarray  # [3] of the gripper when the episode began
     grasp: np.ndarray  # [3]
     yaw: float
     below: float
-    mark: np.ndarray  # [3] a place that the phase remembers
-    height: float  # of the object when it was lifted
+    mark: np.ndarray  # [3] reference position of the phase
+    height: float  # of the object when the lift began
 
 
 class ScriptedPolicy(OneByOne):
-    """Answers with one action a request: it must see what each of them did."""
+    """The scripted policy returns one action per request, because it needs to observe the effect of each action."""
 
     metadata: Metadata = {"name": "scripted", "observations": ["privileged"], "replan_steps": 1}
 
     def infer(self, obs: Observation) -> dict[str, Any]:
-        """Raises PolicyError where the observation has no `privileged`."""
+        """Return the next action and the new `carry`. Raises PolicyError if the observation has no `privileged`."""
         if "privileged" not in obs:
             raise PolicyError("the scripted policy needs the observation 'privileged'; evaluate it with pirig eval")
         scene = Geometry(obs["privileged"])
@@ -81,7 +81,7 @@ def _aim(scene: Geometry, memory: Memory) -> Memory:
 
 
 Outcome = tuple[np.ndarray, Memory]
-"""The action, float64[7], and what is remembered for the next step."""
+"""The action, float64[7], and the memory for the next step."""
 
 
 def _above(scene: Geometry, memory: Memory) -> Outcome:
@@ -161,13 +161,13 @@ def _target(scene: Geometry) -> str:
 
 
 def _over_target(scene: Geometry, height: float) -> np.ndarray:
-    """[3] where the hand must be for the object, as it sits in the hand, to be over the target."""
+    """Return the hand position, [3], at which the object, as it is held, is over the target."""
     slip = scene.hand[:2] - scene.position(_object(scene))[:2]
     return np.array([*(scene.position(_target(scene))[:2] + slip), height])
 
 
 def _release_height(scene: Geometry, memory: Memory) -> float:
-    """Height of the hand at which to let go: just above the surface, or clear of a container's rim."""
+    """Return the hand height at which to release the object: just above the surface, or above a container's rim."""
     corners = scene.corners(scene.carrier(_target(scene)))
     if not len(corners):
         return float(scene.position(_target(scene))[2]) + memory.below + 0.01  # a region of the table
@@ -180,7 +180,10 @@ def _release_height(scene: Geometry, memory: Memory) -> float:
 def _towards(
     scene: Geometry, memory: Memory, target: np.ndarray, gripper: float, *, gain: float = 1.6, limit: float = 1.0
 ) -> tuple[np.ndarray, float, float]:
-    """A proportional step to a position and to the grasp's orientation. Returns action, distance [m], angle [rad]."""
+    """Take a proportional step to a position and to the grasp's orientation.
+
+    Returns the action, the remaining distance [m] and the remaining angle [rad].
+    """
     action = np.zeros(7)
     action[:3] = np.clip(gain * (target - scene.hand) / _METRES, -limit, limit)
     error = _about_z(memory.yaw) @ memory.facing @ scene.facing.T

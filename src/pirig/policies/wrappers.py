@@ -1,4 +1,4 @@
-"""Policies around policies."""
+"""Base class and wrapper for policies."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +8,7 @@ from pirig.types import Metadata, Observation
 
 
 class OneByOne:
-    """For policies that gain nothing from a batch, and hold nothing that has to be closed."""
+    """A base class for policies that gain nothing from batching and hold no resources that need closing."""
 
     max_batch = 1
 
@@ -20,7 +20,7 @@ class OneByOne:
 
 
 class DefaultPrompt:
-    """Gives `prompt` to observations that have none."""
+    """A wrapper that adds `prompt` to observations that have none."""
 
     def __init__(self, policy: Policy, prompt: str):
         self._policy, self._prompt = policy, prompt

@@ -1,1 +1,1 @@
-"""Checkpoints on disk and far away: download, read, write, what lies beside the weights. Knows no model."""
+"""Download, read and write checkpoints, and the files beside their weights. Nothing here depends on a model."""

@@ -1,10 +1,11 @@
-"""What a URL names, and where its copy lies. Text only: nothing here opens a socket or a file.
+"""Parse URLs, and map them to the paths of their copies. Nothing here opens a socket or a file.
 
     gs://BUCKET/PATH                 HOME/BUCKET/PATH, the layout of openpi's cache
-    https://HOST/PATH                HOME/HOST/PATH; a folder where the URL ends in "/"
-    hf://ORG/REPO[@REV][/PATH]       HOME/huggingface/ORG/REPO@REV/PATH; REV is main where it is not given
+    https://HOST/PATH                HOME/HOST/PATH; a folder if the URL ends in "/"
+    hf://ORG/REPO[@REV][/PATH]       HOME/huggingface/ORG/REPO@REV/PATH; the default REV is main
 
-Law: a path that comes from outside stays inside its folder. What is absolute, empty or has `..` in it is refused.
+Law: A path from an external source stays inside its folder. A path that is absolute, empty or contains `..` is
+    rejected.
 """
 
 import dataclasses
@@ -23,28 +24,28 @@ class Hub:
     """The server that hf:// addresses are fetched from."""
 
     endpoint: str = "https://huggingface.co"
-    token: str = ""  # key for repositories that ask for one; sent to the endpoint only
+    token: str = ""  # for repositories that require one; sent to the endpoint only
 
 
 @dataclasses.dataclass(frozen=True)
 class Address:
-    """A URL, taken apart."""
+    """A parsed URL."""
 
     url: str
     scheme: str  # gs, https, http, hf
     root: str  # bucket, host[:port], or ORG/REPO
-    path: str  # inside root, without slashes around it; "" is root itself (hf only)
+    path: str  # inside root, without leading or trailing slashes; "" is root itself (hf only)
     revision: str = ""  # hf only
     folder: bool = False  # the URL ends in "/"
 
     def place(self, home: pathlib.Path) -> pathlib.Path:
-        """Where the copy lies."""
+        """Return the path of the copy below `home`."""
         top = home / "huggingface" / f"{self.root}@{self.revision}" if self.scheme == "hf" else home / self.root
         return top / self.path
 
 
 def local_path(url: str) -> pathlib.Path | None:
-    """The path that a URL without a scheme, or with file://, names; None for any other."""
+    """Return the path that a URL without a scheme or with file:// names, or None for any other URL."""
     if not url:
         raise ConfigError(f"an empty address names nothing; expected {_EXPECTED}")
     if "://" not in url:
@@ -58,7 +59,7 @@ def local_path(url: str) -> pathlib.Path | None:
 
 
 def parse(url: str) -> Address:
-    """Raises ConfigError for what no copy can be made of."""
+    """Parse a URL. Raises ConfigError if it names nothing that can be fetched."""
     scheme, _, rest = url.partition("://")
     if scheme not in ("gs", "https", "http", "hf"):
         raise ConfigError(f"{url!r} has the scheme {scheme!r}; expected {_EXPECTED}")
@@ -82,7 +83,7 @@ def parse(url: str) -> Address:
 
 
 def inside(name: str, *, of: str) -> str:
-    """`name` again. Raises ConfigError where it leads out of its folder, or is no plain path."""
+    """Return `name` unchanged. Raises ConfigError if it leads out of its folder or is not a plain path."""
     if not name or "\0" in name or "\\" in name or any(word in ("", ".", "..") for word in name.split("/")):
         raise ConfigError(
             f"{of} has the path {name!r}; expected a path inside its folder, without '..'; "

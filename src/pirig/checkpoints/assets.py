@@ -1,4 +1,4 @@
-"""What lies beside the weights: norm stats, the tokenizer; and the fingerprint that names a checkpoint's content."""
+"""Read norm stats, locate the tokenizer, and compute the fingerprint that identifies a checkpoint's content."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ _HASHED_AT_ONCE = 1 << 28  # [byte]
 
 
 def norm_stats_file(directory: pathlib.Path, asset_id: str) -> pathlib.Path:
-    """Raises ConfigError where there is none, naming those that there are."""
+    """Return the path of the norm stats. Raises ConfigError, with the list of available ones, if it does not exist."""
     file = directory / "assets" / asset_id / "norm_stats.json"
     if not file.is_file():
         found = sorted(directory.glob("assets/**/norm_stats.json"))
@@ -32,7 +32,7 @@ def norm_stats_file(directory: pathlib.Path, asset_id: str) -> pathlib.Path:
 
 
 def norm_stats(directory: pathlib.Path, asset_id: str) -> dict[str, Any]:
-    """The document. Raises ConfigError where it is missing or no JSON."""
+    """Return the norm stats document. Raises ConfigError if it is missing or not JSON."""
     file = norm_stats_file(directory, asset_id)
     try:
         return json.loads(file.read_text())
@@ -41,21 +41,25 @@ def norm_stats(directory: pathlib.Path, asset_id: str) -> dict[str, Any]:
 
 
 def neutral_norm_stats(sizes: Mapping[str, int]) -> dict[str, Any]:
-    """A document that normalizes nothing. `sizes`: of each array, as {"state": 8, "actions": 7}."""
+    """Return a norm stats document that leaves values unchanged.
+
+    `sizes` is the size of each array, for example {"state": 8, "actions": 7}.
+    """
     rows = {"mean": 0.0, "std": 1.0, "q01": -1.0, "q99": 1.0}
     return {"norm_stats": {name: {key: [x] * n for key, x in rows.items()} for name, n in sizes.items()}}
 
 
 def tokenizer_file(home: pathlib.Path) -> pathlib.Path:
-    """Where PaliGemma's tokenizer lies, below OPENPI_DATA_HOME; there or not."""
+    """Return the path of PaliGemma's tokenizer below OPENPI_DATA_HOME, whether the file exists or not."""
     return home / TOKENIZER_PATH
 
 
 def fingerprint(checkpoint: Checkpoint, cache: pathlib.Path) -> str:
-    """Hex digest over names, dtypes, shapes and content of the weights, and over the norm stats.
+    """Return a hex digest of the weights' names, dtypes, shapes and content, and of the norm stats.
 
-    Kept in the folder `cache` until a file of the checkpoint changes its size or one of its times; the inode's own
-    cannot be set, as a copy sets the other one.
+    The digest is cached in the folder `cache` until the size, modification time or inode change time of a file of the
+    checkpoint changes. The change time is included because a program cannot set it, whereas copying a file can set
+    its modification time.
     """
     directory = checkpoint.directory.absolute()
     files = {str(f.relative_to(directory)): _stamp(f) for f in sorted(directory.rglob("*")) if f.is_file()}
@@ -72,7 +76,7 @@ def fingerprint(checkpoint: Checkpoint, cache: pathlib.Path) -> str:
         note.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(note, json.dumps({"files": files, "fingerprint": found}), sync=False)
     except OSError:
-        pass  # a read-only cache costs time, nothing else
+        pass  # without a writable cache, the digest is only computed again
     return found
 
 

@@ -1,13 +1,14 @@
-"""The cache of downloads: a URL in, a path on this machine out.
+"""Download URLs into a cache, and return the path of the local copy.
 
-    TARGET                   the download; appears when it is complete (address.py says where)
-    TARGET.pirig.json        what it consists of (record.py)
-    TARGET.pirig.partial/    what of it has arrived (journal.py); gone when it is complete
-    TARGET.lock              openpi's name and kind of lock, so that its downloads and ours wait for each other
+    TARGET                   the download; it appears when it is complete (address.py defines the path)
+    TARGET.pirig.json        the record of what it consists of (record.py)
+    TARGET.pirig.partial/    the parts that have arrived (journal.py); removed when it is complete
+    TARGET.lock              lock with openpi's name and type, so that openpi's and pirig's downloads exclude each other
 
-Law 1: TARGET is never half there. Law 2: what is whole is not fetched again and needs no network; what is damaged is
-fetched again, and nothing else is. Law 3: a TARGET without a record is somebody else's (openpi's) and taken as it is.
-Law 4: the remote is asked only when something is missing, so a cache does not follow changes there.
+Law 1: TARGET is never incomplete.
+Law 2: Intact files are not fetched again and need no network. Only damaged files are fetched again.
+Law 3: A TARGET without a record was made by another program (openpi) and is used without checks.
+Law 4: The remote is queried only if something is missing, so the cache does not follow changes of the remote.
 """
 
 import contextlib
@@ -46,10 +47,10 @@ def fetch(
     pace: Pace = Pace(),  # noqa: B008  a frozen value
     hub: Hub = Hub(),  # noqa: B008
 ) -> pathlib.Path:
-    """Local path of the file or folder that `url` names; complete when this returns.
+    """Fetch the file or folder that `url` names, and return its local path. It is complete when this returns.
 
-    `check_contents` reads all files of a cached copy, not just their sizes, and compares a copy without a record with
-    its source. Raises ConfigError for a URL that names nothing that can be fetched, StartError where fetching failed.
+    `check_contents` reads all files of a cached copy, not just their sizes, and compares a copy that has no record
+    with its source. Raises ConfigError if the URL names nothing that can be fetched, and StartError if fetching fails.
     """
     path = addresses.local_path(url)
     if path is not None:
@@ -64,7 +65,7 @@ def fetch(
         if not offline:
             imports.require("obstore", extra="checkpoints")
             with _lock(target):
-                if not _whole(target, check_contents):  # another process may have done it meanwhile
+                if not _whole(target, check_contents):  # another process may have fetched it in the meantime
                     _download(address, target, progress, streams, pace, hub)
             return target
     except OSError as error:
@@ -80,7 +81,7 @@ def fetch(
 
 
 def is_here(url: str, home: pathlib.Path) -> bool:
-    """Whether `fetch` would need no network, as names and sizes of files tell. Writes nothing."""
+    """Return whether `fetch` would need no network, judged by the files' names and sizes. Writes nothing."""
     path = addresses.local_path(url)
     if path is not None:
         return path.exists()
@@ -107,7 +108,7 @@ def _whole(target: pathlib.Path, contents: bool) -> bool:
 
 
 def _is_only_a_parent(target: pathlib.Path) -> bool:
-    """Whether `target` is there only because something below it was fetched, by pirig or by openpi."""
+    """Return whether `target` exists only because pirig or openpi fetched something below it."""
     if not target.is_dir():
         return False
     below = [path for path in target.rglob("*") if not path.is_dir() or ".pirig." in path.name]
@@ -122,7 +123,7 @@ def _download(
     pace: Pace,
     hub: Hub,
 ) -> None:
-    from pirig.checkpoints import remote  # needs obstore, which a whole cache does not
+    from pirig.checkpoints import remote  # imported here because it needs obstore, which a complete cache does not need
 
     source = remote.open_remote(address, pace, streams, hub)
     kept = _kept(target, source.files)
@@ -138,9 +139,9 @@ def _download(
 
 
 def _kept(target: pathlib.Path, files: tuple[RemoteFile, ...]) -> Mapping[str, Entry]:
-    """What need not be fetched: files that are as recorded, and as the remote has them today.
+    """Return the files that need not be fetched: those that match both the record and the remote's current listing.
 
-    Where there is no record, files that have the remote's checksum.
+    If there is no record, these are the files that match the remote's checksum.
     """
     record, kept = records.read(target), {}
     for file in files:
@@ -181,7 +182,7 @@ def _refuse_small_disk(folder: pathlib.Path, needed: int) -> None:
 
 
 def _install(target: pathlib.Path, journal: Journal, wanted: list[RemoteFile], record: Record) -> None:
-    """A new download is renamed as a whole; into one that is there, files are renamed one by one."""
+    """Move the fetched files to `target`. A new download is renamed as a whole, an existing one file by file."""
     old = records.read(target)
     records.write(target, record)
     data = journal.folder / "data"
@@ -196,7 +197,7 @@ def _install(target: pathlib.Path, journal: Journal, wanted: list[RemoteFile], r
             journal.place(file).replace(place)
             sync_folder(place.parent)
         for name in (old.files.keys() if old else set()) - record.files.keys():
-            (target / name).unlink(missing_ok=True)  # ours, and no longer part of it
+            (target / name).unlink(missing_ok=True)  # fetched by pirig, and no longer part of the download
     sync_folder(target.parent)
     records.write(target, Record(record.url, record.files, True))
     remove(journal.folder)
@@ -204,7 +205,7 @@ def _install(target: pathlib.Path, journal: Journal, wanted: list[RemoteFile], r
 
 @contextlib.contextmanager
 def _lock(target: pathlib.Path) -> Generator[None]:
-    """One process at a time; freed by the kernel when its holder dies."""
+    """Hold the lock of `target`, which one process can hold at a time. The kernel releases it if the holder dies."""
     path = target.with_suffix(".lock")
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:

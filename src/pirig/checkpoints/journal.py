@@ -1,11 +1,12 @@
-"""What of a download has arrived: one JSON line per event, so that a killed download goes on where it was.
+"""Record which parts of a download have arrived, one JSON line per event, so that a killed download can resume.
 
-    {"file": …, "size": …, "tag": …, "checksum": …, "part_bytes": …}    the file starts, or starts anew
+    {"file": …, "size": …, "tag": …, "checksum": …, "part_bytes": …}    the file starts, or starts again
     {"file": …, "part": 3}                                              part 3 is on disk
-    {"file": …, "sha256": …}                                            the file is complete and checked
+    {"file": …, "sha256": …}                                            the file is complete and verified
 
-Law 1: a line is written after what it says has reached the disk. Law 2: a first line that is not the same (the remote
-changed) forgets the file's parts. Law 3: a last line cut short never happened, and neither did what follows damage.
+Law 1: A line is written after the data that it describes has reached the disk.
+Law 2: If a file's first line differs from the remote's current values (the remote changed), its parts are discarded.
+Law 3: An incomplete last line, and every line after a damaged one, is ignored.
 """
 
 import dataclasses
@@ -17,14 +18,14 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class RemoteFile:
-    """One file as its server lists it."""
+    """A file as its server lists it."""
 
-    name: str  # path inside the folder; "." where the URL is a file
+    name: str  # path inside the folder; "." if the URL names a file
     url: str  # for messages
     key: str  # in its store
     size: int  # [byte]
-    tag: str  # changes when the content does; "" where the server gives nothing
-    checksum: str  # md5:…, sha256: or git-sha1:…; "" where the server gives nothing
+    tag: str  # changes when the content changes; "" if the server gives none
+    checksum: str  # md5:…, sha256:… or git-sha1:…; "" if the server gives none
 
 
 @dataclasses.dataclass
@@ -35,7 +36,10 @@ class _State:
 
 
 class Journal:
-    """`folder` holds the journal and, under `data`, the files. One writer; nothing is created before `begin`."""
+    """The journal of a download. `folder` holds the journal and, under `data`, the files.
+
+    Only one process may write to it. Nothing is created before `begin`.
+    """
 
     def __init__(self, folder: pathlib.Path, part_bytes: int):
         self.folder, self.part_bytes = folder, part_bytes
@@ -52,22 +56,22 @@ class Journal:
         return range(-(-file.size // self.part_bytes))
 
     def length(self, file: RemoteFile, part: int) -> int:
-        """[byte]"""
+        """Return the length of a part [byte]."""
         return min(self.part_bytes, file.size - part * self.part_bytes)
 
     def finished(self, file: RemoteFile) -> set[int]:
-        """Parts that are on disk; none where the remote changed or the file went away."""
+        """Return the parts that are on disk. There are none if the remote changed or the local file is missing."""
         return set(self._states[file.name].parts) if self._known(file) else set()
 
     def finished_bytes(self, file: RemoteFile) -> int:
         return sum(self.length(file, part) for part in self.finished(file))
 
     def sha256(self, file: RemoteFile) -> str:
-        """Of a file that is complete and checked; "" before."""
+        """Return the SHA-256 of a file that is complete and verified, otherwise ""."""
         return self._states[file.name].sha256 if self._known(file) else ""
 
     def begin(self, file: RemoteFile, *, anew: bool = False) -> None:
-        """Goes on with a file, or starts it where nothing of it is here."""
+        """Resume a file, or start it if nothing of it has arrived. With `anew`, start it in any case."""
         if self._known(file) and not anew:
             return
         path = self.place(file)
@@ -91,7 +95,7 @@ class Journal:
 
     def _append(self, file: RemoteFile, event: dict[str, Any]) -> None:
         with self._path.open("r+b" if self._path.exists() else "wb") as journal:
-            journal.truncate(self._good_bytes)  # what a cut line left behind
+            journal.truncate(self._good_bytes)  # removes an incomplete line
             journal.seek(self._good_bytes)
             journal.write(json.dumps({"file": file.name, **event}).encode() + b"\n")
             journal.flush()

@@ -1,6 +1,6 @@
-"""Listings that are pages of text: HTML indexes and JSON. Content of files is never read here.
+"""Read listings that are pages of text: HTML indexes and JSON. The content of files is never read here.
 
-Law: a key goes to the server it is for; a redirect does not carry it on.
+Law: An access token is sent only to the server that it belongs to; it is not forwarded on a redirect.
 """
 
 import html.parser
@@ -16,11 +16,11 @@ from pirig.errors import ConfigError
 
 
 class NotThere(ConfigError):
-    """404."""
+    """The server answered 404."""
 
 
 def linked(base: str, address: Address, pace: Pace) -> list[str]:
-    """Keys of the files that HTML indexes link to, from the address's folder downwards; other links are passed over."""
+    """Return the keys of the files that HTML indexes link to, in the address's folder and below. Skip other links."""
     top, host = f"/{address.path}/", urllib.parse.urlsplit(base).netloc
     pages, seen, keys = [base + urllib.parse.quote(top)], {top}, []
     while pages:
@@ -54,14 +54,14 @@ class _Links(html.parser.HTMLParser):
 
 
 def read_page(url: str, pace: Pace, *, token: str = "", named: str = "") -> tuple[str, str]:
-    """Text of a page, and the address of the next one (Link header). Errors call it `named`."""
+    """Return the text of a page and the address of the next page (Link header). Errors refer to the page as `named`."""
     request = urllib.request.Request(url)
     if token:
         request.add_unredirected_header("Authorization", f"Bearer {token}")
     try:
         with urllib.request.urlopen(request, timeout=pace.silence_s) as answer:
             following = re.search(r'<([^>]+)>\s*;\s*rel="?next"?', answer.headers.get("Link", ""))
-            text = answer.read().decode()  # all of it: `read(n)` takes a page that was cut for a short one
+            text = answer.read().decode()  # without a size, because `read(n)` does not detect a truncated page
             return text, following[1] if following else ""
     except urllib.error.HTTPError as error:
         raise by_status(error.code, named or url, str(error)) from error

@@ -1,10 +1,10 @@
-"""Reads the weights of a checkpoint, array by array, in either layout.
+"""Read the weights of a checkpoint, array by array, in either layout.
 
     orbax        DIR/params/            one zarr array per weight, in an OCDBT database (or in plain folders)
-    safetensors  DIR/model.safetensors  what the reference takes where both are there
+    safetensors  DIR/model.safetensors  has precedence if both exist, as in the reference
 
-Law: opening reads names and shapes; an array is read when it is asked for, and not kept. So a model can be loaded
-with little more memory than it needs itself.
+Law: Opening a checkpoint reads names and shapes only. An array is read on access and is not cached, so that loading a
+    model needs little more memory than the model itself.
 """
 
 import copy
@@ -26,19 +26,19 @@ from pirig.text import and_more
 
 Layout = Literal["orbax", "safetensors"]
 DTYPES = {"bfloat16": np.dtype(ml_dtypes.bfloat16), "float32": np.dtype(np.float32)}
-"""What a model computes in, by name."""
+"""The dtypes that a model can compute in, by name."""
 _SAFETENSORS_DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
 class Arrays(Mapping[str, np.ndarray]):
-    """Arrays by name, read when asked for."""
+    """A mapping from names to arrays that reads each array on access."""
 
     shapes: Mapping[str, tuple[int, ...]]
     dtypes: Mapping[str, str]  # as stored, e.g. "float32"
-    _dtype: np.dtype | None = None  # that arrays are read in; None: as stored
+    _dtype: np.dtype | None = None  # dtype to read arrays in; None: as stored
 
     def as_dtype(self, dtype: str) -> Self:
-        """Return the same arrays, read in `dtype`: see DTYPES."""
+        """Return the same arrays, to be read in `dtype` (see DTYPES)."""
         other = copy.copy(self)
         other._dtype = DTYPES[dtype]
         return other
@@ -57,14 +57,14 @@ class Checkpoint:
     arrays: Arrays
 
     def as_dtype(self, dtype: str) -> "Checkpoint":
-        """Return the same checkpoint, whose arrays are read in `dtype`: see DTYPES."""
+        """Return the same checkpoint, with its arrays to be read in `dtype` (see DTYPES)."""
         return dataclasses.replace(self, arrays=self.arrays.as_dtype(dtype))
 
 
 def open_checkpoint(directory: pathlib.Path) -> Checkpoint:
-    """Open a checkpoint, whose arrays are read as they are stored.
+    """Open a checkpoint. Its arrays are read in the dtype in which they are stored.
 
-    Raises ConfigError where there is no checkpoint, or one that cannot be read.
+    Raises ConfigError if there is no checkpoint or it cannot be read.
     """
     directory = directory.expanduser()
     if (directory / "model.safetensors").is_file():
@@ -86,8 +86,11 @@ def _what_is_there(directory: pathlib.Path) -> str:
 
 
 class _SafetensorsArrays(Arrays):
-    """Reads tensors where they stand in the file. The library, which checks the file, would map all of it: pages that
-    count as this process's memory, beside the model."""
+    """The arrays of a safetensors file, read at their offsets in the file.
+
+    The safetensors library only validates the file. If it read the tensors, it would map the whole file, and the
+    mapped pages would count as this process's memory, in addition to the model.
+    """
 
     def __init__(self, file: pathlib.Path):
         try:
@@ -108,13 +111,13 @@ class _SafetensorsArrays(Arrays):
         stored, shape = np.dtype(self.dtypes[name]), self.shapes[name]
         try:
             array = np.fromfile(self._file, stored, math.prod(shape), offset=self._starts[name]).reshape(shape)
-        except (OSError, ValueError) as e:  # it was whole when it was opened
+        except (OSError, ValueError) as e:  # the file was complete when it was opened
             raise DamagedFile(f"the array {name} of {self._file} cannot be read: {e}; fetch or copy it again") from e
         return array if self._dtype is None else array.astype(self._dtype, copy=False)
 
 
 def _head(file: pathlib.Path) -> dict[str, dict[str, Any]]:
-    """Type, shape and place in the file of each tensor: a length, then JSON, then the tensors."""
+    """Return the dtype, shape and offsets of each tensor. The file has a length, then JSON, then the tensors."""
     with open(file, "rb") as opened:
         size = int.from_bytes(opened.read(8), "little")
         document = json.loads(opened.read(size))
@@ -125,8 +128,11 @@ def _head(file: pathlib.Path) -> dict[str, dict[str, Any]]:
 
 
 class _OrbaxArrays(Arrays):
-    """Names are paths in the tree, as `PaliGemma/llm/final_norm/scale`: without the leading `params` and without the
-    trailing `value` that training writes and releases lack."""
+    """The arrays of an orbax checkpoint, named by their path in the tree, such as `PaliGemma/llm/final_norm/scale`.
+
+    The names omit the leading `params` and the trailing `value`, which training writes but published checkpoints do
+    not have.
+    """
 
     def __init__(self, folder: pathlib.Path):
         document = _tree(folder / "_METADATA")
@@ -136,7 +142,7 @@ class _OrbaxArrays(Arrays):
 
         def spec(keys: list[str]) -> dict[str, Any]:
             name = ".".join(keys)
-            plain = {"driver": "file", "path": f"{folder.absolute()}/{name}/"}  # a URL would make more of a name
+            plain = {"driver": "file", "path": f"{folder.absolute()}/{name}/"}  # a URL has special characters
             return {"driver": zarr, "kvstore": {"driver": "ocdbt", "base": base, "path": name} if database else plain}
 
         waiting = {_path(keys): tensorstore.open(spec(keys), open=True, read=True) for keys in _names(document, folder)}
@@ -150,7 +156,7 @@ class _OrbaxArrays(Arrays):
 
     def __getitem__(self, path: str) -> np.ndarray:
         store = self._stores[path]
-        store = store if self._dtype is None else tensorstore.cast(store, self._dtype)  # chunk by chunk, as it is read
+        store = store if self._dtype is None else tensorstore.cast(store, self._dtype)  # casts each chunk as it is read
         try:
             return store.read().result()
         except (ValueError, OSError) as e:
@@ -158,7 +164,7 @@ class _OrbaxArrays(Arrays):
 
 
 def _names(document: dict[str, Any], folder: pathlib.Path) -> list[list[str]]:
-    """The path of each array in the tree. Law: none leads out of the folder."""
+    """Return the path of each array in the tree. Law: No path leads out of the folder."""
     try:
         names = [[key["key"] for key in entry["key_metadata"]] for entry in document["tree_metadata"].values()]
     except (KeyError, TypeError, AttributeError) as e:

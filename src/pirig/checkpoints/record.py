@@ -1,7 +1,7 @@
-"""What a complete download consists of: TARGET.pirig.json beside it, and whether the cache still is that.
+"""Record what a complete download consists of, in TARGET.pirig.json beside it, and compare the cache with the record.
 
-Law: a record whose `complete` is false was being put in place when something stopped it; sizes prove nothing then, and
-contents are read.
+Law: If a record's `complete` is false, its installation was interrupted. Sizes prove nothing then, so contents are
+    read.
 """
 
 import dataclasses
@@ -19,22 +19,22 @@ SUFFIX = ".pirig.json"
 @dataclasses.dataclass(frozen=True)
 class Entry:
     size: int  # [byte]
-    tag: str  # as journal.RemoteFile
+    tag: str  # see journal.RemoteFile
     checksum: str
-    sha256: str  # our own, of what is on disk
+    sha256: str  # computed by pirig from the file on disk
 
 
 @dataclasses.dataclass(frozen=True)
 class Record:
     url: str
-    files: Mapping[str, Entry]  # path inside the folder; "." where the download is a file
+    files: Mapping[str, Entry]  # by path inside the folder; "." if the download is a file
     complete: bool
 
 
 def verify(target: pathlib.Path) -> tuple[str, ...]:
-    """Reads every file of a download. Returns those that are missing or not what was fetched.
+    """Read every file of a download, and return the names of those that are missing or differ from what was fetched.
 
-    Raises ConfigError where there is no record to compare with.
+    Raises ConfigError if there is no record to compare with.
     """
     record = read(target)
     if record is None:
@@ -46,7 +46,10 @@ def verify(target: pathlib.Path) -> tuple[str, ...]:
 
 
 def damaged(target: pathlib.Path, record: Record, *, contents: bool) -> tuple[str, ...]:
-    """Files that are missing or have another size or, if `contents`, another SHA-256. Others do not count."""
+    """Return the recorded files that are missing or have a different size or, if `contents`, a different SHA-256.
+
+    Files that are not in the record are ignored.
+    """
     return tuple(name for name, entry in record.files.items() if not _good(target / name, entry, contents))
 
 
@@ -57,7 +60,7 @@ def _good(path: pathlib.Path, entry: Entry, contents: bool) -> bool:
 
 
 def read(target: pathlib.Path) -> Record | None:
-    """None where there is none. One that cannot be read knows no files and is not complete."""
+    """Return the record of a download, or None if there is none. An unreadable one becomes empty and incomplete."""
     try:
         found = json.loads(_path(target).read_text())
         files = {name: Entry(**entry) for name, entry in found["files"].items()}
@@ -69,7 +72,7 @@ def read(target: pathlib.Path) -> Record | None:
 
 
 def write(target: pathlib.Path, record: Record) -> None:
-    """On disk when this returns."""
+    """Write the record of a download. It is on disk when this returns."""
     path = _path(target)
     write_atomically(path, json.dumps(dataclasses.asdict(record), indent=1), has_one_writer=True)
     sync_folder(path.parent)

@@ -1,12 +1,13 @@
-"""Where the files behind an address are, and how a range of bytes of one is read.
+"""List the files behind an address, and read a range of bytes of a file.
 
-    gs      Google's storage, anonymous                    tag: ETag      checksum: MD5, where the ETag is one
-    https   an HTML index, and the files it links to       tag: ETag      checksum: none
+    gs      Google Cloud Storage, anonymous                tag: ETag      checksum: MD5, if the ETag is one
+    https   an HTML index and the files that it links to   tag: ETag      checksum: none
     hf      Hugging Face's API and `resolve` addresses     tag: checksum  checksum: SHA-256 (LFS), git's SHA-1
 
-Law 1: content is read by obstore, and has the size and tag that the listing gave; another is an error, not a mixture.
-Law 2: errors are of two kinds: Transient ones may pass, ConfigError and StartError will not.
-Law 3: a key goes to the server that HF_ENDPOINT names, and to no other.
+Law 1: Content is read by obstore and must have the size and tag of the listing. A difference is an error, so that two
+    versions of a file are never mixed.
+Law 2: There are two kinds of errors. Transient errors may disappear on a retry; ConfigError and StartError will not.
+Law 3: A token is sent only to the server that HF_ENDPOINT names.
 """
 
 import concurrent.futures
@@ -38,27 +39,28 @@ from pirig.errors import ConfigError, PeerError
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
 
-_PIECE_BYTES = 1 << 16  # the fastest of 1 B, 64 KiB, 256 KiB, 1 MiB; a cut loses less than one
-_NO_RETRIES: "RetryConfig" = {"max_retries": 0, "retry_timeout": datetime.timedelta(0)}  # ours are logged and bounded
+_PIECE_BYTES = 1 << 16  # fastest of 1 B, 64 KiB, 256 KiB, 1 MiB; a cut connection loses less than one
+# transfer.patiently retries instead: its retries are logged and bounded.
+_NO_RETRIES: "RetryConfig" = {"max_retries": 0, "retry_timeout": datetime.timedelta(0)}
 
 
 @dataclasses.dataclass(frozen=True)
 class Remote:
-    """What lies behind an address."""
+    """The files behind an address, and the store to read them from."""
 
     files: tuple[RemoteFile, ...]
     store: GCSStore | HTTPStore
-    tagged: bool  # content comes with the listing's tag
+    tagged: bool  # the tag of a file's content is comparable with the listing's tag
 
     def read(self, file: RemoteFile, start: int, length: int) -> Iterator[bytes]:
-        """Implements transfer.Read."""
-        whole = length == file.size  # asked for without a range, which any server understands
+        """Read a range of a file, as `transfer.Read` specifies."""
+        whole = length == file.size  # requested without a range, because every server supports that
         with _translated(file.url):
             found = obstore.get(self.store, file.key, options={} if whole else {"range": (start, start + length)})
             size, tag = found.meta["size"], _plain(found.meta["e_tag"])
             changed = self.tagged and file.tag and tag and tag != file.tag
             if changed or size != file.size:
-                kind = PeerError if changed else Transient  # without a new tag, a short answer looks like this too
+                kind = PeerError if changed else Transient  # without a new tag, this may be a truncated answer
                 raise kind(
                     f"{file.url} is not what was listed: found {size} bytes, tag {tag or 'none'}; "
                     f"expected {file.size} bytes, tag {file.tag or 'none'}; if it just changed, start again"
@@ -67,7 +69,10 @@ class Remote:
 
 
 def open_remote(address: Address, pace: Pace, streams: int, hub: Hub = Hub()) -> Remote:  # noqa: B008  a frozen value
-    """Lists what is there. Raises ConfigError where nothing is, or no access; StartError where no server answers."""
+    """List the files behind an address.
+
+    Raises ConfigError if there are none or access is denied, and StartError if no server answers.
+    """
     if address.scheme == "hf":
         remote = _hugging_face(address, pace, streams, hub)
     else:
@@ -79,7 +84,7 @@ def open_remote(address: Address, pace: Pace, streams: int, hub: Hub = Hub()) ->
 
 
 def _google(address: Address, pace: Pace, streams: int) -> Remote:
-    client = _client(pace) | {"allow_http": True}  # GOOGLE_BASE_URL may name a server without TLS
+    client = _client(pace) | {"allow_http": True}  # because GOOGLE_BASE_URL may name a server without TLS
     store = GCSStore(address.root, skip_signature=True, client_options=client, retry_config=_NO_RETRIES)
 
     def file(name: str, key: str, size: int, tag: str | None) -> RemoteFile:
@@ -99,7 +104,7 @@ def _google(address: Address, pace: Pace, streams: int) -> Remote:
         if not found:
             raise NotThere(absent(address.url))
         files = (file(meta["path"].removeprefix(prefix), meta["path"], meta["size"], meta["e_tag"]) for meta in found)
-        return tuple(file for file in files if file.key != address.path)  # the folder's own marker
+        return tuple(file for file in files if file.key != address.path)  # excludes the folder's marker
 
     if not address.folder:
         with contextlib.suppress(NotThere):
@@ -146,7 +151,7 @@ def _hugging_face(address: Address, pace: Pace, streams: int, hub: Hub) -> Remot
     base = f"{endpoint}/{address.root}/resolve/{revision}"
     client = _client(pace) | {"allow_http": endpoint.startswith("http://")}
     if token:
-        client |= {"default_headers": {"Authorization": f"Bearer {token}"}}  # a redirect to another host drops it
+        client |= {"default_headers": {"Authorization": f"Bearer {token}"}}  # dropped on a redirect to another host
     files = []
     for row in rows:
         prefix = f"{address.path}/" if address.path else ""
@@ -160,7 +165,7 @@ def _hugging_face(address: Address, pace: Pace, streams: int, hub: Hub) -> Remot
 
 
 def _tidy(files: tuple[RemoteFile, ...], address: Address) -> tuple[RemoteFile, ...]:
-    """Without folder markers, which are empty files that others lie under. Raises ConfigError for impossible names."""
+    """Remove folder markers: empty files whose names are also folders. Raises ConfigError for an impossible name."""
     folders = {"/".join(words[:n]) for words in (f.name.split("/") for f in files) for n in range(1, len(words))}
     for file in files:
         if file.name != ".":
@@ -172,13 +177,13 @@ def _tidy(files: tuple[RemoteFile, ...], address: Address) -> tuple[RemoteFile, 
 
 def _client(pace: Pace) -> "ClientConfig":
     silence = datetime.timedelta(seconds=pace.silence_s)
-    day = datetime.timedelta(days=1)  # a slow part is no error, a silent server is
+    day = datetime.timedelta(days=1)  # a slow part is not an error, but a silent server is
     return {"timeout": day, "connect_timeout": silence, "read_timeout": silence}
 
 
 @contextlib.contextmanager
 def _translated(url: str) -> Generator[None]:
-    """obstore's errors as ours."""
+    """Translate errors of obstore to errors of pirig."""
     try:
         yield
     except FileNotFoundError as error:
@@ -204,4 +209,4 @@ def _first_line(error: Exception) -> str:
 
 
 def _plain(tag: str | None) -> str:
-    return (tag or "").removeprefix("W/").strip('"')  # weak or not, it names the same content
+    return (tag or "").removeprefix("W/").strip('"')  # weak and strong tags identify the same content

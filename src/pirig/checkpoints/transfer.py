@@ -1,9 +1,9 @@
-"""Many files through a few connections, in parts, until each is on disk and checked.
+"""Transfer many files over a few connections, in parts, until each file is on disk and its checksum is verified.
 
-Law 1: only the calling thread touches the journal and calls `progress`; the threads fetch and hash, nothing else.
-Law 2: what is wrong for a moment (`Transient`) is tried again, each time after a longer wait, and not for ever.
-Law 3: whatever ends a transfer, parts that arrived are kept.
-Law 4: a file whose checksum is wrong is fetched once more; then it is an error.
+Law 1: Only the calling thread accesses the journal and calls `progress`; the other threads only fetch and hash.
+Law 2: A transient error (`Transient`) is retried a limited number of times, each time after a longer wait.
+Law 3: The parts that have arrived are kept, however the transfer ends.
+Law 4: A file with a wrong checksum is fetched once more. If it is wrong again, that is an error.
 """
 
 import collections
@@ -23,7 +23,7 @@ from pirig.errors import PeerError, StartError
 
 T = TypeVar("T")
 Read = Callable[[RemoteFile, int, int], Iterator[bytes]]
-"""(file, start [byte], length [byte]) -> its bytes in pieces. Raises Transient for what may pass."""
+"""(file, start [byte], length [byte]) -> those bytes, in pieces. Raises Transient for an error worth a retry."""
 
 _log = logging.getLogger(__name__)
 _REPORT_S = 0.2
@@ -32,25 +32,25 @@ _HASH_BYTES = 1 << 20
 
 
 class Transient(PeerError):
-    """A cut connection, a silent server, a 5xx: may pass."""
+    """An error that may disappear on a retry: a cut connection, a silent server, a 5xx status."""
 
 
 class _Stopped(StartError):
-    """Another part failed, or the caller was interrupted; nobody sees this one."""
+    """Another part failed, or the caller was interrupted. This error never reaches the caller."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Pace:
-    """How a transfer treats the server."""
+    """The part size, retry waits and timeout of a transfer."""
 
     part_bytes: int = 16 << 20
-    waits_s: tuple[float, ...] = (0.5, 1, 2, 4, 8, 16)  # between tries; one try more than waits
-    silence_s: float = 30.0  # without one byte, after which a connection counts as cut
+    waits_s: tuple[float, ...] = (0.5, 1, 2, 4, 8, 16)  # between attempts; there is one more attempt than waits
+    silence_s: float = 30.0  # a connection counts as cut after this time without a byte
 
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """Of what this call has to fetch; what an earlier one left counts as done. May step back after a wrong checksum."""
+    """The progress of one transfer. Parts kept from an earlier one count as done; a wrong checksum reduces it again."""
 
     bytes_done: int
     bytes_total: int
@@ -61,7 +61,10 @@ class Progress:
 
 
 def patiently(what: str, attempt: Callable[[], T], pace: Pace, pause: Callable[[float], object] = time.sleep) -> T:
-    """The first answer of `attempt` that is not Transient. Raises StartError when all tries are used up."""
+    """Call `attempt` until it does not raise Transient, and return its result.
+
+    Raises StartError when no attempts remain.
+    """
     tries = len(pace.waits_s) + 1
     for number, wait_s in enumerate((*pace.waits_s, 0.0), 1):
         try:
@@ -82,7 +85,10 @@ def run(
     streams: int,
     progress: Callable[[Progress], None] | None,
 ) -> dict[str, str]:
-    """Brings `files` to `journal.folder`; on disk and checked when this returns. Returns name -> SHA-256."""
+    """Fetch `files` to `journal.folder`, and return the SHA-256 of each by its name.
+
+    The files are on disk and verified when this returns.
+    """
     transfer = _Transfer(read, files, journal, pace, streams, progress)
     try:
         transfer.run()
@@ -99,21 +105,21 @@ def run(
 class _Part:
     file: RemoteFile
     number: int
-    arrived: int = 0  # [byte]; written by the thread that fetches it
+    arrived: int = 0  # [byte]; written by the fetching thread
 
 
 class _Transfer:
-    """Parts and hashes still to do, and those the threads have."""
+    """The state of a transfer: the parts to fetch and files to hash, both queued and in progress."""
 
     def __init__(self, read, files, journal, pace, streams, progress):
         self._read, self._files, self._journal, self._pace = read, files, journal, pace
         self._streams, self._progress = max(1, streams), progress
         self._pool = concurrent.futures.ThreadPoolExecutor(self._streams, "fetch")
         self._stop = threading.Event()
-        self._todo: collections.deque[_Part | RemoteFile] = collections.deque()  # a file: hash it
+        self._todo: collections.deque[_Part | RemoteFile] = collections.deque()  # a RemoteFile is a file to hash
         self._jobs: dict[concurrent.futures.Future, _Part | RemoteFile] = {}
-        self._again: set[str] = set()  # files that were fetched twice
-        self._left: dict[str, int] = {}  # file -> parts to come
+        self._again: set[str] = set()  # files that are being fetched a second time
+        self._left: dict[str, int] = {}  # file -> number of parts still to fetch
         self._done_bytes = self._done_files = 0
         self._total_bytes = sum(file.size for file in files)
         self._samples: collections.deque[tuple[float, int]] = collections.deque()
@@ -141,7 +147,7 @@ class _Transfer:
             self._report()
 
     def close(self) -> None:
-        """Ends the threads; keeps parts that came in meanwhile."""
+        """Stop the threads, and keep the parts that arrived in the meantime."""
         self._stop.set()
         self._pool.shutdown(wait=True, cancel_futures=True)
         for future, job in self._jobs.items():
@@ -180,7 +186,7 @@ class _Transfer:
         self._queue(job)
 
     def _fetch(self, part: _Part) -> None:
-        """In a thread. On disk when this returns."""
+        """Fetch a part; runs in a worker thread. The part is on disk when this returns."""
         file, length = part.file, self._journal.length(part.file, part.number)
         start = part.number * self._pace.part_bytes
         descriptor = os.open(self._journal.place(file), os.O_WRONLY)
@@ -189,7 +195,7 @@ class _Transfer:
             if self._stop.is_set():
                 raise _Stopped("stopped")
             if length == file.size:
-                part.arrived = 0  # a server without ranges can only start over
+                part.arrived = 0  # a server without range support can only start again
             for piece in self._read(file, start + part.arrived, length - part.arrived):
                 if self._stop.is_set():
                     raise _Stopped("stopped")
@@ -207,7 +213,7 @@ class _Transfer:
             os.close(descriptor)
 
     def _hash(self, file: RemoteFile) -> tuple[str, str]:
-        """In a thread. Returns SHA-256 and the checksum of the server's kind."""
+        """Return the SHA-256 of a file and its checksum of the server's kind; runs in a worker thread."""
         return digests(self._journal.place(file), file.checksum, self._stop)
 
     def _report(self) -> None:
@@ -225,11 +231,11 @@ class _Transfer:
 
 
 def digests(path: pathlib.Path, checksum: str, stop: threading.Event | None = None) -> tuple[str, str]:
-    """SHA-256 of a file, and its checksum of the kind of `checksum` ("" for "")."""
+    """Return the SHA-256 of a file, and its checksum of the same kind as `checksum` ("" for "")."""
     kind = checksum.partition(":")[0]
     sha256, other = hashlib.sha256(), hashlib.md5() if kind == "md5" else hashlib.sha1()
     with path.open("rb") as data:
-        if kind == "git-sha1":  # how git names a blob
+        if kind == "git-sha1":  # the header that git hashes before a blob
             other.update(b"blob %d\0" % os.fstat(data.fileno()).st_size)
         while piece := data.read(_HASH_BYTES):
             if stop is not None and stop.is_set():

@@ -1,6 +1,6 @@
-"""Writes checkpoints in both layouts, part by part: no more than one part is in memory.
+"""Write checkpoints in both layouts, part by part, so that at most one part is in memory.
 
-A checkpoint appears under its name when it is complete. Until then the folder is called `.NAME.partial`.
+A checkpoint appears under its name when it is complete. Until then, its folder is called `.NAME.partial`.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from pirig.files import free_bytes, replacing
 from pirig.text import size
 
 Part = tuple[str, tuple[int, ...], np.ndarray]
-"""Name of an array, index of the part that this is, values."""
+"""The name of an array, the index of this part of it, and the part's values."""
 Shapes = Mapping[str, tuple[int, ...]]
 _SAFETENSORS_NAMES = {np.dtype(ml_dtypes.bfloat16): "BF16", np.dtype(np.float32): "F32"}
 
@@ -33,10 +33,10 @@ def write(
     dtype: str,
     documents: Mapping[str, Any],
 ) -> None:
-    """A checkpoint in a new `directory`, with JSON `documents` by their path in it.
+    """Write a checkpoint to a new `directory`, with JSON `documents` by their path in it.
 
-    `parts`: for orbax each is a chunk of its array; for safetensors each is a whole tensor. `dtype`: see `read.DTYPES`.
-    Raises ConfigError where the directory exists or the disk is too small.
+    For orbax, each of `parts` is a chunk of its array; for safetensors, it is a whole tensor. `dtype` is one of
+    `read.DTYPES`. Raises ConfigError if the directory exists or the disk is too small.
     """
     needed = sum(map(math.prod, shapes.values())) * DTYPES[dtype].itemsize
     with _new(directory, needed, documents) as folder:
@@ -44,7 +44,7 @@ def write(
 
 
 def _safetensors(folder: pathlib.Path, parts: Iterable[Part], shapes: Shapes, dtype: str) -> None:
-    """The file's head, its length before it, then the tensors: the library itself wants them all at once."""
+    """Write the header's length, the header, then the tensors. The library cannot write them one by one."""
     target, kind = DTYPES[dtype], _SAFETENSORS_NAMES[DTYPES[dtype]]
     head: dict[str, object] = {"__metadata__": {"format": "pt"}}
     offsets, end = {}, 0
@@ -86,7 +86,7 @@ def _orbax(folder: pathlib.Path, parts: Iterable[Part], shapes: Shapes, dtype: s
 
 
 def _tree(shapes: Shapes) -> dict[str, object]:
-    """What orbax calls the tree's metadata: the keys on the way to each array."""
+    """Return orbax's tree metadata: the sequence of keys that leads to each array."""
     paths = [("params", *name.split("/")) for name in shapes]
     entries = {
         str(path): {
@@ -104,7 +104,7 @@ def _key(name: str) -> str:
 
 @contextlib.contextmanager
 def _new(directory: pathlib.Path, needed: int, documents: Mapping[str, Any]) -> Generator[pathlib.Path]:
-    """Yield a folder for `needed` bytes, which gets its name when the block ends."""
+    """Yield a folder with space for `needed` bytes, and rename it to `directory` when the block ends."""
     if directory.exists():
         raise ConfigError(f"{directory} exists; name another folder, or remove it")
     with replacing(directory, has_one_writer=True) as partial:

@@ -1,1 +1,1 @@
-"""Pure functions between what a simulator shows and what a policy sees."""
+"""Pure functions that convert a simulator's observations to a policy's inputs, and its outputs to actions."""

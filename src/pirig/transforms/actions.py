@@ -1,4 +1,4 @@
-"""Actions relative to the state, and padding to a model's width."""
+"""Convert relative actions to absolute ones, and pad state and actions to a model's action size."""
 
 from collections.abc import Sequence
 
@@ -8,15 +8,19 @@ from pirig.transforms.pipeline import Transform
 
 
 def absolute_actions(mask: Sequence[bool]) -> Transform:
-    """Adds the state to the action dimensions where `mask` is True: [T, A] + [S], first len(mask) of both.
+    """Return the transform that adds the state, [S], to the actions, [T, A], in the dimensions where `mask` is True.
 
-    For policies trained on actions relative to the state at the start of the chunk. Works on unnormalized values.
+    Only the first len(mask) dimensions of both are used. It is for policies trained on actions relative to the state
+    at the start of the chunk, and works on unnormalized values.
     """
     return lambda data: {**data, "actions": _shift(data["actions"], data["state"], mask)}
 
 
 def pad(size: int) -> Transform:
-    """Zeros behind the last dimension of state and actions, up to `size`; what is longer is kept."""
+    """Return the transform that pads the last dimension of state and actions with zeros to `size`.
+
+    Longer arrays are not changed.
+    """
     return lambda data: {**data, **{key: _pad(data[key], size) for key in ("state", "actions") if key in data}}
 
 

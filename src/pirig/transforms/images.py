@@ -1,6 +1,7 @@
-"""Images on their way from a camera to a policy. uint8[H, W, 3] in and out.
+"""Prepare camera images for a policy. Inputs and outputs are uint8[H, W, 3].
 
-Law: byte-equal to openpi's client (`image_tools.resize_with_pad`), which every openpi policy was evaluated with.
+Law: The results are byte-equal to those of openpi's client (`image_tools.resize_with_pad`), with which every openpi
+    policy was evaluated.
 """
 
 import numpy as np
@@ -8,14 +9,14 @@ from PIL import Image
 
 
 def upright(image: np.ndarray) -> np.ndarray:
-    """Turns a robosuite image by 180°, as openpi's LIBERO data was turned for training. C-contiguous."""
+    """Rotate a robosuite image by 180°, as openpi's LIBERO training data was. The result is C-contiguous."""
     return np.ascontiguousarray(image[::-1, ::-1])
 
 
 def resize_with_pad(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Scales to fit into height x width, keeping the aspect ratio, and pads with black evenly.
+    """Scale an image to fit into height x width, keeping the aspect ratio, and pad it evenly with black.
 
-    Pillow's antialiased bilinear filter; sizes and offsets are truncated to whole pixels.
+    The filter is Pillow's antialiased bilinear filter. Sizes and offsets are truncated to whole pixels.
     """
     old_height, old_width = image.shape[:2]
     if (old_height, old_width) == (height, width):

@@ -1,10 +1,11 @@
-"""Normalization of state and actions by a data set's statistics: z-score (π0) or quantile (π0.5). No clipping.
+"""Normalize state and actions by a data set's statistics: z-score (π0) or quantile (π0.5). Nothing is clipped.
 
     z-score    (x - mean) / (std + 1e-6)
     quantile   (x - q01) / (q99 - q01 + 1e-6) * 2 - 1
 
-On the way in, statistics are cut to the size of x. On the way out x is the model's, padded to 32: what has no
-statistics passes through (z-score: scaled by 1 + 1e-6, as the reference does by padding std with ones).
+For normalization, the statistics are cut to the size of x. For unnormalization, x is the model's output, padded to 32.
+Dimensions without statistics are then passed through (with z-score they are scaled by 1 + 1e-6, as in the reference,
+which pads std with ones).
 """
 
 import dataclasses
@@ -21,7 +22,7 @@ _EPSILON = 1e-6
 
 @dataclasses.dataclass(frozen=True)
 class NormStats:
-    """Statistics of one array, float64[D] each."""
+    """The statistics of one array, float64[D] each."""
 
     mean: np.ndarray
     std: np.ndarray
@@ -30,7 +31,10 @@ class NormStats:
 
 
 def parse_norm_stats(document: Mapping[str, Any], source: str = "norm stats") -> dict[str, NormStats]:
-    """Reads the content of a `norm_stats.json`. Raises ConfigError naming `source`, the file, and what is wrong."""
+    """Parse the content of a `norm_stats.json`.
+
+    Raises ConfigError, with `source` (the file) and the reason in its message, if it is invalid.
+    """
     form = '{"norm_stats": {"state": {"mean": [...], "std": [...], "q01": [...], "q99": [...]}, ...}}'
     try:
         return {name: _parse(rows) for name, rows in document["norm_stats"].items()}
@@ -54,14 +58,14 @@ def _parse(rows: Mapping[str, Any]) -> NormStats:
 
 
 def normalize(stats: Mapping[str, NormStats], *, quantile: bool) -> Transform:
-    """For each array that has statistics and is there."""
+    """Return the transform that normalizes each array that has statistics and is present."""
     _check(stats, quantile)
     way_in = _quantile_in if quantile else _z_score_in
     return lambda data: {**data, **{key: way_in(data[key], one) for key, one in stats.items() if key in data}}
 
 
 def unnormalize(stats: Mapping[str, NormStats], *, quantile: bool) -> Transform:
-    """The way back. Raises KeyError for an array that is not there."""
+    """Return the inverse transform of `normalize`. It raises KeyError if an array that has statistics is missing."""
     _check(stats, quantile)
     way_out = _quantile_out if quantile else _z_score_out
     return lambda data: {**data, **{key: way_out(data[key], one) for key, one in stats.items()}}

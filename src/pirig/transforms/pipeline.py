@@ -1,7 +1,8 @@
-"""Transforms are functions from dict to dict; a pipeline is several of them, in order. The order is what matters.
+"""Transforms are functions from dict to dict. A pipeline applies several of them in a fixed order.
 
-Law: a transform never changes the dict or the arrays it is given.
-Source of all of them: openpi's `transforms.py` and `policies/libero_policy.py`, whose outputs are the golden values.
+Law: A transform never changes the dict or the arrays that it is given.
+The source of all transforms is openpi's `transforms.py` and `policies/libero_policy.py`, whose outputs are the golden
+values.
 """
 
 import functools
@@ -12,7 +13,7 @@ Transform = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def chain(*transforms: Transform) -> Transform:
-    """The first transform sees the input."""
+    """Compose transforms. The first one is applied first."""
 
     def run(data: dict[str, Any]) -> dict[str, Any]:
         return functools.reduce(lambda value, transform: transform(value), transforms, data)

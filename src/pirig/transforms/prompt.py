@@ -1,10 +1,10 @@
-"""Prompts to tokens, with PaliGemma's SentencePiece model.
+"""Tokenize prompts with PaliGemma's SentencePiece model.
 
     π0                            <bos> words of the task "\\n"
     π0.5 with discrete state      <bos> "Task: …, State: 0 127 255 …;\\nAction: "
 
-(pi05_libero has no discrete state: its prompt is π0's.) A prompt is stripped first, then "_" and line breaks become
-spaces; case is kept.
+(pi05_libero has no discrete state, so its prompt has π0's form.) A prompt is stripped first; then "_" and line breaks
+become spaces. Case is kept.
 """
 
 import logging
@@ -21,17 +21,17 @@ _BIN_EDGES = np.linspace(-1, 1, 256 + 1)[:-1]
 
 
 class PromptTokenizer:
-    """One SentencePiece model and one length."""
+    """A SentencePiece model that encodes prompts to a fixed length."""
 
     def __init__(self, model_file: pathlib.Path, max_length: int):
         self._model = sentencepiece.SentencePieceProcessor(model_file=str(model_file))
         self._max_length = max_length
 
     def encode(self, prompt: str, state: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """int64[L] tokens, padded with 0, and bool[L], True where a token is. L is `max_length`.
+        """Return the tokens, int64[L], padded with 0, and their mask, bool[L], True at tokens. L is `max_length`.
 
         Args:
-            state: normalized, unpadded; for models that read it as text.
+            state: the normalized, unpadded state, for models that read it as text.
         """
         words = clean(prompt)
         if state is None:
@@ -47,7 +47,10 @@ class PromptTokenizer:
 
 
 def tokenize(tokenizer: PromptTokenizer, *, discrete_state: bool) -> Transform:
-    """Replaces `prompt` by `tokenized_prompt` and `tokenized_prompt_mask`. Raises KeyError without a prompt."""
+    """Return the transform that replaces `prompt` by `tokenized_prompt` and `tokenized_prompt_mask`.
+
+    It raises KeyError if there is no prompt.
+    """
 
     def run(data: dict[str, Any]) -> dict[str, Any]:
         rest = {key: value for key, value in data.items() if key != "prompt"}
@@ -62,5 +65,5 @@ def clean(prompt: str) -> str:
 
 
 def discretize(state: np.ndarray) -> np.ndarray:
-    """int64[D]: the index of 256 equal bins over [-1, 1); -1 below them."""
+    """Return the bin index of each value, int64[D], for 256 equal bins over [-1, 1); -1 for values below."""
     return np.digitize(state, _BIN_EDGES) - 1

@@ -1,4 +1,4 @@
-"""The proprioceptive state as openpi's LIBERO policies were trained on it."""
+"""Compute the proprioceptive state in the form that openpi's LIBERO policies were trained on."""
 
 import math
 
@@ -6,9 +6,9 @@ import numpy as np
 
 
 def axis_angle(quaternion: np.ndarray) -> np.ndarray:
-    """Rotation vector float64[3] [rad] of a quaternion float[4] in order x, y, z, w.
+    """Return the rotation vector, float64[3] [rad], of a quaternion, float[4] in the order x, y, z, w.
 
-    Angle 2·acos(w) in [0, 2π], axis not normalised to the shorter way round: robosuite's
+    The angle is 2·acos(w), in [0, 2π]; the rotation is not reduced to the shorter direction, as in robosuite's
     `transform_utils.quat2axisangle`. The antipodal choice costs a policy 14 to 40 points.
     """
     w = min(max(float(quaternion[3]), -1.0), 1.0)
@@ -19,5 +19,5 @@ def axis_angle(quaternion: np.ndarray) -> np.ndarray:
 
 
 def state_vector(position: np.ndarray, quaternion: np.ndarray, fingers: np.ndarray) -> np.ndarray:
-    """float64[8]: end-effector position [m], axis-angle [rad], two finger joints [m]."""
+    """Return the state, float64[8]: end-effector position [m], axis-angle [rad], two finger joints [m]."""
     return np.concatenate((position, axis_angle(quaternion), fingers))

@@ -1,1 +1,1 @@
-"""π0 and π0.5: sizes, weights, mathematics. Knows no files, no transforms, no LIBERO."""
+"""The models π0 and π0.5: sizes, weights and computation. Nothing here depends on files, transforms or LIBERO."""

@@ -1,4 +1,4 @@
-"""Sizes as data. π0 and π0.5 are one model that is configured.
+"""Define the models' sizes as data. π0 and π0.5 are two configurations of one model.
 
 Source: openpi `models/gemma.py`, `models/siglip.py`, `models/pi0_config.py` (commit 15a9616).
 """
@@ -8,7 +8,10 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class GemmaSize:
-    """A Gemma decoder (Gemma Team, arXiv 2403.08295). Query head n reads key head n // (heads / kv_heads)."""
+    """The size of a Gemma decoder (Gemma Team, arXiv 2403.08295).
+
+    Query head n uses key head n // (heads / kv_heads).
+    """
 
     width: int  # D
     depth: int  # L
@@ -20,7 +23,7 @@ class GemmaSize:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class VisionSize:
-    """A SigLIP encoder (Zhai et al., arXiv 2303.15343) of square images, without its pooling head."""
+    """The size of a SigLIP encoder (Zhai et al., arXiv 2303.15343) for square images, without its pooling head."""
 
     width: int
     depth: int
@@ -52,9 +55,9 @@ CAMERA_SLOTS = 3
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """One policy model: what it sees goes through `vision` and `llm`, what it does through `expert`."""
+    """The configuration of one model: `vision` and `llm` process the prefix, `expert` processes the suffix."""
 
-    time_in_norm: bool  # π0.5: the denoising time enters through adaRMS, and there is no state token
+    time_in_norm: bool  # π0.5: the denoising time is an input of adaRMS, and there is no state token
     action_horizon: int  # T
     max_tokens: int  # of a prompt
     vision: VisionSize = VISION["So400m/14"]
@@ -69,7 +72,7 @@ class ModelConfig:
         return self.action_horizon + (0 if self.time_in_norm else 1)
 
     def tiny(self) -> "ModelConfig":
-        """The same with 0.6 M parameters, for tests."""
+        """Return the same configuration with smaller sizes, of 0.6 M parameters in all, for tests."""
         dummy = GEMMA["dummy"]
         return dataclasses.replace(self, vision=VISION["tiny"], llm=dummy, expert=dummy, vocabulary=1024)
 

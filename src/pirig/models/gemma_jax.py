@@ -1,8 +1,8 @@
-"""Gemma, in JAX: prefix through the language model, suffix through the action expert. Mirror of gemma_torch.
+"""Compute Gemma in JAX: the prefix by the language model, the suffix by the action expert. Mirrors gemma_torch.
 
 Axes: B samples, S prefix tokens, T suffix tokens, D width, N heads, K key heads, H size of a head, F hidden size,
-L layers. Arithmetic is the reference's (openpi `models/gemma.py`): norms, logits and softmax in float32, the rest in
-the dtype of the weights.
+L layers. The arithmetic is that of the reference (openpi `models/gemma.py`): norms, logits and softmax are float32,
+the rest has the dtype of the weights.
 """
 
 from collections.abc import Callable
@@ -17,19 +17,19 @@ from pirig.models.sampling import MASKED
 
 Array = jax.Array
 Get = Callable[[str], np.ndarray]
-"""An array of the JAX tree by its path, in the model's dtype."""
+"""Return an array of the JAX tree by its path, in the model's dtype."""
 
 
 class Norm(NamedTuple):
-    """What follows RMS normalization. RMSNorm has only a gain; adaRMS has all three, made from the time."""
+    """The modulation after RMS normalization. RMSNorm has only a gain; adaRMS computes all three from the time."""
 
     gain: Array  # [..., D], 1 + scale
     shift: Array | None = None
-    gate: Array | None = None  # of what the block adds to its input
+    gate: Array | None = None  # residual gate: multiplies what the block adds to its input
 
 
 class Layers(NamedTuple):
-    """Weights, stacked over layers; those with the same input side by side, for one product."""
+    """The weights, stacked over layers. Weights with the same input are joined, so that one product computes them."""
 
     qkv: Array  # [L, D, (N + 2K) H]
     out: Array  # [L, N H, D]
@@ -38,21 +38,21 @@ class Layers(NamedTuple):
 
 
 class Rotation(NamedTuple):
-    """Of positions, float32[B, T, 1, H / 2]."""
+    """The rotary embedding of positions, float32[B, T, 1, H / 2]."""
 
     sin: Array
     cos: Array
 
 
 class Cache(NamedTuple):
-    """Keys and values of the prefix."""
+    """The KV cache of the prefix."""
 
     keys: Array  # [L, B, S, K, H]
     values: Array
 
 
 def layers(get: Get, size: GemmaSize, suffix: str, put: Callable[[np.ndarray], Array]) -> Layers:
-    """Brings the weights into the layout of the products, on the host. `suffix`: "" or "_1", of the expert."""
+    """Convert the weights to the layout of the products, on the host. `suffix` is "" or, for the expert, "_1"."""
     base, depth, width = "PaliGemma/llm/layers/", size.depth, size.width
 
     def qkv() -> np.ndarray:  # [L, N, D, H] and [L, 2, K, D, H]
@@ -69,7 +69,7 @@ def layers(get: Get, size: GemmaSize, suffix: str, put: Callable[[np.ndarray], A
 
 
 def norms(get: Get, suffix: str, put: Callable[[np.ndarray], Array]) -> tuple[Norm, Norm, Norm]:
-    """RMSNorm before attention [L, D], before the feed-forward [L, D] and at the end [D]."""
+    """Return the RMSNorms before attention [L, D], before the feed-forward [L, D] and after the last layer [D]."""
     paths = (f"layers/pre_attention_norm{suffix}", f"layers/pre_ffw_norm{suffix}", f"final_norm{suffix}")
     attention, ffw, final = (Norm(1 + put(get(f"PaliGemma/llm/{path}/scale"))) for path in paths)
     return attention, ffw, final
@@ -78,10 +78,10 @@ def norms(get: Get, suffix: str, put: Callable[[np.ndarray], Array]) -> tuple[No
 def prefix(
     x: Array, mask: Array, turn: Rotation, w: Layers, attention: Norm, ffw: Norm, size: GemmaSize, *, trim: bool
 ) -> tuple[Array, Cache]:
-    """Keys and values of x: [B, S, D], all tokens seeing all that `mask`: bool[B, S] has.
+    """Compute the KV cache of x: [B, S, D], with all tokens attending to all tokens in `mask`: bool[B, S].
 
-    Also returns what leaves the last layer, or, with `trim`, what enters it: nothing but its keys and values is
-    ever read.
+    Returns the output of the last layer and the cache. With `trim`, returns the input of the last layer instead,
+    because only the keys and values of that layer are used.
     """
     see = mask[:, None, :]
 
@@ -92,7 +92,7 @@ def prefix(
         return add(x, feed_forward(normalize(x, between), own), between.gate), (k, v)
 
     depth = size.depth - 1 if trim else size.depth
-    x, (keys, values) = jax.lax.scan(layer, x, jnp.arange(depth))  # by index: slices of the weights would be copies
+    x, (keys, values) = jax.lax.scan(layer, x, jnp.arange(depth))  # indices: slices of the weights would be copies
     if trim:
         own, before = jax.tree.map(lambda a: a[-1], (w, attention))
         _, k, v = project(normalize(x, before), own, turn, size)
@@ -103,7 +103,7 @@ def prefix(
 def suffix(
     x: Array, cache: Cache, see: Array, turn: Rotation, w: Layers, attention: Norm, ffw: Norm, size: GemmaSize
 ) -> Array:
-    """[B, T, D] through all layers. `see`: bool[B, T, S + T], prefix first."""
+    """Run x: [B, T, D] through all layers. `see` is the attention mask bool[B, T, S + T], prefix first."""
 
     def layer(x: Array, own: tuple[Layers, Norm, Norm, Array, Array]) -> tuple[Array, None]:
         w, before, between, keys, values = own
@@ -116,7 +116,7 @@ def suffix(
 
 
 def project(x: Array, w: Layers, turn: Rotation, size: GemmaSize) -> tuple[Array, Array, Array]:
-    """Queries [B, T, N, H], keys and values [B, T, K, H]; rotated."""
+    """Return queries [B, T, N, H], keys and values [B, T, K, H], with rotary embedding on queries and keys."""
     n, k = size.heads, size.kv_heads
     merged = (x @ w.qkv).reshape(*x.shape[:2], n + 2 * k, size.head_dim)
     rotated = rope(merged[:, :, : n + k], turn)
@@ -124,7 +124,10 @@ def project(x: Array, w: Layers, turn: Rotation, size: GemmaSize) -> tuple[Array
 
 
 def attend(q: Array, k: Array, v: Array, see: Array) -> Array:
-    """[B, T, N H] from queries [B, T, N, H] and keys [B, S, K, H]. `see`: bool[B, T or 1, S]."""
+    """Compute attention, [B, T, N H], of queries [B, T, N, H] to keys and values [B, S, K, H].
+
+    `see` is the attention mask bool[B, T or 1, S].
+    """
     batch, tokens, _, head_dim = q.shape
     q = q.reshape(batch, tokens, k.shape[2], -1, head_dim) * head_dim**-0.5
     logits = jnp.einsum("btkgh,bskh->bkgts", q, k, preferred_element_type=jnp.float32)
@@ -139,7 +142,7 @@ def feed_forward(x: Array, w: Layers) -> Array:
 
 
 def normalize(x: Array, norm: Norm) -> Array:
-    """RMSNorm (Zhang & Sennrich, arXiv 1910.07467) with epsilon 1e-6."""
+    """Apply RMSNorm (Zhang & Sennrich, arXiv 1910.07467) with epsilon 1e-6."""
     full = x.astype(jnp.float32)
     full = full * (1 / jnp.sqrt(jnp.mean(jnp.square(full), axis=-1, keepdims=True) + 1e-6)) * norm.gain
     return (full if norm.shift is None else full + norm.shift).astype(x.dtype)
@@ -150,12 +153,12 @@ def add(x: Array, y: Array, gate: Array | None) -> Array:
 
 
 def rotation(positions: Array, frequencies: np.ndarray) -> Rotation:
-    """Of positions int32[B, T], by `sampling.rope_frequencies`."""
+    """Compute the rotary embedding of positions, int32[B, T], with the frequencies of `sampling.rope_frequencies`."""
     angle = positions[..., None, None].astype(jnp.float32) * frequencies
     return Rotation(jnp.sin(angle), jnp.cos(angle))
 
 
 def rope(x: Array, turn: Rotation) -> Array:
-    """Rotates pairs (i, i + H/2) of x: [B, T, N, H], in float32 (Su et al., arXiv 2104.09864)."""
+    """Apply the rotary embedding to pairs (i, i + H/2) of x: [B, T, N, H], in float32 (Su et al., arXiv 2104.09864)."""
     a, b = jnp.split(x.astype(jnp.float32), 2, axis=-1)
     return jnp.concatenate([a * turn.cos - b * turn.sin, b * turn.cos + a * turn.sin], axis=-1).astype(x.dtype)

@@ -1,9 +1,9 @@
-"""Gemma, in PyTorch: prefix through the language model, suffix through the action expert. Mirror of gemma_jax.
+"""Compute Gemma in PyTorch: the prefix by the language model, the suffix by the action expert. Mirrors gemma_jax.
 
 Axes: B samples, S prefix tokens, T suffix tokens, D width, N heads, K key heads, H size of a head, F hidden size,
-L layers. Arithmetic is that of the reference's JAX model, which the checkpoints were trained with: norms, logits and
-softmax in float32, the rest in the dtype of the weights. (Its PyTorch model rounds RoPE's frequencies to bfloat16;
-this one does not.) Module names are those of its state dict.
+L layers. The arithmetic is that of the reference's JAX model, with which the checkpoints were trained: norms, logits
+and softmax are float32, the rest has the dtype of the weights. (The reference's PyTorch model rounds RoPE's
+frequencies to bfloat16; this model does not.) Module names are those of the reference's state dict.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,11 +18,11 @@ from pirig.models.sampling import rope_frequencies
 
 
 class Norm(NamedTuple):
-    """What follows RMS normalization. RMSNorm has only a gain; adaRMS has all three, made from the time."""
+    """The modulation after RMS normalization. RMSNorm has only a gain; adaRMS computes all three from the time."""
 
     gain: Tensor  # [..., D], 1 + scale
     shift: Tensor | None = None
-    gate: Tensor | None = None  # of what the block adds to its input
+    gate: Tensor | None = None  # residual gate: multiplies what the block adds to its input
 
     def row(self, *index: int) -> "Norm":
         gain, shift, gate = self
@@ -34,15 +34,15 @@ Multiply = Callable[[Tensor], Tensor]
 
 @runtime_checkable
 class JoinsOthers(Protocol):
-    """A layer of another kind than nn.Linear, which knows how to be joined with layers of its kind."""
+    """A layer that is not an nn.Linear and can be joined with other layers of its own type."""
 
     def joined_with(self, others: Sequence[nn.Module]) -> Multiply | None:
-        """One product for this layer and `others`; None where they cannot be joined."""
+        """Return one product for this layer and `others`, or None if they cannot be joined."""
         ...
 
 
 class Joined(NamedTuple):
-    """Linear layers with the same input, side by side; their own weights are views of it."""
+    """Linear layers with the same input, concatenated. The layers' own weights are views of this one."""
 
     weight: Tensor
     bias: Tensor | None
@@ -52,14 +52,14 @@ class Joined(NamedTuple):
 
 
 class Rotation(NamedTuple):
-    """Of positions, float32[B, T, 1, H / 2]."""
+    """The rotary embedding of positions, float32[B, T, 1, H / 2]."""
 
     sin: Tensor
     cos: Tensor
 
 
 class Cache(NamedTuple):
-    """Keys and values of the prefix, [B, S, K, H] for each layer."""
+    """The KV cache of the prefix, [B, S, K, H] for each layer."""
 
     keys: list[Tensor]
     values: list[Tensor]
@@ -107,7 +107,7 @@ class Layer(nn.Module):
 
 
 class Gemma(nn.Module):
-    """The weights of a decoder; the functions below compute."""
+    """The weights of a decoder. The functions below do the computation."""
 
     def __init__(self, size: GemmaSize, *, time_in_norm: bool = False, vocabulary: int = 0):
         super().__init__()
@@ -118,10 +118,13 @@ class Gemma(nn.Module):
         self.norm: RMSNorm | AdaRMSNorm = (AdaRMSNorm if time_in_norm else RMSNorm)(size.width)
         self._head_dim = size.head_dim
         self.frequencies: Tensor | None = None
-        self.fixed_norms: tuple[Norm, Norm, Norm] | None = None  # where they do not depend on the time
+        self.fixed_norms: tuple[Norm, Norm, Norm] | None = None  # None if they depend on the time
 
     def settle(self, *, joined: bool = True) -> None:
-        """Puts weights with the same input side by side, and makes constants. Call it once they are where they stay."""
+        """Join weights that have the same input, and compute constants.
+
+        Call it once, after the weights have been loaded onto their final device.
+        """
         self.frequencies = torch.from_numpy(rope_frequencies(self._head_dim)).to(_device(self))
         for layer in self.layers:
             attention, mlp = layer.self_attn, layer.mlp
@@ -133,7 +136,7 @@ class Gemma(nn.Module):
 
 
 def norms(w: Gemma) -> tuple[Norm, Norm, Norm]:
-    """RMSNorm before attention [L, D], before the feed-forward [L, D] and at the end [D]."""
+    """Return the RMSNorms before attention [L, D], before the feed-forward [L, D] and after the last layer [D]."""
     attention = torch.stack([_scale(layer.input_layernorm) for layer in w.layers])
     ffw = torch.stack([_scale(layer.post_attention_layernorm) for layer in w.layers])
     return Norm(1 + attention), Norm(1 + ffw), Norm(1 + _scale(w.norm))
@@ -147,10 +150,10 @@ def _scale(norm: RMSNorm | AdaRMSNorm) -> Tensor:
 def prefix(
     x: Tensor, mask: Tensor, turn: Rotation, w: Gemma, attention: Norm, ffw: Norm, size: GemmaSize, *, trim: bool
 ) -> tuple[Tensor, Cache]:
-    """Keys and values of x: [B, S, D], all tokens seeing all that `mask`: bool[B, S] has.
+    """Compute the KV cache of x: [B, S, D], with all tokens attending to all tokens in `mask`: bool[B, S].
 
-    Also returns what leaves the last layer, or, with `trim`, what enters it: nothing but its keys and values is
-    ever read.
+    Returns the output of the last layer and the cache. With `trim`, returns the input of the last layer instead,
+    because only the keys and values of that layer are used.
     """
     see = sight(mask[:, None, :], size)
     cache = Cache([], [])
@@ -169,7 +172,7 @@ def prefix(
 def suffix(
     x: Tensor, cache: Cache, see: Tensor, turn: Rotation, w: Gemma, attention: Norm, ffw: Norm, size: GemmaSize
 ) -> Tensor:
-    """[B, T, D] through all layers. `see`: `sight` of bool[B, T, S + T], prefix first."""
+    """Run x: [B, T, D] through all layers. `see` is `sight` of the attention mask bool[B, T, S + T], prefix first."""
     for i, own in enumerate(w.layers):
         before, between = attention.row(i), ffw.row(i)
         q, k, v = project(normalize(x, before), own, turn, size)
@@ -180,7 +183,7 @@ def suffix(
 
 
 def project(x: Tensor, w: Layer, turn: Rotation, size: GemmaSize) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries [B, T, N, H], keys and values [B, T, K, H]; rotated."""
+    """Return queries [B, T, N, H], keys and values [B, T, K, H], with rotary embedding on queries and keys."""
     n, k, own = size.heads, size.kv_heads, w.self_attn
     merged = side_by_side(x, own.qkv, [own.q_proj, own.k_proj, own.v_proj])
     merged = merged.view(*x.shape[:2], n + 2 * k, size.head_dim)
@@ -189,14 +192,20 @@ def project(x: Tensor, w: Layer, turn: Rotation, size: GemmaSize) -> tuple[Tenso
 
 
 def sight(mask: Tensor, size: GemmaSize) -> Tensor:
-    """bool[B, 1, T G or 1, S] from bool[B, T or 1, S], as `attend` wants it; G is the heads that share a key head."""
+    """Expand the attention mask bool[B, T or 1, S] to bool[B, 1, T G or 1, S], the shape that `attend` expects.
+
+    G is the number of query heads that share a key head.
+    """
     if mask.shape[1] > 1:
         mask = mask.repeat_interleave(size.heads // size.kv_heads, dim=1)
     return mask[:, None]
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, see: Tensor) -> Tensor:
-    """[B, T, N H] from queries [B, T, N, H] and keys [B, S, K, H]: heads that share a key head become more queries."""
+    """Compute attention, [B, T, N H], of queries [B, T, N, H] to keys and values [B, S, K, H].
+
+    `see` is the attention mask, as `sight` returns it. Query heads that share a key head become additional queries.
+    """
     batch, tokens, heads, head_dim = q.shape
     groups = heads // k.shape[2]
     q = q.reshape(batch, tokens, -1, groups, head_dim).transpose(1, 2).reshape(batch, -1, tokens * groups, head_dim)
@@ -210,7 +219,7 @@ def feed_forward(x: Tensor, w: FeedForward) -> Tensor:
 
 
 def normalize(x: Tensor, norm: Norm) -> Tensor:
-    """RMSNorm (Zhang & Sennrich, arXiv 1910.07467) with epsilon 1e-6."""
+    """Apply RMSNorm (Zhang & Sennrich, arXiv 1910.07467) with epsilon 1e-6."""
     full = x.float()
     full = full * torch.rsqrt(full.square().mean(dim=-1, keepdim=True) + 1e-6) * norm.gain
     return (full if norm.shift is None else full + norm.shift).to(x.dtype)
@@ -221,13 +230,13 @@ def add(x: Tensor, y: Tensor, gate: Tensor | None) -> Tensor:
 
 
 def rotation(positions: Tensor, frequencies: Tensor) -> Rotation:
-    """Of positions int32[B, T], by `sampling.rope_frequencies`."""
+    """Compute the rotary embedding of positions, int32[B, T], with the frequencies of `sampling.rope_frequencies`."""
     angle = positions[..., None, None].float() * frequencies
     return Rotation(angle.sin(), angle.cos())
 
 
 def rope(x: Tensor, turn: Rotation) -> Tensor:
-    """Rotates pairs (i, i + H/2) of x: [B, T, N, H], in float32 (Su et al., arXiv 2104.09864)."""
+    """Apply the rotary embedding to pairs (i, i + H/2) of x: [B, T, N, H], in float32 (Su et al., arXiv 2104.09864)."""
     a, b = x.float().chunk(2, dim=-1)
     return torch.cat([a * turn.cos - b * turn.sin, b * turn.cos + a * turn.sin], dim=-1).to(x.dtype)
 
@@ -237,9 +246,10 @@ def _device(w: nn.Module) -> torch.device:
 
 
 def join(parts: Sequence[nn.Module]) -> Multiply | None:
-    """One product for several layers, whose weights become views of one: nothing is held twice.
+    """Join several layers into one product. Their weights become views of its weight, so nothing is stored twice.
 
-    Layers of another kind may know how (`JoinsOthers`); None where they do not.
+    Layers that are not nn.Linear are joined by their own method (`JoinsOthers`). Returns None if they have none or
+    cannot be joined.
     """
     plain = [part for part in parts if isinstance(part, nn.Linear)]
     if len(plain) < len(parts):
@@ -262,7 +272,7 @@ def _side_by_side(parts: Sequence[nn.Linear]) -> Joined:
 
 
 def side_by_side(x: Tensor, joined: Multiply | None, parts: Sequence[nn.Module]) -> Tensor:
-    """What `parts` make of x, concatenated; one product where they are joined."""
+    """Return the concatenated outputs of `parts` for x. This is a single product if they are joined."""
     if joined is None:
         return torch.cat([part(x) for part in parts], dim=-1)
     return joined(x)

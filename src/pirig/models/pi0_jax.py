@@ -1,11 +1,11 @@
-"""π0 and π0.5, in JAX: images and a prompt to a chunk of actions, by flow matching. Mirror of pi0_torch.
+"""Compute π0 and π0.5 in JAX: from images and a prompt to an action chunk, by flow matching. Mirrors pi0_torch.
 
-    images, prompt ─ encode, embed ─► prefix ─ language model ─► cache of keys and values
-    noise ─► [ action_in ─► expert, which sees the cache ─► action_out = velocity; x += dt · velocity ] × steps
+    images, prompt ─ encode, embed ─► prefix ─ language model ─► KV cache
+    noise ─► [ action_in ─► expert, attends to the cache ─► action_out = velocity; x += dt · velocity ] × steps
 
-π0 (Black et al., arXiv 2410.24164) reads the state as a token and mixes the time into the action tokens; π0.5
-(arXiv 2504.16054) puts the time into the expert's norms. What depends on the time alone is tabulated: `Tables`.
-Source: openpi `models/pi0.py` (commit 15a9616).
+π0 (Black et al., arXiv 2410.24164) reads the state as a token and mixes the time into the action tokens. π0.5
+(arXiv 2504.16054) modulates the expert's norms by the time. `Tables` holds precomputed values that depend only on the
+time. Source: openpi `models/pi0.py` (commit 15a9616).
 """
 
 from collections.abc import Callable, Mapping
@@ -24,10 +24,10 @@ from pirig.models.siglip_jax import Affine
 
 
 class Heads(NamedTuple):
-    """The small layers around the expert, in float32. Those that a model does not have are None."""
+    """The small layers around the expert, in float32. A layer that the model does not have is None."""
 
     action_in: Affine  # [A, D]
-    time_in: Affine  # π0: [2 D, D], actions above time; π0.5: [D, D]
+    time_in: Affine  # π0: [2 D, D], rows of the actions, then of the time; π0.5: [D, D]
     time_out: Affine  # [D, D]
     state: Affine | None  # [A, D]
 
@@ -45,16 +45,16 @@ class Weights(NamedTuple):
 
 
 class Tables(NamedTuple):
-    """What depends on the denoising time alone; S steps first."""
+    """The values that depend only on the denoising time. The first axis is S, the denoising steps."""
 
     attention: Norm  # [S, L, D]
     ffw: Norm
     final: Norm  # [S, D]
-    time: Array | None  # π0: float32[S, D], what the time adds to the action tokens' hidden layer
+    time: Array | None  # π0: float32[S, D], added to the action tokens' hidden layer
 
 
 class Inputs(NamedTuple):
-    """A `sampling.Batch` with its masks and positions."""
+    """The contents of a `sampling.Batch` with its masks and positions."""
 
     images: Array  # uint8[B, C, H, W, 3]
     tokens: Array  # int32[B, P]
@@ -66,7 +66,7 @@ class Inputs(NamedTuple):
 
 
 def weights(arrays: Mapping[str, np.ndarray], config: ModelConfig, put: Callable[[np.ndarray], Array]) -> Weights:
-    """From the JAX tree, in the model's dtype. `put` brings an array to the device."""
+    """Return the weights from the JAX tree, in the model's dtype. `put` copies an array to the device."""
     get = arrays.__getitem__
 
     def affine(path: str) -> Affine:
@@ -111,22 +111,23 @@ def tabulate(w: Weights, config: ModelConfig) -> Tables:
 
 
 def time_condition(embedding: Array, heads: Heads) -> Array:
-    """float32[S, D]"""
+    """Return the condition of adaRMS, float32[S, D], from the time embedding (π0.5)."""
     hidden = jax.nn.swish(embedding @ heads.time_in.weight + heads.time_in.bias)
     return jax.nn.swish(hidden @ heads.time_out.weight + heads.time_out.bias)
 
 
 def modulation(condition: Array, dense: Affine) -> Norm:
-    """[S, (L,) D] each, from [S, D]."""
+    """Compute the adaRMS modulation, three arrays [S, (L,) D], from the condition [S, D]."""
     merged = jnp.einsum("sd,...de->s...e", condition, dense.weight) + dense.bias
     scale, shift, gate = jnp.split(merged, 3, axis=-1)
     return Norm(1 + scale, shift, gate)
 
 
 def sample(inputs: Inputs, w: Weights, tables: Tables | None, config: ModelConfig) -> Array:
-    """float32[B, T, A]: the actions that the noise flows to, normalized.
+    """Generate normalized actions, float32[B, T, A], from the noise by flow matching.
 
-    With `tables` what nobody reads is left out; without, all is computed as the reference does.
+    With `tables`, computation whose result is never read is skipped. Without, everything is computed as in the
+    reference.
     """
     x, _ = embed_prefix(inputs, w, config)
     cache = fill_cache(x, inputs, w, config, trim=tables is not None)
@@ -134,14 +135,14 @@ def sample(inputs: Inputs, w: Weights, tables: Tables | None, config: ModelConfi
 
 
 def fill_cache(x: Array, inputs: Inputs, w: Weights, config: ModelConfig, *, trim: bool) -> Cache:
-    """From `embed_prefix`."""
+    """Compute the KV cache of the prefix x, which `embed_prefix` returns."""
     attention, ffw, _ = w.llm_norms
     turn = gemma.rotation(inputs.positions, rope_frequencies(config.llm.head_dim))
     return gemma.prefix(x, inputs.mask, turn, w.llm, attention, ffw, config.llm, trim=trim)[1]
 
 
 def denoise(inputs: Inputs, cache: Cache, w: Weights, tables: Tables, config: ModelConfig) -> Array:
-    """float32[B, T, A]: Euler steps from the noise at time 1 to the actions at time 0."""
+    """Integrate by Euler steps from the noise at time 1 to the actions, float32[B, T, A], at time 0."""
     see = suffix_sight(inputs.mask, config)
     turn = gemma.rotation(inputs.suffix_positions, rope_frequencies(config.expert.head_dim))
 
@@ -153,7 +154,10 @@ def denoise(inputs: Inputs, cache: Cache, w: Weights, tables: Tables, config: Mo
 
 
 def embed_prefix(inputs: Inputs, w: Weights, config: ModelConfig) -> tuple[Array, Array]:
-    """[B, S, D] and its image part: all cameras in one call, then the prompt."""
+    """Return the prefix, [B, S, D], and its image part.
+
+    All cameras are encoded in one call. The prompt follows the images.
+    """
     batch, cameras = inputs.images.shape[:2]
     seen = siglip.encode(inputs.images.reshape(batch * cameras, *inputs.images.shape[2:]), w.vision, config.vision)
     seen = seen.reshape(batch, -1, config.llm.width)
@@ -162,7 +166,7 @@ def embed_prefix(inputs: Inputs, w: Weights, config: ModelConfig) -> tuple[Array
 
 
 def suffix_sight(mask: Array, config: ModelConfig) -> Array:
-    """bool[B, T', S + T']"""
+    """Return the attention mask of the suffix, bool[B, T', S + T']."""
     own = jnp.asarray(suffix_mask(config))
     rows = (len(mask), *own.shape)
     return jnp.concatenate(
@@ -173,7 +177,7 @@ def suffix_sight(mask: Array, config: ModelConfig) -> Array:
 def velocity(
     x: Array, state: Array, cache: Cache, see: Array, turn: gemma.Rotation, w: Weights, own: Tables, config: ModelConfig
 ) -> Array:
-    """[B, T, A] at one denoising time; `own` is that time's row of the tables."""
+    """Compute the velocity, [B, T, A], at one denoising time. `own` is the row of the tables for that time."""
     tokens = embed_suffix(x, state, w.heads, own.time).astype(w.words.dtype)
     y = gemma.suffix(tokens, cache, see, turn, w.expert, own.attention, own.ffw, config.expert)
     y = gemma.normalize(y, own.final)[:, -config.action_horizon :]
@@ -181,7 +185,7 @@ def velocity(
 
 
 def embed_suffix(x: Array, state: Array, heads: Heads, time: Array | None) -> Array:
-    """float32[B, T', D]"""
+    """Embed the suffix tokens, float32[B, T', D]. `time` is π0's row of `Tables.time`."""
     actions = x @ heads.action_in.weight + heads.action_in.bias
     if heads.state is None or time is None:
         return actions

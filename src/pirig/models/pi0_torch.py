@@ -1,11 +1,11 @@
-"""π0 and π0.5, in PyTorch: images and a prompt to a chunk of actions, by flow matching. Mirror of pi0_jax.
+"""Compute π0 and π0.5 in PyTorch: from images and a prompt to an action chunk, by flow matching. Mirrors pi0_jax.
 
-    images, prompt ─ encode, embed ─► prefix ─ language model ─► cache of keys and values
-    noise ─► [ action_in ─► expert, which sees the cache ─► action_out = velocity; x += dt · velocity ] × steps
+    images, prompt ─ encode, embed ─► prefix ─ language model ─► KV cache
+    noise ─► [ action_in ─► expert, attends to the cache ─► action_out = velocity; x += dt · velocity ] × steps
 
-π0 (Black et al., arXiv 2410.24164) reads the state as a token and mixes the time into the action tokens; π0.5
-(arXiv 2504.16054) puts the time into the expert's norms. What depends on the time alone is tabulated: `Tables`.
-Source: openpi `models/pi0.py` (commit 15a9616); module names are those of its PyTorch state dict.
+π0 (Black et al., arXiv 2410.24164) reads the state as a token and mixes the time into the action tokens. π0.5
+(arXiv 2504.16054) modulates the expert's norms by the time. `Tables` holds precomputed values that depend only on the
+time. Source: openpi `models/pi0.py` (commit 15a9616). Module names are those of its PyTorch state dict.
 """
 
 from collections.abc import Callable, Iterable
@@ -23,20 +23,20 @@ from pirig.models.gemma_torch import Cache, Norm
 from pirig.models.sampling import suffix_mask, time_embedding, times
 
 _IN_FLOAT32 = ("action_in_proj.", "state_proj.", "time_mlp_", "action_time_mlp_", ".embeddings.")
-"""Layers that the reference computes in float32, whatever the dtype of the rest."""
+"""Layers that the reference computes in float32, independent of the dtype of the rest."""
 
 
 class Tables(NamedTuple):
-    """What depends on the denoising time alone; S steps first."""
+    """The values that depend only on the denoising time. The first axis is S, the denoising steps."""
 
     attention: Norm  # [S, L, D]
     ffw: Norm
     final: Norm  # [S, D]
-    time: Tensor | None  # π0: float32[S, D], what the time adds to the action tokens' hidden layer
+    time: Tensor | None  # π0: float32[S, D], added to the action tokens' hidden layer
 
 
 class Inputs(NamedTuple):
-    """A `sampling.Batch` with its masks and positions."""
+    """The contents of a `sampling.Batch` with its masks and positions."""
 
     images: Tensor  # uint8[B, C, H, W, 3]
     tokens: Tensor  # int32[B, P]
@@ -48,7 +48,7 @@ class Inputs(NamedTuple):
 
 
 class Pi0(nn.Module):
-    """The weights; the functions below compute."""
+    """The weights of the model. The functions below do the computation."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -74,7 +74,7 @@ class Pi0(nn.Module):
             self.state_proj = nn.Linear(config.action_size, width)
             self.action_time_mlp_in = nn.Linear(2 * width, width)
             self.action_time_mlp_out = nn.Linear(width, width)
-        self.suffix_mask: Tensor | None = None  # bool[T' or 1, T']: one row where all are the same
+        self.suffix_mask: Tensor | None = None  # bool[T' or 1, T']: one row if all rows are equal
 
     @property
     def vision(self) -> siglip.Vision:
@@ -102,10 +102,10 @@ def model(
     replace: Callable[[Pi0], None] = lambda _: None,
     joined: bool = True,
 ) -> Pi0:
-    """Takes name and tensor, one after another, so that little more than the model is in memory at any time.
+    """Build the model from pairs of name and tensor, one by one, so that memory holds little more than the model.
 
-    `replace` may put other layers in the place of some whose weights are not among `arrays`. Without `joined` each
-    layer is computed by itself, so that its input can be seen.
+    `replace` may replace layers whose weights are not among `arrays`. Without `joined`, each layer is computed
+    separately, so that hooks can observe its input.
     """
     with torch.device("meta"):
         w = Pi0(config).eval().requires_grad_(False)
@@ -140,21 +140,22 @@ def tabulate(w: Pi0, config: ModelConfig) -> Tables:
 
 
 def time_condition(embedding: Tensor, w: Pi0) -> Tensor:
-    """float32[S, D]"""
+    """Return the condition of adaRMS, float32[S, D], from the time embedding (π0.5)."""
     return F.silu(w.time_mlp_out(F.silu(w.time_mlp_in(embedding))))
 
 
 def modulation(condition: Tensor, norm: gemma.RMSNorm | gemma.AdaRMSNorm) -> Norm:
-    """[S, D] each, from [S, D]."""
+    """Compute the adaRMS modulation, three tensors [S, D], from the condition [S, D]."""
     assert isinstance(norm, gemma.AdaRMSNorm)
     scale, shift, gate = norm.dense(condition).chunk(3, dim=-1)
     return Norm(1 + scale, shift, gate)
 
 
 def sample(inputs: Inputs, w: Pi0, tables: Tables | None, config: ModelConfig) -> Tensor:
-    """float32[B, T, A]: the actions that the noise flows to, normalized.
+    """Generate normalized actions, float32[B, T, A], from the noise by flow matching.
 
-    With `tables` what nobody reads is left out; without, all is computed as the reference does.
+    With `tables`, computation whose result is never read is skipped. Without, everything is computed as in the
+    reference.
     """
     x, _ = embed_prefix(inputs, w, config)
     cache = fill_cache(x, inputs, w, config, trim=tables is not None)
@@ -162,7 +163,7 @@ def sample(inputs: Inputs, w: Pi0, tables: Tables | None, config: ModelConfig) -
 
 
 def fill_cache(x: Tensor, inputs: Inputs, w: Pi0, config: ModelConfig, *, trim: bool) -> Cache:
-    """From `embed_prefix`."""
+    """Compute the KV cache of the prefix x, which `embed_prefix` returns."""
     assert w.llm.fixed_norms is not None
     assert w.llm.frequencies is not None
     attention, ffw, _ = w.llm.fixed_norms
@@ -171,7 +172,7 @@ def fill_cache(x: Tensor, inputs: Inputs, w: Pi0, config: ModelConfig, *, trim: 
 
 
 def denoise(inputs: Inputs, cache: Cache, w: Pi0, tables: Tables, config: ModelConfig) -> Tensor:
-    """float32[B, T, A]: Euler steps from the noise at time 1 to the actions at time 0."""
+    """Integrate by Euler steps from the noise at time 1 to the actions, float32[B, T, A], at time 0."""
     assert w.expert.frequencies is not None
     see = suffix_sight(inputs.mask, w, config)
     turn = gemma.rotation(inputs.suffix_positions, w.expert.frequencies)
@@ -192,7 +193,10 @@ def row(tables: Tables, step: int) -> Tables:
 
 
 def embed_prefix(inputs: Inputs, w: Pi0, config: ModelConfig) -> tuple[Tensor, Tensor]:
-    """[B, S, D] and its image part: all cameras in one call, then the prompt."""
+    """Return the prefix, [B, S, D], and its image part.
+
+    All cameras are encoded in one call. The prompt follows the images.
+    """
     batch = inputs.images.shape[0]
     seen = siglip.encode(inputs.images.flatten(0, 1), w.vision, w.projector, config.vision)
     seen = seen.view(batch, -1, config.llm.width)
@@ -202,7 +206,7 @@ def embed_prefix(inputs: Inputs, w: Pi0, config: ModelConfig) -> tuple[Tensor, T
 
 
 def suffix_sight(mask: Tensor, w: Pi0, config: ModelConfig) -> Tensor:
-    """`gemma.sight` of bool[B, T', S + T'], or of one row where all rows are the same."""
+    """Return the attention mask of the suffix: `gemma.sight` of bool[B, T', S + T'], or of one row if all are equal."""
     own = w.suffix_mask
     assert own is not None
     rows = (mask.shape[0], *own.shape)
@@ -213,7 +217,7 @@ def suffix_sight(mask: Tensor, w: Pi0, config: ModelConfig) -> Tensor:
 def velocity(
     x: Tensor, state: Tensor, cache: Cache, see: Tensor, turn: gemma.Rotation, w: Pi0, own: Tables, config: ModelConfig
 ) -> Tensor:
-    """[B, T, A] at one denoising time; `own` is that time's row of the tables."""
+    """Compute the velocity, [B, T, A], at one denoising time. `own` is the row of the tables for that time."""
     tokens = embed_suffix(x, state, w, own.time).to(w.action_out_proj.weight.dtype)
     y = gemma.suffix(tokens, cache, see, turn, w.expert, own.attention, own.ffw, config.expert)
     y = gemma.normalize(y, own.final)[:, -config.action_horizon :]
@@ -221,7 +225,7 @@ def velocity(
 
 
 def embed_suffix(x: Tensor, state: Tensor, w: Pi0, time: Tensor | None) -> Tensor:
-    """float32[B, T', D]"""
+    """Embed the suffix tokens, float32[B, T', D]. `time` is π0's row of `Tables.time`."""
     actions = w.action_in_proj(x)
     if time is None:
         return actions

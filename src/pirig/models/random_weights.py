@@ -1,6 +1,7 @@
-"""Seeded random weights for every size, so that the stack can be tried without a real checkpoint.
+"""Generate seeded random weights for every model size, so that the stack can be tried without a real checkpoint.
 
-Their scales keep activations at the size of trained ones: matrices 1 / sqrt(inputs), norms near one, small biases.
+Their scales keep activations at the magnitude of trained ones: matrices have 1 / sqrt(inputs), norms are near one,
+biases are small.
 """
 
 import math
@@ -16,7 +17,7 @@ Part = tuple[str, tuple[int, ...], np.ndarray]
 
 
 def parts(config: ModelConfig, seed: int) -> Iterator[Part]:
-    """Path in the JAX tree, layer (or all), float32 values: layer by layer, so that little is in memory."""
+    """Yield path in the JAX tree, layer index (or () for all) and float32 values, layer by layer to save memory."""
     for path, shape in jax_shapes(config).items():
         for index in [(i,) for i in range(shape[0])] if _is_stacked(path) else [()]:
             own = shape[len(index) :]
@@ -32,7 +33,7 @@ def _is_stacked(path: str) -> bool:
 
 
 def _scale(path: str, shape: tuple[int, ...]) -> tuple[float, float]:
-    """Mean and standard deviation."""
+    """Return the mean and the standard deviation of an array's values."""
     if path.endswith("/bias"):
         return 0.0, 0.02
     if path.endswith("/scale"):
@@ -41,7 +42,7 @@ def _scale(path: str, shape: tuple[int, ...]) -> tuple[float, float]:
 
 
 def _inputs(path: str, shape: tuple[int, ...]) -> int:
-    """How many products each output sums."""
+    """Return the number of products that each output sums."""
     if "attn_vec_einsum" in path or path.endswith("/out/kernel"):
         return shape[0] * shape[1]  # [N, H, D]
     if path.endswith(("query/kernel", "key/kernel", "value/kernel")):

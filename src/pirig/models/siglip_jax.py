@@ -1,7 +1,7 @@
-"""SigLIP's image encoder, in JAX. Mirror of siglip_torch.
+"""Compute SigLIP's image encoder in JAX. Mirrors siglip_torch.
 
-Axes: B images, T patches, D width, N heads, F hidden size, L layers. Patches and positions are float32 as in the
-reference (openpi `models/siglip.py`), the rest the dtype of the weights, softmax float32.
+Axes: B images, T patches, D width, N heads, F hidden size, L layers. Patch and position embeddings and softmax are
+float32, as in the reference (openpi `models/siglip.py`); the rest has the dtype of the weights.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ class Affine(NamedTuple):
 
 
 class Blocks(NamedTuple):
-    """Weights, stacked over layers."""
+    """The weights, stacked over layers."""
 
     norm1: Affine  # [L, D]
     qkv: Affine  # [L, D, 3 D]
@@ -67,14 +67,14 @@ def vision(get: Get, size: VisionSize, put: Callable[[np.ndarray], Array]) -> Vi
 
 
 def encode(images: Array, w: Vision, size: VisionSize) -> Array:
-    """[B, T, D] of the language model from uint8[B, H, W, 3]."""
+    """Encode images, uint8[B, H, W, 3], to tokens, [B, T, D]; D is the width of the language model."""
     x = embed(images, w, size).astype(w.head.weight.dtype)
     x = jax.lax.scan(lambda x, own: (block(x, own, size.heads), None), x, w.blocks)[0]
     return layer_norm(x, w.norm) @ w.head.weight + w.head.bias
 
 
 def embed(images: Array, w: Vision, size: VisionSize) -> Array:
-    """float32[B, T, D]: patches and their positions."""
+    """Return the embedded patches plus their position embeddings, float32[B, T, D]."""
     scaled = images.astype(jnp.float32) / 255.0 * 2.0 - 1.0
     stride = (size.patch, size.patch)
     axes = ("NHWC", "HWIO", "NHWC")
@@ -99,7 +99,7 @@ def self_attention(x: Array, w: Blocks, heads: int) -> Array:
 
 
 def layer_norm(x: Array, w: Affine) -> Array:
-    """Ba et al., arXiv 1607.06450, with epsilon 1e-6; in float32."""
+    """Apply LayerNorm (Ba et al., arXiv 1607.06450) with epsilon 1e-6, in float32."""
     full = x.astype(jnp.float32)
     full = full - jnp.mean(full, axis=-1, keepdims=True)
     full = full * jax.lax.rsqrt(jnp.mean(jnp.square(full), axis=-1, keepdims=True) + 1e-6)

@@ -1,8 +1,8 @@
-"""SigLIP's image encoder, in PyTorch. Mirror of siglip_jax.
+"""Compute SigLIP's image encoder in PyTorch. Mirrors siglip_jax.
 
-Axes: B images, T patches, D width, N heads, F hidden size, L layers. Patches and positions are float32 as in the
-reference (openpi `models/siglip.py`), the rest the dtype of the weights, softmax float32. Module names are those of
-the reference's state dict.
+Axes: B images, T patches, D width, N heads, F hidden size, L layers. Patch and position embeddings and softmax are
+float32, as in the reference (openpi `models/siglip.py`); the rest has the dtype of the weights. Module names are those
+of the reference's state dict.
 """
 
 from collections.abc import Sequence
@@ -55,7 +55,7 @@ class Encoder(nn.Module):
 
 
 class Vision(nn.Module):
-    """The weights of the encoder; the functions below compute."""
+    """The weights of the encoder. The functions below do the computation."""
 
     def __init__(self, size: VisionSize):
         super().__init__()
@@ -64,14 +64,17 @@ class Vision(nn.Module):
         self.post_layernorm = nn.LayerNorm(size.width, eps=1e-6)
 
     def settle(self) -> None:
-        """Puts weights with the same input side by side. Call it once they are where they stay."""
+        """Join weights that have the same input.
+
+        Call it once, after the weights have been loaded onto their final device.
+        """
         for layer in self.encoder.layers:
             own = layer.self_attn
             own.qkv = join([own.q_proj, own.k_proj, own.v_proj])
 
 
 def encode(images: Tensor, w: Vision, head: nn.Linear, size: VisionSize) -> Tensor:
-    """[B, T, D] of the language model from uint8[B, H, W, 3]."""
+    """Encode images, uint8[B, H, W, 3], to tokens, [B, T, D]; D is the width of the language model."""
     x = embed(images, w, size).to(w.post_layernorm.weight.dtype)
     for own in w.encoder.layers:
         x = block(x, own, size.heads)
@@ -79,7 +82,7 @@ def encode(images: Tensor, w: Vision, head: nn.Linear, size: VisionSize) -> Tens
 
 
 def embed(images: Tensor, w: Vision, size: VisionSize) -> Tensor:
-    """float32[B, T, D]: patches and their positions."""
+    """Return the embedded patches plus their position embeddings, float32[B, T, D]."""
     scaled = images.permute(0, 3, 1, 2).float() / 255.0 * 2.0 - 1.0
     x = w.embeddings.patch_embedding(scaled).flatten(2).transpose(1, 2)
     return x + w.embeddings.position_embedding.weight

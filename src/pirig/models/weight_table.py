@@ -1,7 +1,7 @@
-"""One table of weights: path in the JAX tree, name in the PyTorch state dict, and the layout between them.
+"""Define the table of weights: path in the JAX tree, name in the PyTorch state dict, and layout conversion.
 
-A JAX array holds all layers of one weight; PyTorch has one tensor per layer, and splits some further. Layouts are
-written as einsum does, with brackets around axes that are merged: `NDH->(NH)D` turns [N, D, H] into [N*H, D].
+A JAX array holds all layers of one weight. PyTorch has one tensor per layer, and splits some weights further. Layouts
+are written in einsum notation, with parentheses around merged axes: `NDH->(NH)D` converts [N, D, H] to [N*H, D].
 
 Axes: D width, N heads, K key heads, H size of a head, F hidden size, V vocabulary, P patch, C colours, T positions.
 """
@@ -20,13 +20,13 @@ Shape = tuple[int, ...]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Piece:
-    """One PyTorch tensor: the part `index` of the JAX array at `path`, in another layout."""
+    """A PyTorch tensor, as the part `index` of the JAX array at `path`, in a different layout."""
 
     name: str
     path: str
     index: tuple[int, ...]
     layout: str
-    source: Shape  # of the part, before the layout
+    source: Shape  # of the part, before the layout conversion
 
     @property
     def shape(self) -> Shape:
@@ -51,17 +51,17 @@ TIED = "paligemma_with_expert.paligemma.lm_head.weight"  # PaliGemma's output ma
 
 
 def jax_shapes(config: ModelConfig) -> dict[str, Shape]:
-    """Path of each array of the JAX tree and its shape."""
+    """Return the shape of each array of the JAX tree, by its path."""
     return {row.path: (row.layers, *row.shape) if row.layers else row.shape for row in _rows(config)}
 
 
 def torch_shapes(config: ModelConfig) -> dict[str, Shape]:
-    """Name of each tensor of the PyTorch state dict and its shape."""
+    """Return the shape of each tensor of the PyTorch state dict, by its name."""
     return {piece.name: piece.shape for pieces in pieces(config).values() for piece in pieces}
 
 
 def pieces(config: ModelConfig) -> dict[str, list[Piece]]:
-    """The tensors in each array of the JAX tree, by its path."""
+    """Return the PyTorch tensors that each array of the JAX tree contains, by its path."""
     found: dict[str, list[Piece]] = {}
     for row in _rows(config):
         found[row.path] = [
@@ -74,7 +74,7 @@ def pieces(config: ModelConfig) -> dict[str, list[Piece]]:
 
 
 def _groups(layout: str) -> tuple[str, list[str]]:
-    """`DNH->(NH)D` -> "DNH", ["NH", "D"]"""
+    """Parse a layout: `DNH->(NH)D` gives "DNH", ["NH", "D"]."""
     left, right = layout.split("->")
     return left, [match.strip("()") for match in re.findall(r"\(\w+\)|\w", right)]
 
@@ -140,7 +140,7 @@ def _vision_rows(size: VisionSize, out: int) -> Iterator[_Row]:
 
 
 def _gemma_rows(size: GemmaSize, suffix: str, prefix: str, *, time_in_norm: bool) -> Iterator[_Row]:
-    """`suffix`: of the expert's names in the JAX tree."""
+    """Yield the rows of a decoder. `suffix` is the suffix of its names in the JAX tree: "" or, for the expert, "_1"."""
     d, f, n, k, h, layers = size.width, size.mlp, size.heads, size.kv_heads, size.head_dim, size.depth
     if k != 1:
         raise ValueError("the table knows Gemma with one key head")

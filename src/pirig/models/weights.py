@@ -1,4 +1,4 @@
-"""Weights of a model, from the JAX tree or the PyTorch state dict to either, strictly. See `weight_table`."""
+"""Convert a model's weights between JAX tree and PyTorch state dict, with strict checks (see `weight_table`)."""
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -11,18 +11,18 @@ from pirig.models.config import ModelConfig
 from pirig.models.weight_table import EMBEDDING, TIED, Shape, jax_shapes, merge, pieces, torch_shapes, unmerge
 from pirig.text import and_more
 
-_UNUSED = frozenset({TIED, "paligemma_with_expert.gemma_expert.lm_head.weight"})  # actions need no words
+_UNUSED = frozenset({TIED, "paligemma_with_expert.gemma_expert.lm_head.weight"})  # actions need no output vocabulary
 
-_OTHER = {  # the other model and what only it has, by `time_in_norm` of the one that was asked for
+_OTHER = {  # by `time_in_norm` of the requested model: the other model, and weights that only the other model has
     True: ("π0", {"state_proj/kernel", "state_proj.weight"}),
     False: ("π0.5", {"time_mlp_in/kernel", "time_mlp_in.weight"}),
 }
 
 
 def as_jax(arrays: Mapping[str, np.ndarray], config: ModelConfig) -> Mapping[str, np.ndarray]:
-    """The JAX tree by path, from a PyTorch state dict or a JAX tree; made when asked for.
+    """Return the JAX tree by path, from a PyTorch state dict or a JAX tree. Arrays are converted on access.
 
-    Raises ConfigError where `arrays` is not exactly the model of `config`.
+    Raises ConfigError if `arrays` is not exactly the model of `config`.
     """
     checked = check(arrays, config)
     return _Assembled(checked, config) if is_torch(arrays) else checked
@@ -31,10 +31,10 @@ def as_jax(arrays: Mapping[str, np.ndarray], config: ModelConfig) -> Mapping[str
 def as_torch(
     arrays: Mapping[str, np.ndarray], config: ModelConfig, *, without: Collection[str] = ()
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Name and array, one after another, from a PyTorch state dict or a JAX tree.
+    """Yield the names and arrays of the PyTorch state dict, from a PyTorch state dict or a JAX tree.
 
-    `arrays` may load what is asked for; what is in `without` is not. The biggest come first, while the most memory is
-    free. Raises ConfigError where `arrays` is not exactly the model of `config`.
+    `arrays` may load an array on access; arrays in `without` are neither loaded nor yielded. The largest come first,
+    while the most memory is free. Raises ConfigError if `arrays` is not exactly the model of `config`.
     """
     if is_torch(arrays):
         arrays = check(arrays, config)
@@ -51,7 +51,7 @@ def as_torch(
 
 
 def split(path: str, part: tuple[int, ...], array: np.ndarray, config: ModelConfig) -> Iterator[tuple[str, np.ndarray]]:
-    """The PyTorch tensors in the part `part` (a layer, or all) of the JAX array at `path`."""
+    """Yield the PyTorch tensors in `part`, the index of a layer or () for all, of the JAX array at `path`."""
     for piece in pieces(config)[path]:
         if piece.index[: len(part)] == part:
             yield piece.name, merge(array[piece.index[len(part) :]], piece.layout)
@@ -62,9 +62,9 @@ def is_torch(names: Iterable[str]) -> bool:
 
 
 def check(arrays: Mapping[str, np.ndarray], config: ModelConfig) -> Mapping[str, np.ndarray]:
-    """`arrays` without what the model does not use, the tied embedding under its name.
+    """Return `arrays` without those that the model does not use, with the tied embedding under the embedding's name.
 
-    Raises ConfigError naming what is missing, too much, or of another shape.
+    Raises ConfigError, with a list of missing, unexpected and wrongly shaped arrays, if `arrays` is not the model.
     """
     found = shapes_of(arrays)
     if is_torch(found):
@@ -91,20 +91,20 @@ def check(arrays: Mapping[str, np.ndarray], config: ModelConfig) -> Mapping[str,
 
 
 def shapes_of(arrays: Mapping[str, np.ndarray]) -> dict[str, Shape]:
-    """Without loading anything where `arrays` knows its shapes."""
+    """Return the shapes of `arrays`, without loading any array if it implements KnowsShapes."""
     return dict(arrays.shapes) if isinstance(arrays, KnowsShapes) else {n: array.shape for n, array in arrays.items()}
 
 
 @runtime_checkable
 class KnowsShapes(Protocol):
-    """Arrays by name whose shapes are known before any of them is loaded."""
+    """A mapping to arrays whose shapes are known before any array is loaded."""
 
     @property
     def shapes(self) -> Mapping[str, Shape]: ...
 
 
 class _Assembled(Mapping[str, np.ndarray]):
-    """JAX arrays, each put together from PyTorch tensors when it is asked for."""
+    """JAX arrays, each assembled from PyTorch tensors on access."""
 
     def __init__(self, tensors: Mapping[str, np.ndarray], config: ModelConfig):
         self._tensors, self._pieces, self.shapes = tensors, pieces(config), jax_shapes(config)
@@ -126,7 +126,7 @@ class _Assembled(Mapping[str, np.ndarray]):
 
 
 class _Renamed(Mapping[str, np.ndarray]):
-    """Some arrays of another mapping, under other names; still loaded when asked for."""
+    """Some arrays of another mapping under different names. They are still loaded on access."""
 
     def __init__(self, arrays: Mapping[str, np.ndarray], names: Mapping[str, str]):
         self._arrays, self.names = arrays, names

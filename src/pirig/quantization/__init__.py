@@ -1,1 +1,1 @@
-"""Linear layers of any PyTorch model in a few bits: integers that are stored packed and multiplied as integers."""
+"""Quantize the linear layers of any PyTorch model to integers that are stored packed and multiplied as integers."""

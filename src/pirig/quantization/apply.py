@@ -1,4 +1,4 @@
-"""Puts a pack into a model: quantized layers in the place of linear ones. And says, from what is there, what it did."""
+"""Install a pack into a model: replace linear layers by quantized ones, and report what the model then contains."""
 
 import collections
 import math
@@ -19,7 +19,7 @@ from pirig.quantization.transform import Transform, block_size, signs
 
 
 def configuration_of(pack: Pack) -> QuantConfig:
-    """The one that the pack was made with. Raises ConfigError where it makes no sense."""
+    """Return the configuration that the pack was made with. Raises ConfigError if it is invalid."""
     document = dict(pack.header.configuration)
     try:
         document["bits_of"] = tuple((name, bits) for name, bits in document["bits_of"])
@@ -30,15 +30,20 @@ def configuration_of(pack: Pack) -> QuantConfig:
 
 
 class Installation:
-    """A pack, and the kernel that computes with it; what `policies.backend_torch` calls Quantized."""
+    """A pack and the kernel that computes with it. Implements `policies.backend_torch.Quantized`."""
 
     def __init__(self, pack: Pack, kernel: str, expected: int):
-        """`kernel`: its name, or auto. `expected`: number of layers that the configuration selects in the model."""
+        """Store the options of the installation.
+
+        Args:
+            kernel: the name of a kernel, or auto.
+            expected: the number of layers that the configuration selects in the model.
+        """
         self.weights = frozenset(f"{name}.weight" for name in pack.header.layers)
         self._pack, self._name, self._expected = pack, kernel, expected
 
     def install(self, model: nn.Module, device: torch.device) -> None:
-        """Raises ConfigError where the kernel cannot run on the device, or the pack does not fit the model."""
+        """Install the pack. Raises ConfigError if the kernel cannot run on the device or the pack does not fit."""
         self._kernel = choose(device, self._name)
         install(model, self._pack, self._kernel, device)
 
@@ -47,9 +52,9 @@ class Installation:
 
 
 def install(model: nn.Module, pack: Pack, kernel: Kernel, device: torch.device) -> None:
-    """Replaces every layer of the pack; their own weights need not have been loaded.
+    """Replace every layer that the pack contains. The original weights need not have been loaded.
 
-    Raises ConfigError where the model has no such layer, or one of another shape.
+    Raises ConfigError if the model does not have such a layer, or has one of a different shape.
     """
     configuration = configuration_of(pack)
     for name, group in pack.header.groups.items():
@@ -59,9 +64,9 @@ def install(model: nn.Module, pack: Pack, kernel: Kernel, device: torch.device) 
 
 
 def report(model: nn.Module, pack: Pack, kernel: Kernel, expected: int) -> dict[str, Any]:
-    """What is quantized, counted in the model as it is; plain values, for metadata and manifests.
+    """Report what is quantized, counted in the model itself, as plain values for metadata and manifests.
 
-    Raises ConfigError where that is not what was to be.
+    Raises ConfigError if the number of quantized layers is not the expected one.
     """
     layers = {name: own for name, own in model.named_modules() if isinstance(own, QuantizedLinear)}
     replaced = {name: own for name, own in layers.items() if name in pack.header.layers}
@@ -90,7 +95,7 @@ def report(model: nn.Module, pack: Pack, kernel: Kernel, expected: int) -> dict[
 
 
 def held(layers: Sequence[QuantizedLinear] | Any) -> int:
-    """Bytes of all buffers, each storage once."""
+    """Return the size of all buffers [byte], counting each storage once."""
     storages: dict[int, int] = {}
     for layer in layers:
         for tensor in layer.buffers():
@@ -107,7 +112,7 @@ def _before(pack: Pack) -> int:
 def _transform(
     name: str, group: GroupRecord, pack: Pack, configuration: QuantConfig, device: torch.device
 ) -> Transform:
-    """What the group's layers have left to do."""
+    """Return the part of the group's transform that is not folded into preceding layers."""
     stored = {
         part: pack.tensors[f"{name}.{part}"].to(device)
         for part in ("smoothing", "first", "order", "second")

@@ -1,7 +1,7 @@
-"""What the inputs of layers are like, from the model itself at work on observations.
+"""Collect statistics of the layers' inputs while the float model runs on calibration observations.
 
-`run()` has the float model work through all observations; what it makes of them is of no interest. Everything is
-collected at the layers' own inputs, and only as much in one go as memory holds.
+`run()` runs the float model on all observations; its outputs are ignored. The statistics are collected by hooks at the
+layers' inputs, for as many layers in one run as fit into memory.
 """
 
 import contextlib
@@ -21,17 +21,21 @@ _ROWS_OF_A_CALL = 8
 
 @dataclasses.dataclass(eq=False)
 class Channels:
-    """Of a group's input, of which heads count as one."""
+    """The statistics of a group's input channels. Its repeated parts (heads) are merged into one."""
 
     maxima: Tensor  # float32[K]
-    rows: Tensor  # float32[M, K], some of them
+    rows: Tensor  # float32[M, K], a sample of the input rows
 
 
 def channels(
     model: nn.Module, groups: Sequence[Group], run: Run, percentile: float, most_rows: int
 ) -> dict[str, Channels]:
-    """By group. `percentile`: of a channel's absolute values in a call that counts as its maximum there; the largest of
-    all calls is taken. `most_rows`: kept of all calls.
+    """Return the channel statistics of each group, by its name.
+
+    Args:
+        percentile: the percentile of a channel's absolute values that counts as its maximum in one call of the layer.
+            The largest value of all calls is used.
+        most_rows: the largest number of input rows to keep, over all calls.
     """
     found: dict[str, Channels] = {}
 
@@ -55,7 +59,7 @@ def channels(
 def moments(
     model: nn.Module, groups: Sequence[Group], transforms: Mapping[str, Transform], run: Run
 ) -> dict[str, Moments]:
-    """Of the transformed inputs, by the layer that was looked at: see Group.inputs."""
+    """Return the moments of the transformed inputs, by the name of the observed layer (see `Group.inputs`)."""
     found: dict[str, Moments] = {}
     whole = {group.name: transforms[group.name].repeated(group.repeats) for group in groups}
 
@@ -71,7 +75,7 @@ def moments(
 
 
 def in_portions(groups: Sequence[Group], columns: Callable[[Group], int], memory_bytes: int) -> list[list[Group]]:
-    """Groups whose moments fit into memory together, in their order; a portion has at least one."""
+    """Split groups, in order, into portions whose moments fit into memory together. A portion is never empty."""
     portions: list[list[Group]] = []
     free = 0
     for group in groups:
@@ -86,7 +90,7 @@ def in_portions(groups: Sequence[Group], columns: Callable[[Group], int], memory
 
 @contextlib.contextmanager
 def _seen(model: nn.Module, groups: Sequence[Group], see: Callable[[Group, str, Tensor], None]) -> Generator[None]:
-    """Calls `see` with group, layer and input, float32[M, K], each time that the model computes one of Group.inputs."""
+    """Call `see` with group, layer and input, float32[M, K], whenever the model computes a layer in `Group.inputs`."""
 
     def hook(group: Group, name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         return lambda _, given: see(group, name, given[0].reshape(-1, given[0].shape[-1]).float())

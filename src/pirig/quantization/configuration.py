@@ -1,10 +1,10 @@
-"""What is to be quantized and how, as a value. With checkpoint and observations it decides every byte of a pack.
+"""Define what is quantized and how. Together with checkpoint and observations, this determines every byte of a pack.
 
-    rtn            each weight rounded to the nearest code, as it stands
+    rtn            each weight is rounded to the nearest code, without a transform
     duquant        smoothing, zigzag permutation, one Hadamard block rotation; GPTQ
     duquant-paper  smoothing, greedy rotation, zigzag permutation, greedy rotation (Lin et al., arXiv 2406.01721)
 
-All of them search for the scale that clips best.
+All methods search for the clipping scale with the least error.
 """
 
 import dataclasses
@@ -20,25 +20,25 @@ METHODS: tuple[Method, ...] = ("duquant", "duquant-paper", "rtn")
 WEIGHT_BITS = range(2, 9)
 ACTIVATION_BITS = (4, 8)
 PACK_VERSION = 2
-FLOAT = 16  # bits of what stays as it is
+FLOAT = 16  # number of bits that means "not quantized"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class QuantConfig:
     method: Method = "duquant"
-    weight_bits: int = 4  # of WEIGHT_BITS
-    activation_bits: int = 8  # of ACTIVATION_BITS, or FLOAT
-    bits_of: tuple[tuple[str, int], ...] = ()  # weight bits of layers whose name is, or ends with, this; or FLOAT
-    scope: str = ""  # only layers whose name begins with this
-    include: str = ""  # only layers whose name has a match of this pattern
-    exclude: str = ""  # but not those with a match of this one
-    layers: tuple[str, ...] = ()  # exactly these
-    block: int = 128  # most channels that are rotated together, a power of two
-    permute: bool = True  # zigzag
+    weight_bits: int = 4  # one of WEIGHT_BITS
+    activation_bits: int = 8  # one of ACTIVATION_BITS, or FLOAT
+    bits_of: tuple[tuple[str, int], ...] = ()  # (name, weight bits or FLOAT) of layers whose name is or ends with name
+    scope: str = ""  # quantize only layers whose name begins with this
+    include: str = ""  # quantize only layers whose name matches this pattern somewhere
+    exclude: str = ""  # do not quantize layers whose name matches this pattern somewhere
+    layers: tuple[str, ...] = ()  # quantize exactly these layers
+    block: int = 128  # largest number of channels that are rotated together, a power of two
+    permute: bool = True  # apply the zigzag permutation
     smoothing: float = 0.5  # exponent α of the activations; 0: none
-    percentile: float = 100.0  # of a channel's activations that counts as its maximum
-    group: int = 0  # columns that share a weight scale; 0: all of an output channel
-    samples: int = 32  # observations to calibrate with
+    percentile: float = 100.0  # percentile of a channel's activations that counts as its maximum
+    group: int = 0  # number of columns that share a weight scale; 0: all columns of an output channel
+    samples: int = 32  # number of calibration observations
     seed: int = 0  # of rotations and observations
 
     def __post_init__(self) -> None:
@@ -65,16 +65,19 @@ class QuantConfig:
 
     @property
     def calibrates(self) -> bool:
-        """Whether the pack depends on observations."""
+        """Whether the pack depends on calibration observations."""
         return self.method != "rtn"
 
     @property
     def name(self) -> str:
-        """e.g. w4a8"""
+        """The short name, e.g. w4a8."""
         return f"w{self.weight_bits}a{self.activation_bits}"
 
     def document(self) -> dict[str, Any]:
-        """Plain values; what plays no part with this method is left out, so that it makes no difference."""
+        """Return the configuration as plain values.
+
+        Fields that this method does not use are omitted, so that their values make no difference.
+        """
         values = dataclasses.asdict(self)
         unused = () if self.calibrates else ("block", "permute", "smoothing", "percentile", "samples", "seed")
         return json.loads(json.dumps({name: value for name, value in values.items() if name not in unused}))
@@ -85,16 +88,19 @@ class QuantConfig:
 
 
 def pack_name(recipe: str, checkpoint: str, dtype: str, configuration: QuantConfig, source: str) -> str:
-    """Names a pack's file by what decides its content. `checkpoint`: its fingerprint. `source`: of the observations."""
+    """Name a pack's file by everything that determines its content.
+
+    `checkpoint` is the checkpoint's fingerprint, `source` the source of the calibration observations.
+    """
     told = [PACK_VERSION, recipe, checkpoint, dtype, configuration.document(), configuration.calibrates and source]
     digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
     return f"{recipe}-{configuration.name}-{configuration.method}-{digest[:16]}.safetensors"
 
 
 def parse(name: str) -> tuple[int, int]:
-    """Weight and activation bits of a name such as `w4a8`; a0 and a16: activations stay as they are.
+    """Return the weight and activation bits of a name such as `w4a8`. With a0 or a16, activations are not quantized.
 
-    Raises ConfigError for another name.
+    Raises ConfigError for any other name.
     """
     match = re.fullmatch(r"w(\d+)a(\d+)", name.lower())
     if not match:

@@ -1,8 +1,8 @@
-"""A linear layer of integers: input to codes, codes times packed codes, sums to floats.
+"""Compute a linear layer with integers: input to codes, codes times packed codes, sums to floats.
 
-    x ─ what is left of the transform ─► int8 codes, a scale for each row ─► int32 sums ─► · sx · sw (+ bias)
+    x ─ remaining transform ─► int8 codes, a scale for each row ─► int32 sums ─► · sx · sw (+ bias)
 
-Law: a row of the answer does not depend on the other rows, where activations are integers.
+Law: If activations are quantized, a row of the output does not depend on the other rows.
 """
 
 import dataclasses
@@ -21,9 +21,9 @@ from pirig.quantization.transform import Transform
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Packed:
-    """The weight of one layer, or of several with the same input, one below the other."""
+    """The packed weight of one layer, or of several layers with the same input, whose rows are concatenated."""
 
-    codes: Tensor  # uint8[G, N, K width / 8 / G]; without groups of columns G is 1
+    codes: Tensor  # uint8[G, N, K width / 8 / G]; G is 1 if columns are not grouped
     scale: Tensor  # float32[N]
     share: Tensor | None  # int8[N, G]
     bits: int
@@ -43,7 +43,7 @@ class Packed:
         return Packed(codes, scale, share, first.bits, first.columns, bias)
 
     def rows(self, start: int, stop: int) -> "Packed":
-        """A view."""
+        """Return a view of some rows."""
 
         def cut(x: Tensor | None) -> Tensor | None:
             return None if x is None else x[start:stop]
@@ -52,17 +52,17 @@ class Packed:
         return Packed(codes, self.scale[start:stop], cut(self.share), self.bits, self.columns, cut(self.bias))
 
     def weights(self) -> list[Weight]:
-        """One for each group of columns."""
+        """Return one weight for each group of columns."""
         return [Weight(part, self.bits, self.columns // len(self.codes)) for part in self.codes]
 
     def dequantized(self) -> Tensor:
-        """float32[N, K]"""
+        """Return the dequantized weight, float32[N, K]."""
         codes = [packing.unpack(weight.packed, weight.bits, weight.columns) for weight in self.weights()]
         return torch.cat(codes, dim=1).float() * steps(self.scale, self.share, self.columns)
 
 
 class QuantizedLinear(nn.Module):
-    """In the place of an nn.Linear. `transform`: what is left to do on its input."""
+    """A quantized linear layer replaces an nn.Linear. `transform` is the part that is still applied to its input."""
 
     vec: Tensor | None
     order: Tensor | None
@@ -72,7 +72,7 @@ class QuantizedLinear(nn.Module):
         self.in_features, self.out_features = packed.columns, len(packed.scale)
         self.activation_bits, self.kernel, self.transform = activation_bits, kernel, transform
         self._hold(packed)
-        self._turns = transform.first is not None or transform.second is not None  # matrices, not butterflies
+        self._turns = transform.first is not None or transform.second is not None  # matrices instead of butterflies
         self.register_buffer("vec", None if self._turns else _vector(transform, packed.columns))
         self.register_buffer("order", None if self._turns else transform.order)
         self.block = 1 if transform.signs is None else len(transform.signs)
@@ -83,9 +83,9 @@ class QuantizedLinear(nn.Module):
         return self._multiply(x.reshape(-1, self.in_features)).to(x.dtype).view(*x.shape[:-1], -1)
 
     def joined_with(self, others: Sequence[nn.Module]) -> "QuantizedLinear | None":
-        """One layer that does the work of several with the same input, whose weights become views of it.
+        """Return one layer that replaces several with the same input. The layers' weights become views of its weight.
 
-        None where they differ in more than their rows.
+        Returns None if the layers differ in more than their rows.
         """
         parts = [self, *(other for other in others if isinstance(other, QuantizedLinear))]
         alike = {(part.transform, part.activation_bits, part.packed.bits, part.packed.share is None) for part in parts}
@@ -105,7 +105,7 @@ class QuantizedLinear(nn.Module):
             self.register_buffer(name, getattr(packed, name))
 
     def _multiply(self, x: Tensor) -> Tensor:
-        """[M, N] from [M, K]."""
+        """Compute the output, [M, N], from the input, [M, K]."""
         if self.activation_bits == FLOAT:
             turned = self.transform.inputs(x.float()).to(x.dtype)
             bias = None if self.packed.bias is None else self.packed.bias.to(x.dtype)
@@ -117,11 +117,17 @@ class QuantizedLinear(nn.Module):
         return self._grouped(codes, scale)
 
     def _turned(self, x: Tensor) -> Tensor:
-        """The paper's transform, one row at a time: a matrix product of several would round by their number."""
+        """Apply the paper's transform row by row.
+
+        The rounding of one matrix product of several rows would depend on the number of rows.
+        """
         return torch.cat([self.transform.inputs(row[None]) for row in x.float()])
 
     def _grouped(self, codes: Tensor, scale: Tensor) -> Tensor:
-        """float32[M, N]; Σ share · sum is an integer below 2³¹ · 127, so int64 holds it."""
+        """Compute the output, float32[M, N], for grouped columns.
+
+        Σ share · sum is an integer below 2³¹ · 127, so int64 holds it.
+        """
         assert self.packed.share is not None
         total = torch.zeros(len(codes), self.out_features, dtype=torch.int64, device=codes.device)
         for i, weight in enumerate(self._weights):
@@ -132,7 +138,7 @@ class QuantizedLinear(nn.Module):
 
 
 def _vector(transform: Transform, columns: int) -> Tensor | None:
-    """Smoothing and signs in one factor for each channel, after the permutation: float32[K]."""
+    """Return smoothing and signs as one factor for each channel, in the permuted order: float32[K]."""
     if transform.smoothing is None and transform.signs is None:
         return None
     device = next(iter(transform.tensors().values())).device

@@ -1,7 +1,9 @@
-"""Packs: a quantized model's integers in one safetensors file, with what they were made from.
+"""Read and write packs: a quantized model's integers in one safetensors file, with a description of their origin.
 
-The file's metadata has one entry, a JSON document (`Header`). Law: a pack is loaded only where checkpoint, dtype and
-configuration are those it was made with, and its bytes are those that were written; else the error says what is not.
+The file's metadata has one entry, a JSON document (`Header`).
+
+Law: A pack is loaded only if checkpoint, dtype and configuration are those that it was made with, and its bytes are
+    those that were written. Otherwise, the error names the difference.
 """
 
 import dataclasses
@@ -29,16 +31,16 @@ _FETCH = "make it again with: pirig quantize"
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-    """Where a pack comes from and what is in it."""
+    """The header of a pack: its origin and its contents."""
 
     recipe: str
     checkpoint: str  # fingerprint
     dtype: str  # of the model that was quantized
     configuration: Mapping[str, Any]  # QuantConfig.document()
-    calibration: Mapping[str, Any]  # hash of the observations and where they are from; empty where there were none
+    calibration: Mapping[str, Any]  # hash and source of the observations; empty if there were none
     layers: Mapping[str, LayerRecord]
     groups: Mapping[str, GroupRecord]  # by the name of their first layer
-    digest: str = ""  # of the tensors and of all that is said above
+    digest: str = ""  # of the tensors and of the other header fields
     version: int = PACK_VERSION
 
 
@@ -50,9 +52,9 @@ class Pack:
 
 
 def write(file: pathlib.Path, header: Header, tensors: Mapping[str, Tensor]) -> Header:
-    """Complete under its name when this returns, or not there. Returns the header with its digest.
+    """Write a pack atomically, and return the header with its digest.
 
-    Raises ConfigError where the file cannot be written.
+    If this fails, no incomplete file is left. Raises ConfigError if the file cannot be written.
     """
     ready = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(tensors.items())}
     header = dataclasses.replace(header, digest=_digest(header, ready))
@@ -61,14 +63,14 @@ def write(file: pathlib.Path, header: Header, tensors: Mapping[str, Tensor]) -> 
         file.parent.mkdir(parents=True, exist_ok=True)
         with replacing(file) as partial:
             safetensors.torch.save_file(ready, partial, metadata)
-            partial.chmod(_READABLE)  # safetensors lets only the owner read
+            partial.chmod(_READABLE)  # safetensors allows only the owner to read
     except (OSError, safetensors.SafetensorError) as e:
         raise UnusableResource(f"the pack {file} cannot be written: {e}; name another folder") from e
     return header
 
 
 def read_header(file: pathlib.Path) -> Header:
-    """Without the tensors. Raises ConfigError for a file that is no pack, or of another version."""
+    """Read a pack's header without its tensors. Raises ConfigError if the file is no pack or has another version."""
     try:
         with safetensors.safe_open(file, "pt") as opened:
             text = (opened.metadata() or {}).get(_KEY)
@@ -96,7 +98,7 @@ def read_header(file: pathlib.Path) -> Header:
 
 
 def read(file: pathlib.Path) -> Pack:
-    """Raises ConfigError as `read_header` does, and where a byte is not what was written."""
+    """Read a pack. Raises ConfigError as `read_header` does, and if the content differs from what was written."""
     header = read_header(file)
     try:
         tensors = safetensors.torch.load_file(file)
@@ -111,7 +113,7 @@ def read(file: pathlib.Path) -> Pack:
 
 
 def check(header: Header, file: pathlib.Path, *, recipe: str, checkpoint: str, dtype: str) -> None:
-    """Raises ConfigError where the pack is another model's."""
+    """Check that a pack belongs to a model. Raises ConfigError if its recipe, checkpoint or dtype differs."""
     for what, found, expected in (
         ("recipe", header.recipe, recipe),
         ("checkpoint", header.checkpoint, checkpoint),

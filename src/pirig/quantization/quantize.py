@@ -1,5 +1,6 @@
-"""Makes the tensors of a pack from a float model: transforms for all groups first, because layers take over their
-neighbours', then codes, group by group.
+"""Make the tensors of a pack from a float model: first the transforms of all groups, then the codes of each group.
+
+All transforms come first because parts of a group's transform are folded into layers of other groups.
 """
 
 import dataclasses
@@ -18,7 +19,7 @@ from pirig.quantization.select import Group, folds, select
 from pirig.quantization.transform import Transform
 
 Tell = Callable[[str, int, int], None]
-"""Hears what is being done, how much of it is done, and how much there is."""
+"""A progress callback, called with the name of the current work, the amount done and the total amount."""
 MEMORY_BYTES = 6 << 30
 _GREEDY_ROWS = 256
 
@@ -38,7 +39,10 @@ def quantize(
     tell: Tell = lambda *_: None,
     memory_bytes: int = MEMORY_BYTES,
 ) -> Made:
-    """`run`: see `calibrate`. Raises ConfigError where the configuration does not fit the model."""
+    """Quantize the selected layers of a model. Raises ConfigError if the configuration does not fit the model.
+
+    `run` runs the model on the calibration observations, as described in `calibrate`.
+    """
     bits = select(groups, configuration)
     groups = [dataclasses.replace(group, layers=own) for group in groups if (own := _selected(group, bits))]
     check_shapes(model, bits, configuration)
@@ -73,7 +77,7 @@ def quantize(
 
 
 def check_shapes(model: nn.Module, bits: Mapping[str, int], configuration: QuantConfig) -> None:
-    """Raises ConfigError where groups of columns, or packed bytes, do not fit into a row."""
+    """Check that groups of columns and packed bytes fit into each layer's rows. Raises ConfigError if they do not."""
     for name, own in bits.items():
         columns = _linear(model, name).in_features
         group = configuration.group if 0 < configuration.group < columns else columns
@@ -98,7 +102,7 @@ def _linear(model: nn.Module, name: str) -> nn.Linear:
 def _transforms(
     model: nn.Module, groups: Sequence[Group], configuration: QuantConfig, run: Run
 ) -> dict[str, Transform]:
-    """By group; of one part, where the input has several."""
+    """Return the transform of each group, by its name. If the input has repeated parts, it is the transform of one."""
     if not configuration.calibrates:
         return {group.name: Transform() for group in groups}
     rows = _GREEDY_ROWS if configuration.method == "duquant-paper" else 0
@@ -121,7 +125,7 @@ def _taken_over(
     bits: Mapping[str, int],
     configuration: QuantConfig,
 ) -> Tensor:
-    """Rows of w: float32[N, K] as the layers behind want them."""
+    """Apply to the rows of w: float32[N, K] the transforms of subsequent layers that are folded into this layer."""
     for group in groups:
         fold = folds(group, bits, configuration)
         if fold and name in fold.ordered:

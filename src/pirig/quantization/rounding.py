@@ -1,6 +1,8 @@
-"""Weights to integers: scales that clip best, and GPTQ, where each column makes up for the rounding of those before.
+"""Round weights to integers: search for the best clipping scale, then round to nearest or by GPTQ.
 
-Axes: N output channels, K input channels, G groups of columns. A weight is stood for by code · scale[n], or, where
+In GPTQ, each column compensates for the rounding of the columns before it.
+
+Axes: N output channels, K input channels, G groups of columns. A weight is represented by code · scale[n] or, if
 columns are grouped, by code · share[n, g] · scale[n] with an int8 share, so that sums stay integers.
 """
 
@@ -10,31 +12,32 @@ import torch
 from torch import Tensor
 
 _CLIPS = tuple(1.0 - 0.02 * i for i in range(31))  # 1.0 to 0.4 of the largest weight
-_COLUMNS = 128  # that GPTQ mends one by one before it goes to the rest
+_COLUMNS = 128  # block of columns that GPTQ corrects one by one before it updates the rest
 _DAMPING = 0.01  # of the mean diagonal (Frantar et al., arXiv 2210.17323, section 3)
 _SHARES = 127
-_CACHED = 1 << 18  # weights that are looked at together, so that a search stays in the cache
+_CACHED = 1 << 18  # weights that are searched together, so that they stay in the cache
 
 
 @dataclasses.dataclass(eq=False)
 class Moments:
-    """Of a layer's inputs, collected row by row."""
+    """The moments of a layer's inputs, accumulated row by row."""
 
     second: Tensor  # float32[K, K], Σ x xᵀ
     rows: int = 0  # M
     fourth: float = 0.0  # Σ ‖x‖⁴
 
     def add(self, x: Tensor) -> None:
-        """x: float32[M, K]"""
+        """Add the input rows x: float32[M, K]."""
         self.second.addmm_(x.T, x)
         self.rows += len(x)
         self.fourth += float(x.double().square().sum(1).square().sum())
 
     def shrunk(self) -> Tensor:
-        """float32[K, K]: their mean, moved towards a multiple of the identity by as much as so few rows call for.
+        """Return the mean second moment, float32[K, K], shrunk towards a multiple of the identity.
 
-        Ledoit and Wolf, "A well-conditioned estimator for large-dimensional covariance matrices", 2004, lemma 3.3 and
-        section 3.2. Without it GPTQ makes up for correlations that only the calibration has.
+        The fewer rows there are, the stronger the shrinkage: Ledoit and Wolf, "A well-conditioned estimator for
+        large-dimensional covariance matrices", 2004, lemma 3.3 and section 3.2. Without it, GPTQ compensates for
+        correlations that exist only in the calibration data.
         """
         mean = self.second / max(self.rows, 1)
         size = float(mean.diagonal().double().sum()) / len(mean)
@@ -52,20 +55,20 @@ class Rounded:
     codes: Tensor  # int8[N, K]
     scale: Tensor  # float32[N]
     share: Tensor | None = None  # int8[N, G]
-    error: float = 0.0  # of the output, relative: Σ (ΔW H) ∘ ΔW / Σ (W H) ∘ W; with H = 1 where nothing was calibrated
+    error: float = 0.0  # relative error of the output: Σ (ΔW H) ∘ ΔW / Σ (W H) ∘ W; H = 1 without calibration
 
     def dequantized(self) -> Tensor:
-        """float32[N, K]"""
+        """Return the weights that the codes represent, float32[N, K]."""
         return self.codes.float() * steps(self.scale, self.share, self.codes.shape[1])
 
 
 def round_weights(w: Tensor, bits: int, *, hessian: Tensor | None = None, group: int = 0, clip: bool = True) -> Rounded:
-    """Of w: float32[N, K].
+    """Round the weights w: float32[N, K] to codes and scales.
 
     Args:
-        hessian: float32[K, K], mean of x xᵀ over the inputs; without it weights are rounded to the nearest code.
-        group: columns that share a scale; 0 or more than K: all of them. Must divide K.
-        clip: search for the scale; else the largest weight has the largest code.
+        hessian: float32[K, K], mean of x xᵀ over the inputs; without it, weights are rounded to the nearest code.
+        group: number of columns that share a scale; 0 or more than K: all columns. Must divide K.
+        clip: search for the scale; otherwise, the largest weight gets the largest code.
     """
     top = 2 ** (bits - 1) - 1
     damped = None if hessian is None else _damped(hessian)
@@ -78,7 +81,7 @@ def round_weights(w: Tensor, bits: int, *, hessian: Tensor | None = None, group:
 
 
 def steps(scale: Tensor, share: Tensor | None, columns: int) -> Tensor:
-    """float32[N, K] or [N, 1]: what a code of 1 stands for."""
+    """Return the value of a code of 1, float32[N, K] or [N, 1]."""
     if share is None:
         return scale[:, None]
     return (scale[:, None] * share.float()).repeat_interleave(columns // share.shape[1], dim=1)
@@ -95,7 +98,10 @@ def _scales(w: Tensor, top: int, importance: Tensor | None, group: int, clip: bo
 
 
 def _clipped(w: Tensor, top: int, importance: Tensor | None, clip: bool) -> Tensor:
-    """float32[N]: of the tried scales the one with the least error, weighted by `importance`: [K] or [N, K]."""
+    """Return the scale with the least error, float32[N], among those tried.
+
+    Errors are weighted by `importance`: [K] or [N, K].
+    """
     rows = max(1, _CACHED // w.shape[1])
     weights = [None] * len(w.split(rows)) if importance is None else importance.expand_as(w).split(rows)
     return torch.cat([_clipped_rows(some, top, own, clip) for some, own in zip(w.split(rows), weights, strict=True)])
@@ -119,7 +125,7 @@ def _nearest(w: Tensor, step: Tensor, top: int) -> Tensor:
 
 
 def _gptq(w: Tensor, step: Tensor, top: int, hessian: Tensor) -> Tensor:
-    """Codes float32[N, K]. Frantar et al., arXiv 2210.17323, algorithm 1, columns in their order."""
+    """Return codes, float32[N, K], by GPTQ (Frantar et al., arXiv 2210.17323, algorithm 1, columns in their order)."""
     upper = _inverse_root(hessian)
     w, codes = w.clone(), torch.empty_like(w)
     step = step.expand_as(w)
@@ -137,7 +143,7 @@ def _gptq(w: Tensor, step: Tensor, top: int, hessian: Tensor) -> Tensor:
 
 
 def _damped(hessian: Tensor) -> Tensor:
-    """Channels that no input uses count as one unit; the diagonal grows until a root exists."""
+    """Return a damped copy. Channels that no input uses get 1 on the diagonal; then the whole diagonal is increased."""
     hessian = hessian.clone()
     diagonal = hessian.diagonal()
     diagonal[diagonal == 0] = 1.0
@@ -146,7 +152,10 @@ def _damped(hessian: Tensor) -> Tensor:
 
 
 def _inverse_root(hessian: Tensor) -> Tensor:
-    """Upper triangular U with Uᵀ U = H⁻¹."""
+    """Return the upper triangular U with Uᵀ U = H⁻¹. Increases the diagonal of H in place until U exists.
+
+    Raises ArithmeticError if U does not exist after eight attempts, because H is not finite.
+    """
     for _ in range(8):
         lower, failed = torch.linalg.cholesky_ex(hessian)
         if not failed:

@@ -1,6 +1,7 @@
-"""Which layers are quantized, and in how many bits.
+"""Select the layers to quantize, and the number of bits of each.
 
-Law: what a request names is at least one layer, else it is an error; nothing is left out in silence.
+Law: Every name or pattern in a request must match at least one layer, otherwise it is an error. Nothing is ignored
+    silently.
 """
 
 import dataclasses
@@ -14,23 +15,23 @@ from pirig.quantization.configuration import FLOAT, QuantConfig
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Fold:
-    """What of a group's transform the layers before it take over: scales, order and rotation of their rows."""
+    """The parts of a group's transform that are folded into the rows of preceding layers: scales, order, rotation."""
 
     scaled: tuple[str, ...]
     ordered: tuple[str, ...]
     rotates: bool
-    readers: tuple[str, ...]  # all layers that what comes of it goes to
+    readers: tuple[str, ...]  # all layers that read the folded layers' output
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Group:
-    """Linear layers, by module name, that read the same input, or inputs with a common part, and so share a transform.
+    """Linear layers, by module name, that share a transform because they read the same or partly the same input.
 
-    The input may be `repeats` parts side by side that are treated alike (heads).
+    The input may consist of `repeats` adjacent parts (heads) that are transformed identically.
     """
 
     layers: tuple[str, ...]
-    apart: bool = False  # each has an input of its own
+    apart: bool = False  # each layer has a separate input
     repeats: int = 1
     fold: Fold | None = None
 
@@ -40,14 +41,14 @@ class Group:
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """Layers whose inputs are all that there are."""
+        """Layers whose inputs are all distinct inputs of the group."""
         return self.layers if self.apart else self.layers[:1]
 
 
 def select(groups: Sequence[Group], configuration: QuantConfig) -> dict[str, int]:
-    """Weight bits by layer, in the groups' order; layers that stay as they are are left out.
+    """Return the weight bits of each selected layer, in the groups' order. Layers that stay float are omitted.
 
-    Raises ConfigError where a part of the selection matches no layer, and where nothing is selected.
+    Raises ConfigError if a part of the selection matches no layer, or if nothing is selected.
     """
     names = [name for group in groups for name in group.layers]
     chosen = names
@@ -77,7 +78,7 @@ def select(groups: Sequence[Group], configuration: QuantConfig) -> dict[str, int
 
 
 def folds(group: Group, quantized: Collection[str], configuration: QuantConfig) -> Fold | None:
-    """The group's fold, where the layers that take it over are quantized too."""
+    """Return the group's fold if all layers that write or read the folded values are quantized, otherwise None."""
     fold = group.fold if configuration.method == "duquant" else None
     return fold if fold and set(quantized) >= {*fold.ordered, *fold.readers} else None
 
@@ -101,5 +102,5 @@ def _some(found: list[str], what: str, value: str, names: Collection[str]) -> li
 
 
 def _common(names: Collection[str]) -> str:
-    """Beginnings of names up to the layers' numbers."""
+    """Return the beginnings of names, up to the layers' numbers."""
     return ", ".join(sorted({re.split(r"\d", name, maxsplit=1)[0] for name in names}))

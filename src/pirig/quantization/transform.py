@@ -1,13 +1,15 @@
-"""What is done to a layer's input, and undone in its weights, so that both can be rounded: y = T(x) · T⁻ᵀ(W)ᵀ.
+"""Transform a layer's input, and its weights by the inverse, so that both can be rounded: y = T(x) · T⁻ᵀ(W)ᵀ.
 
     duquant        T(x) = (x / Λ)[order] · H                    H: one signed Hadamard matrix for all blocks
     duquant-paper  T(x) = ((x / Λ) · R₁)[order] · R₂            R₁, R₂: a rotation for each block, found greedily
 
-Smoothing Λ (Xiao et al., arXiv 2211.10438) moves outliers from activations into weights, the zigzag permutation deals
-channels, sorted by their maximum, to the blocks, there and back, and the rotation spreads what is left inside a block
-(Lin et al., arXiv 2406.01721, section 3). Axes: M rows, K channels, B of them in a block.
+Smoothing Λ (Xiao et al., arXiv 2211.10438) moves outliers from activations into weights. The zigzag permutation
+distributes channels, sorted by their maximum, over the blocks in alternating directions. The rotation spreads the
+remaining outliers within a block (Lin et al., arXiv 2406.01721, section 3).
 
-Law: T on inputs and on weights leaves every product as it was, to rounding.
+Axes: M rows, K channels, B channels in a block.
+
+Law: Transforming both inputs and weights leaves every product unchanged, up to rounding.
 """
 
 import dataclasses
@@ -20,13 +22,13 @@ from pirig import seeding
 from pirig.quantization.configuration import QuantConfig
 from pirig.quantization.kernels.rows import rotate
 
-_TINY = 1e-5  # a channel that is never used has no maximum to divide by
+_TINY = 1e-5  # lower bound, because the maximum of an unused channel is 0
 _GREEDY_STEPS = 256
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Transform:
-    """None stands for what is not done."""
+    """A transform of a layer's input. A part that is None is not applied."""
 
     smoothing: Tensor | None = None  # Λ, float32[K]
     first: Tensor | None = None  # R₁, float32[K/B, B, B]
@@ -35,11 +37,11 @@ class Transform:
     second: Tensor | None = None  # R₂, float32[K/B, B, B]
 
     def inputs(self, x: Tensor) -> Tensor:
-        """T of x: [M, K], in its dtype."""
+        """Return T(x) of x: [M, K], in its dtype."""
         return self._turn(x if self.smoothing is None else x / self.smoothing.to(x))
 
     def weights(self, w: Tensor) -> Tensor:
-        """T⁻ᵀ of w: [N, K], in its dtype; rotations are orthogonal, so only Λ is the other way round."""
+        """Return T⁻ᵀ(w) of w: [N, K], in its dtype. Rotations are orthogonal, so only Λ is inverted."""
         return self._turn(w if self.smoothing is None else w * self.smoothing.to(w))
 
     def _turn(self, x: Tensor) -> Tensor:
@@ -54,7 +56,7 @@ class Transform:
         return {name: value for name, value in found.items() if value is not None}
 
     def without(self, *, scales: bool, order: bool, rotation: bool) -> "Transform":
-        """What is left to do where others did the named parts."""
+        """Return the transform without the parts that are True here, because other layers apply them."""
         return dataclasses.replace(
             self,
             smoothing=None if scales else self.smoothing,
@@ -63,7 +65,7 @@ class Transform:
         )
 
     def repeated(self, times: int) -> "Transform":
-        """The same for inputs that are `times` such parts side by side."""
+        """Return the transform of inputs that consist of `times` adjacent parts, each with this transform."""
 
         def again(x: Tensor | None) -> Tensor | None:
             return None if x is None else x.repeat(times, *[1] * (x.dim() - 1))
@@ -75,39 +77,42 @@ class Transform:
 
 
 def block_size(channels: int, most: int) -> int:
-    """The largest power of two that divides `channels`, up to `most`."""
+    """Return the largest power of two that divides `channels`, but at most `most`."""
     return min(channels & -channels, most)
 
 
 def blockwise(x: Tensor, rotations: Tensor) -> Tensor:
-    """Each block of x: [M, K] times its own matrix of [K/B, B, B]."""
+    """Multiply each block of x: [M, K] by its matrix in `rotations`: [K/B, B, B]."""
     blocks, size, _ = rotations.shape
     return torch.bmm(x.reshape(-1, blocks, size).transpose(0, 1), rotations.to(x)).transpose(0, 1).reshape(x.shape)
 
 
 def signs(seed: int, block: int) -> Tensor:
-    """±1, float32[B], decided by `seed` alone."""
+    """Return random signs, ±1, float32[B], which depend only on `seed`."""
     return torch.from_numpy(np.where(seeding.noise(f"quantization/rotation/{seed}", (block,)) < 0, -1, 1)).float()
 
 
 def smoothing(inputs: Tensor, weights: Tensor, alpha: float) -> Tensor | None:
-    """Λ = inputs^α / weights^(1 − α), from the channels' maxima, float32[K] each; None for α = 0."""
+    """Return Λ = inputs^α / weights^(1 − α) from the channels' maxima, float32[K] each; None for α = 0."""
     if not alpha:
         return None
     return (inputs.clamp(min=_TINY) ** alpha / weights.clamp(min=_TINY) ** (1 - alpha)).clamp(min=_TINY)
 
 
 def zigzag(maxima: Tensor, block: int) -> Tensor:
-    """int64[K]: channels, the largest of `maxima`: [K] first, dealt to the K/B blocks there and back."""
-    ranked = torch.argsort(maxima, descending=True, stable=True).reshape(block, -1)  # one for each block in a row
+    """Return the zigzag permutation, int64[K].
+
+    Channels, in descending order of `maxima`: [K], are distributed over the K/B blocks in alternating directions.
+    """
+    ranked = torch.argsort(maxima, descending=True, stable=True).reshape(block, -1)  # a row: one channel for each block
     ranked[1::2] = ranked[1::2].flip(1)
     return ranked.T.reshape(-1).contiguous()
 
 
 def choose(inputs: Tensor, weights: Tensor, rows: Tensor, configuration: QuantConfig, *, seed: str = "") -> Transform:
-    """For layers with these channels' maxima of inputs and weights, float32[K], and sampled input rows, [M, K].
+    """Choose the transform from the channels' maxima of inputs and weights, float32[K], and sampled input rows, [M, K].
 
-    `seed`: sets the greedy search of one group apart from that of another.
+    `seed` makes the greedy searches of different groups use different random numbers.
     """
     if configuration.method == "rtn":
         return Transform()
@@ -127,8 +132,10 @@ def choose(inputs: Tensor, weights: Tensor, rows: Tensor, configuration: QuantCo
 
 
 def greedy(rows: Tensor, block: int, *, seed: str) -> Tensor:
-    """float32[K/B, B, B]: for each block of rows: [M, K], rotations that spread its largest channel, one after another;
-    of all their products the one that leaves the smallest maximum (arXiv 2406.01721, equations 4 to 6).
+    """Return the greedy rotation, float32[K/B, B, B], of each block of rows: [M, K].
+
+    A sequence of rotations is applied, each of which spreads the currently largest channel. The result is the product
+    of those up to the step with the smallest maximum (arXiv 2406.01721, equations 4 to 6).
     """
     found = [
         _greedy(part, np.random.default_rng(_seed(f"{seed}/{i}")))
@@ -156,20 +163,20 @@ def _greedy(rows: Tensor, draw: np.random.Generator) -> Tensor:
         worse = worse + 1 if highest >= lowest else 0
         if highest < lowest:
             best, lowest = total, highest
-        if worse == 32:  # what keeps growing does not come back
+        if worse == 32:  # a maximum that keeps growing does not fall again
             break
     return best
 
 
 def _spreading(size: int) -> Tensor:
-    """Orthogonal [B, B] whose first row is constant (a Householder reflection)."""
+    """Return an orthogonal matrix, [B, B], whose first row is constant (a Householder reflection)."""
     v = torch.full((size,), size**-0.5, dtype=torch.float64)
     v[0] -= 1
     return torch.eye(size, dtype=torch.float64) - 2 * torch.outer(v, v) / v.dot(v)
 
 
 def _mixing(size: int, draw: np.random.Generator) -> Tensor:
-    """Orthogonal [B, B] that leaves the first channel as it is."""
+    """Return a random orthogonal matrix, [B, B], that leaves the first channel unchanged."""
     q, r = np.linalg.qr(draw.standard_normal((size - 1, size - 1)))
     mixed = torch.eye(size, dtype=torch.float64)
     mixed[1:, 1:] = torch.from_numpy(q * np.sign(np.diag(r)))
@@ -177,7 +184,7 @@ def _mixing(size: int, draw: np.random.Generator) -> Tensor:
 
 
 def _swapped(turn: Tensor, channel: int) -> Tensor:
-    """`turn` with `channel` in the place of the first, on both sides."""
+    """Swap `channel` and the first channel in the rows and columns of `turn`."""
     order = torch.arange(len(turn))
     order[[0, channel]] = order[[channel, 0]]
     return turn[order][:, order]

@@ -1,7 +1,7 @@
-"""The `OPENPI_DUQUANT_*` variables of openpi's quantizing forks: each is used, or refused with its replacement.
+"""Read the `OPENPI_DUQUANT_*` variables of openpi's quantizing forks. Each is used, or rejected with its replacement.
 
-A row of TABLE is a variable. Quantization starts where one that starts it is given; those that only say how to watch it
-never do.
+Each row of TABLE is a variable. Quantization is enabled if a variable with `starts` is given. Variables that only
+control diagnostics never enable it.
 """
 
 import dataclasses
@@ -18,17 +18,17 @@ _YES, _NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What the variables ask for."""
+    """The request that the variables describe."""
 
-    settings: QuantConfig  # the default one, with what variables say
-    starts: bool = False  # one of them asks for quantization; the others count where a flag does
+    settings: QuantConfig  # the default configuration, with the values of the variables
+    starts: bool = False  # a variable enables quantization; otherwise, settings apply only if a flag enables it
     folder: str = ""  # of packs
-    list_only: bool = False  # name the layers and stop
-    verbose: bool = False  # say something of every layer
+    list_only: bool = False  # list the layers and stop
+    verbose: bool = False  # log every layer
 
     @property
     def configuration(self) -> QuantConfig | None:
-        """None: no quantization, as far as variables go."""
+        """The requested configuration, or None if the variables do not enable quantization."""
         return self.settings if self.starts else None
 
 
@@ -38,8 +38,8 @@ class _Variable:
     field: str = ""  # of QuantConfig
     read: Callable[[str], Any] = str
     starts: bool = False
-    refused: str = ""  # why, and what to do instead
-    harmless: tuple[str, ...] = ()  # values of a refused one that say what is done anyway
+    refused: str = ""  # reason for rejecting it, and what to do instead
+    harmless: tuple[str, ...] = ()  # values that are accepted for a rejected variable, because they change nothing
 
 
 def _number(text: str) -> int:
@@ -118,10 +118,9 @@ TABLE = {
 
 
 def read(variables: Mapping[str, str]) -> Request:
-    """`variables`: by full name, empty ones left out.
+    """Read the request from `variables`, given by full name without empty ones.
 
-    Raises ConfigError for an unknown name, naming the closest one, for a value that cannot be used, and for what is
-    refused.
+    Raises ConfigError for an unknown name (with the closest known name), an unusable value, or a rejected variable.
     """
     values = {name.removeprefix(PREFIX): text.strip() for name, text in variables.items()}
     fields: dict[str, Any] = {}

@@ -1,6 +1,6 @@
-"""Products of integer codes, on CPU and CUDA, behind one interface. The door: `choose`.
+"""Multiply integer codes on CPU and CUDA, behind one interface. The entry point is `choose`.
 
-There is no float among them: where no kernel can run, that is an error.
+There is no fallback to float: if no kernel can run, that is an error.
 """
 
 import functools
@@ -43,14 +43,17 @@ def _triton(device: torch.device) -> Kernel | str:
 
 
 _MAKERS: dict[str, Callable[[torch.device], Kernel | str]] = {"exact": _exact, "int_mm": _int_mm, "triton": _triton}
-"""Each makes its kernel for a device, or says why it cannot."""
+"""Functions that make a kernel for a device, or return the reason why it cannot run there."""
 _PREFERRED = {"cpu": ("int_mm", "exact"), "cuda": ("triton", "int_mm")}
 NAMES = ("auto", *_MAKERS)
 
 
 def choose(device: torch.device | str, name: str = "auto") -> Kernel:
-    """The kernel with this name; `auto`: the fastest that runs on this device, with a warning if it is not the first
-    choice. Raises ConfigError for a kernel that cannot run."""
+    """Return the kernel with this name; `auto`: the fastest that runs on this device.
+
+    With `auto`, a warning is logged if this is not the device's first choice. Raises ConfigError if the kernel cannot
+    run.
+    """
     device = torch.device(device)
     kind = device.type
     if name not in NAMES:

@@ -1,9 +1,9 @@
-"""The CPU reference: float32 matrix products of integers, which are exact as long as no sum can exceed 2^24.
+"""Compute the CPU reference: float32 matrix products of integers, which are exact if no sum can exceed 2^24.
 
-Whatever order a BLAS adds in, all its partial sums are integers up to 2^24, which float32 holds. A code of the input
-is at most 128, one of the weight 2^(bits - 1): 16384 columns at 4 bits, which is the longest row of π0, and 1024 at 8.
-Longer rows are summed in parts, which are added as int32. (Codes are unpacked into the high bits of int8: all numbers
-are then multiples of a power of two, and as exact.)
+In whatever order a BLAS adds, all partial sums are then integers up to 2^24, which float32 represents exactly. The
+magnitude of an input code is at most 128, that of a weight code 2^(bits - 1). This allows 16384 columns at 4 bits,
+which is the longest row of π0, and 1024 at 8 bits. Longer rows are summed in parts, which are added as int32. (Codes
+are unpacked into the high bits of int8. All numbers are then multiples of a power of two, which is equally exact.)
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from pirig.quantization import packing
 from pirig.quantization.kernels.kernel import ByChannels, Weight
 
 _UNPACKED = 2**20
-"""Codes that are unpacked at a time: 4 MiB as float32."""
+"""The number of codes that are unpacked at a time, 4 MiB as float32."""
 
 
 class Exact(ByChannels):

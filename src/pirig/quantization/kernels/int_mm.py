@@ -1,11 +1,11 @@
-"""PyTorch's own int8 product, on CPU (oneDNN) and CUDA (cuBLAS).
+"""Compute with PyTorch's int8 matrix product, on CPU (oneDNN) and CUDA (cuBLAS).
 
-The weight's codes are unpacked into the high bits of int8, which takes the fewest passes; the sum is then 2^(8 - width)
+The weight's codes are unpacked into the high bits of int8, which takes the fewest passes. The sum is then 2^(8 - width)
 times too large.
 
-CUDA's needs more than 16 rows, and K and N in multiples of 8; what lacks is filled with zeros, which add nothing.
-oneDNN's is not exact on every processor: without VNNI it adds pairs of products in 16 bits, which saturate. So
-`proof.fault` is asked before it is used.
+The product on CUDA needs more than 16 rows, and multiples of 8 for K and N; inputs are padded with zeros, which do not
+change the sums. oneDNN's product is not exact on every processor: without VNNI, it adds pairs of products in 16 bits,
+which saturate. `proof.fault` therefore verifies the kernel before it is used.
 """
 
 from collections.abc import Iterator
@@ -18,9 +18,9 @@ from pirig.quantization import packing
 from pirig.quantization.kernels.kernel import ByChannels, Weight
 
 _UNPACKED = {"cpu": 2**23, "cuda": 2**25}
-"""Bytes that are unpacked at a time."""
+"""The number of bytes that are unpacked at a time."""
 _FEW = 64
-"""Up to so many rows, oneDNN is faster with the weight on the left, and with the rows in sixteens."""
+"""Up to this number of rows, oneDNN is faster with the weight as left operand and rows in multiples of 16."""
 
 
 class IntMM(ByChannels):

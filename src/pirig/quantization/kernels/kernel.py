@@ -1,11 +1,11 @@
-"""What a kernel promises. Axes: M rows (tokens), K input channels, N output channels.
+"""Define the interface of kernels. Axes: M rows (tokens), K input channels, N output channels.
 
-Law 1: `product` is the exact integer sum, bit for bit that of any other kernel: addition of integers has no order, so
-no tile, no split of K and no batch changes it.
-Law 2: `linear` is (sum * sx[:, None]) * sw[None, :] (+ bias) in float32, each operation rounded by itself and in this
-order, then rounded once to `dtype`. The sum is rounded to float32 where it exceeds 2^24.
-Law 3: `quantize_rows` gives the bits of `rows.quantize_rows`.
-Law 4: so no row of an answer depends on the other rows, and no bit on the kernel.
+Law 1: `product` is the exact integer sum, bit-identical for all kernels. The sum of integers does not depend on their
+    order, so tiles, splits of K and the batch do not change it.
+Law 2: `linear` is (sum * sx[:, None]) * sw[None, :] (+ bias) in float32. Each operation is rounded separately, in this
+    order, and the result is rounded once to `dtype`. The sum is rounded to float32 if it exceeds 2^24.
+Law 3: `quantize_rows` returns the bits of `rows.quantize_rows`.
+Law 4: It follows that no row of a result depends on the other rows, and no bit on the kernel.
 """
 
 import abc
@@ -19,12 +19,12 @@ from pirig.quantization import packing
 from pirig.quantization.kernels import rows
 
 MOST_COLUMNS = 2**16
-"""128 * 128 of them stay inside int32."""
+"""The sum of this many products of 128 * 128 fits into int32."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Weight:
-    """Packed codes of a linear layer."""
+    """The packed codes of a linear layer."""
 
     packed: Tensor  # uint8[N, K width / 8]
     bits: int
@@ -51,29 +51,32 @@ class Weight:
 
 
 class Kernel(abc.ABC):
-    """Multiplies codes on one kind of device. Has no state that a caller could see."""
+    """A kernel multiplies codes on one type of device. It has no observable state."""
 
     name: str
 
     @abc.abstractmethod
     def product(self, codes: Tensor, weight: Weight) -> Tensor:
-        """int32[M, N] from codes: int8[M, K]."""
+        """Multiply codes: int8[M, K] by a weight, to int32[M, N]."""
 
     @abc.abstractmethod
     def linear(
         self, codes: Tensor, sx: Tensor, weight: Weight, sw: Tensor, bias: Tensor | None, dtype: torch.dtype
     ) -> Tensor:
-        """[M, N] of `dtype` from codes: int8[M, K], their scales sx: float32[M] and the weight's sw: float32[N]."""
+        """Compute the layer's output, [M, N] of `dtype`.
+
+        The inputs are codes: int8[M, K], their scales sx: float32[M] and the weight's scales sw: float32[N].
+        """
 
     def quantize_rows(
         self, x: Tensor, vec: Tensor | None, order: Tensor | None, block: int, bits: int
     ) -> tuple[Tensor, Tensor]:
-        """Codes int8[M, K] and scales float32[M] of x: float[M, K]."""
+        """Quantize x: float[M, K] to codes int8[M, K] and scales float32[M]."""
         return rows.quantize_rows(x, vec, order, block, bits)
 
 
 class ByChannels(Kernel):
-    """With what PyTorch has: some output channels at a time, so that what is unpacked for them stays small."""
+    """A kernel on PyTorch's operations. It processes some output channels at a time, to limit the unpacked codes."""
 
     def product(self, codes: Tensor, weight: Weight) -> Tensor:
         check(codes, weight)
@@ -94,16 +97,19 @@ class ByChannels(Kernel):
         return y
 
     def excess(self, bits: int) -> int:
-        """`sums` gives them times 2 to this power."""
+        """Return the power of 2 by which `sums` multiplies the sums."""
         return 0
 
     @abc.abstractmethod
     def sums(self, codes: Tensor, weight: Weight) -> Iterator[tuple[slice, Tensor]]:
-        """All output channels, in parts, with their sums [M, n]: int32, or float32 where that is exact."""
+        """Yield all output channels, in slices, with their sums [M, n]: int32, or float32 if that is exact."""
 
 
 def check(codes: Tensor, weight: Weight) -> None:
-    """A kernel would read beyond its input, or on the wrong device, without this."""
+    """Check dtype, shape and device of codes. Otherwise, a kernel would read out of bounds or on the wrong device.
+
+    Raises ValueError if they do not match the weight.
+    """
     found, expected = (codes.dtype, codes.shape[1:], codes.device), (torch.int8, (weight.columns,), weight.device)
     if found != expected:
         raise ValueError(f"codes are {codes.dtype}{list(codes.shape)} on {codes.device}; {expected} was expected")

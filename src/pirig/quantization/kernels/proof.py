@@ -1,6 +1,6 @@
-"""A kernel is believed on a device after it has computed what is hardest there: greatest magnitudes, ragged shapes.
+"""Verify a kernel on a device before it is used, on the hardest inputs: largest magnitudes, ragged shapes.
 
-Known answers are integers from int64 and floats from the definitions, on the CPU.
+The expected results are computed on the CPU: integers with int64, floats by their definitions.
 """
 
 import torch
@@ -10,14 +10,14 @@ from pirig.quantization import packing
 from pirig.quantization.kernels import rows
 from pirig.quantization.kernels.kernel import Kernel, Weight
 
-_SHAPES = ((1, 64, 256), (2, 40, 4096), (33, 33, 1024), (130, 64, 512))  # M, N, K: one for each way through a kernel
+_SHAPES = ((1, 64, 256), (2, 40, 4096), (33, 33, 1024), (130, 64, 512))  # M, N, K: one for each code path of a kernel
 
 
 def fault(kernel: Kernel, device: torch.device | str) -> str:
-    """Why `kernel` cannot be used on a device; empty: it can."""
+    """Return the reason why `kernel` cannot be used on a device, or an empty string if it can."""
     try:
         return _products(kernel, device) or _rows(kernel, device)
-    except Exception as e:  # a compiler may raise anything; the caller decides, and passes the reason on
+    except Exception as e:  # a compiler may raise anything; the caller decides and reports the reason
         return f"{type(e).__name__}: {e}"
 
 

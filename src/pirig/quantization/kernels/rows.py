@@ -1,9 +1,9 @@
-"""From activations to codes: gather, scale, rotate, quantize, each row by itself. The definition on every device.
+"""Quantize activations to codes: gather, scale, rotate, quantize, row by row. Defines the result on every device.
 
-Law 1: a row's bits depend on that row alone. Hence butterflies, elementwise additions in a fixed order, instead of a
-matrix product, whose order of summation depends on the batch; and a maximum, which has no order.
-Law 2: each operation is in float32 and rounded by itself: no fused multiply-add, division as in IEEE 754.
-Law 3: what is not finite stays visible: such a row's scale is not finite either, and neither is what is made of it.
+Law 1: A row's bits depend only on that row. Rotations are therefore butterflies, elementwise additions in a fixed
+    order, because a matrix product's order of summation depends on the batch. A maximum does not depend on the order.
+Law 2: Each operation is in float32 and rounded separately: no fused multiply-add, division as in IEEE 754.
+Law 3: Values that are not finite are not hidden: the scale of such a row is not finite, nor is any result of it.
 
 Axes: M rows, K columns, B columns of a block, L = K / B blocks.
 """
@@ -14,18 +14,18 @@ from torch import Tensor
 from pirig.quantization import packing
 
 SILENCE = 2.0**-100
-"""A row whose magnitudes are below is a row of zeros; keeps quotients away from subnormal numbers."""
+"""A row whose magnitudes are all below this is treated as zeros. This keeps quotients out of the subnormal range."""
 _CACHED = 2**20
-"""Numbers that a CPU works on at a time: two buffers of 4 MiB stay in its caches."""
+"""The count of numbers that a CPU processes at a time: two buffers of 4 MiB stay in its caches."""
 
 
 def quantize_rows(x: Tensor, vec: Tensor | None, order: Tensor | None, block: int, bits: int) -> tuple[Tensor, Tensor]:
-    """Codes int8[M, K], within the bound of `bits`, and scales float32[M] of x: float[M, K].
+    """Quantize x: float[M, K] to codes int8[M, K], within the bound of `bits`, and scales float32[M].
 
-    y = x[:, order] * vec, rotated on each `block` columns (a power of two; 1: not at all) by Hadamard's matrix in
-    Sylvester's order, in stages with partners 1, 2, 4, … apart: (a, b) becomes (a + b, a - b). scale = max|y| / bound,
-    or 1 for a row of zeros; codes are y / scale, rounded, half to even. The matrix's norm, float32(block^-1/2), is in
-    the scale that is returned, and nowhere else.
+    y = x[:, order] * vec, with each `block` of columns (a power of two; 1: no rotation) rotated by Hadamard's matrix
+    in Sylvester's order, in stages with partners 1, 2, 4, … apart: (a, b) becomes (a + b, a - b). The scale is
+    max|y| / bound, or 1 for a row of zeros; the codes are y / scale, rounded half to even. The matrix's normalization,
+    float32(block^-1/2), is applied to the returned scale only.
     """
     m, k = x.shape
     if block < 1 or block & (block - 1) or k % block:
@@ -42,7 +42,8 @@ def quantize_rows(x: Tensor, vec: Tensor | None, order: Tensor | None, block: in
         y = some.gather(1, order.expand(len(some), k)).float()
         y, free = _butterflies(y if vec is None else y.mul_(vec), spare[: len(some)], block)
         largest = torch.abs(y, out=free).amax(dim=1)
-        # By a tensor: CUDA multiplies by a number's reciprocal. Nothing to clamp: no quotient rounds beyond the bound.
+        # The divisor is a tensor, because CUDA replaces division by a number with a product by its reciprocal.
+        # Codes need no clamping, because no quotient rounds beyond the bound.
         step_size = torch.where(largest < SILENCE, 1.0, largest / bound[: len(some)])
         quotient = torch.div(y, step_size[:, None], out=free).round_()
         own.view(-1, k // block, block).copy_(quotient.view(-1, block, k // block).transpose(1, 2))
@@ -51,7 +52,7 @@ def quantize_rows(x: Tensor, vec: Tensor | None, order: Tensor | None, block: in
 
 
 def rotate(x: Tensor, block: int) -> Tensor:
-    """What `quantize_rows` does to rows before it quantizes them, normalized; in the dtype of x: float[M, K]."""
+    """Rotate rows as `quantize_rows` does, but normalized, in the dtype of x: float[M, K]."""
     m, k = x.shape
     lanes = x.view(m, k // block, block).transpose(1, 2).reshape(m, k)
     y, _ = _butterflies(lanes.clone(), torch.empty_like(lanes), block)
@@ -59,12 +60,12 @@ def rotate(x: Tensor, block: int) -> Tensor:
 
 
 def _lanes(values: Tensor, block: int) -> Tensor:
-    """From [L, B] to [B, L]: partners of any stage then lie at least L apart, which vector units like."""
+    """Reorder [L, B] to [B, L]. Partners of any stage are then at least L apart, which suits vector units."""
     return values.view(-1, block).T.reshape(-1)
 
 
 def _butterflies(y: Tensor, spare: Tensor, block: int) -> tuple[Tensor, Tensor]:
-    """All stages on rows of lanes; both buffers are overwritten. Returns the one with the result first."""
+    """Apply all stages to rows of lanes. Overwrites both buffers, and returns the one with the result first."""
     m, k = y.shape
     half = 1
     while half < block:

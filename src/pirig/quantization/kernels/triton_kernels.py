@@ -1,16 +1,17 @@
-"""Our own CUDA kernels, in Triton: int8 times packed codes, and quantization of rows.
+"""Implement CUDA kernels in Triton: the product of int8 codes with packed codes, and the quantization of rows.
 
-The weight is the left operand: its codes are made in registers, from which tensor cores take the left one, and a few
-tokens are a narrow right one. A byte holds codes of 8/width runs of columns, so a tile of bytes makes that many
-products, each with its own run of the input. Codes stay in the high bits, and the sum is shifted once.
+The weight is the left operand. Its codes are unpacked in registers, from which tensor cores read the left operand, and
+a few tokens are a narrow right operand. A byte holds codes of 8/width runs of columns, so a tile of bytes takes part in
+that many products, each with its own run of the input. Codes stay in the high bits, and the sum is shifted once.
 
-Law: bits are those of `kernel.Kernel` and `rows.quantize_rows`. Sums are integers, so tiles and splits of K change
-none. Floating point is compiled without fused multiply-add, and divides by `div_rn`; Triton's `/` is an approximation.
+Law: The results are bit-identical to those of `kernel.Kernel` and `rows.quantize_rows`. Sums are integers, so tiles and
+    splits of K do not change them. Floating point is compiled without fused multiply-add, and division is `div_rn`,
+    because Triton's `/` is an approximation.
 
-What comes before the rows, a norm or GeGLU, is not fused with them: a mean has an order, and a tanh many roundings, so
-bits would depend on the kernel.
+The operation before the quantization of rows, a norm or GeGLU, is not fused with it. A mean depends on the order of
+summation and a tanh has many roundings, so the bits would depend on the kernel.
 
-With TRITON_INTERPRET=1, set before Triton is first imported, all of it runs on CPU tensors, slowly.
+With TRITON_INTERPRET=1, set before Triton is first imported, all kernels run on CPU tensors, slowly.
 """
 
 import dataclasses
@@ -25,29 +26,32 @@ from pirig.quantization.kernels.kernel import Kernel, Weight, check
 from pirig.quantization.kernels.rows import SILENCE
 
 _SILENCE = tl.constexpr(SILENCE)
-_ROUND = tl.constexpr(1.5 * 2.0**23)  # added and taken away, it rounds what is below 2^22, half to even
+_ROUND = tl.constexpr(1.5 * 2.0**23)  # adding and subtracting it rounds values below 2^22, half to even
 
 
 @dataclasses.dataclass(frozen=True)
 class Tile:
-    """What one program computes: powers of two, at least 16, 16 and 32."""
+    """The tile that one program computes. Its sizes are powers of two, at least 16, 16 and 32."""
 
     tokens: int
     channels: int
-    bytes: int  # of the packed row at a time
+    bytes: int  # of the packed row that are processed at a time
     split: int = 1  # programs that share K
     warps: int = 4
     stages: int = 4
 
 
 def tile(m: int, n: int, row: int) -> Tile:
-    """For m tokens, n output channels and `row` bytes; from the shape alone. Not tuned: no GPU was at hand."""
+    """Choose the tile for m tokens, n output channels and `row` bytes, from the shape alone.
+
+    The choice has not been tuned, because no GPU was available.
+    """
     tokens = min(128, max(16, triton.next_power_of_2(m)))
     few = tokens <= 32
     channels, step = (64, 128) if few else (128, 64)
     step = min(step, max(32, triton.next_power_of_2(row)))
     programs = triton.cdiv(n, channels) * triton.cdiv(m, tokens)
-    most = max(1, row // (4 * step))  # four rounds are worth a program
+    most = max(1, row // (4 * step))  # a program should have at least four rounds
     split = min(triton.next_power_of_2(max(1, 128 // programs)), most, 8)
     return Tile(tokens, channels, step, split, warps=4 if tokens < 128 else 8, stages=4 if few else 3)
 
@@ -75,7 +79,7 @@ class Triton(Kernel):
         x = x if x.stride(1) == 1 else x.contiguous()
         if not m:
             return codes, scales
-        with torch.cuda.device_of(x):  # Triton launches on the current one
+        with torch.cuda.device_of(x):  # Triton launches on the current device
             _quantize_rows[(m,)](
                 x, x if vec is None else vec, x if order is None else order, codes, scales, x.stride(0), k,
                 VEC=vec is not None, ORDER=order is not None, WIDE=wide, BLOCK=block, STAGES=block.bit_length() - 1,
@@ -94,7 +98,10 @@ def multiply(
     bias: Tensor | None = None,
     shape: Tile | None = None,
 ) -> Tensor:
-    """[M, N] of `dtype`: the sums themselves, or scaled where scales are given. `shape`: another tile than `tile`'s."""
+    """Multiply codes by a weight: [M, N] of `dtype`. The sums are scaled if scales are given.
+
+    `shape` overrides the tile that `tile` chooses.
+    """
     check(codes, weight)
     (m, k), n, row = codes.shape, weight.rows, weight.packed.shape[1]
     shape = shape or tile(m, n, row)
@@ -127,7 +134,7 @@ def _multiply(
     SCALED: tl.constexpr, BIAS: tl.constexpr, WIDTH: tl.constexpr, TOKENS: tl.constexpr, CHANNELS: tl.constexpr,
     BYTES: tl.constexpr, SPLIT: tl.constexpr, WHOLE: tl.constexpr,
 ):  # fmt: skip
-    """y[part, token, channel]; one program has one tile of one part of K."""
+    """Compute y[part, token, channel]. Each program computes one tile of one part of K."""
     channel = tl.program_id(0) * CHANNELS + tl.arange(0, CHANNELS)
     token = tl.program_id(1) * TOKENS + tl.arange(0, TOKENS)
     here, there = channel < n, token < m
@@ -170,7 +177,7 @@ def _join(
     parts, sx, sw, bias, y, m, n,
     SPLIT: tl.constexpr, CHANNELS: tl.constexpr, SCALED: tl.constexpr, BIAS: tl.constexpr,
 ):  # fmt: skip
-    """Adds the parts of K, parts: int32[SPLIT, M, N]."""
+    """Add the sums over the parts of K, parts: int32[SPLIT, M, N]."""
     channel = tl.program_id(0) * CHANNELS + tl.arange(0, CHANNELS)
     token = tl.program_id(1).to(tl.int64)
     here = channel < n
@@ -192,7 +199,7 @@ def _quantize_rows(
     VEC: tl.constexpr, ORDER: tl.constexpr, WIDE: tl.constexpr, BLOCK: tl.constexpr, STAGES: tl.constexpr,
     BOUND: tl.constexpr, NORM: tl.constexpr,
 ):  # fmt: skip
-    """One program has one row, filled with zeros to a power of two."""
+    """Quantize rows. Each program processes one row, padded with zeros to a power of two."""
     row = tl.program_id(0).to(tl.int64)
     column = tl.arange(0, WIDE)
     here = column < k
@@ -206,7 +213,7 @@ def _quantize_rows(
         y = tl.reshape(tl.permute(tl.join(a + b, a - b), (0, 2, 1)), (WIDE,))
     largest = tl.max(tl.abs(y), axis=0)
     step = tl.where(largest < _SILENCE, 1.0, tl.div_rn(largest, BOUND))
-    step = tl.where(tl.sum((y != y).to(tl.int32), axis=0) > 0, float("nan"), step)  # a maximum passes over NaN
+    step = tl.where(tl.sum((y != y).to(tl.int32), axis=0) > 0, float("nan"), step)  # a maximum ignores NaN
     quotient = tl.div_rn(y, tl.zeros((WIDE,), tl.float32) + step)
     tl.store(codes + row * k + column, ((quotient + _ROUND) - _ROUND).to(tl.int8), mask=here)
     tl.store(scales + row, step * NORM)

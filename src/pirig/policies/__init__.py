@@ -1,4 +1,4 @@
-"""The policies that can be evaluated. To load one: `from pirig.policies import ModelChoice, create_policy`."""
+"""Define the policies that can be evaluated. To load one: `from pirig.policies import ModelChoice, create_policy`."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -19,7 +19,7 @@ _WARM_UP_RUNS = 3  # before a graph is captured, so that libraries have chosen t
 
 
 class Quantized(Protocol):
-    """The part of a pack's interface that a backend uses."""
+    """Quantized is the part of a pack's interface that a backend uses."""
 
     @property
     def weights(self) -> Collection[str]:

@@ -1,4 +1,4 @@
-"""Policies without a model: baselines that every real policy must beat, and known answers to test the evaluator.
+"""Define policies without a model: baselines that every real policy must beat, and known answers to test the evaluator.
 
 None of them reads an image, so no images are rendered for them.
 """

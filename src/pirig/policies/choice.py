@@ -1,4 +1,4 @@
-"""The options for running a model: what the user chooses, and the pack that the choice resolves to."""
+"""Define the options for running a model: what the user chooses, and the pack that the choice resolves to."""
 
 import dataclasses
 import pathlib

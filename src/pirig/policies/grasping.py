@@ -21,7 +21,7 @@ class Grasp:
 
 
 class Geometry:
-    """The geometry of a scene, computed from a `privileged` observation."""
+    """Geometry answers questions about a scene from its `privileged` observation."""
 
     def __init__(self, privileged: dict[str, Any]):
         self.goal: list[list[str]] = privileged["goal"]
@@ -122,7 +122,7 @@ def _at_the_rim(scene: Geometry, name: str, corners: np.ndarray, start: float) -
 
 
 def _blocked_straddle(scene: Geometry, name: str, point: np.ndarray, across: np.ndarray) -> float:
-    """Count how many of the open fingers and the sides of the hand would hit something else."""
+    """Count the open fingers and sides of the hand that would collide with another object."""
     probes = [(side * 0.05, 0.006, 0.010) for side in (1, -1)] + [(side * 0.09, 0.10, 0.02) for side in (1, -1)]
     return _count_blocked(scene, name, point, across, probes)
 

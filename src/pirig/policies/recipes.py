@@ -1,4 +1,4 @@
-"""The recipes: what is needed to run a checkpoint but is not stored in it. To add a recipe, add a row to RECIPES.
+"""Define recipes: what is needed to run a checkpoint but is not stored in it. To add a recipe, add a row to RECIPES.
 
 Source: openpi `training/config.py` (commit 15a9616), where a recipe is called a train config.
 """

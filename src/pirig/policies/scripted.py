@@ -7,7 +7,7 @@ goals `on` and `in`; for any other goal it holds still, and fails.
       ^______________________missed_|
 
 Law: The policy keeps no state. All of its memory travels in the observation's `carry`, so one instance can serve any
-number of concurrent episodes over any transport.
+    number of concurrent episodes over any transport.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""Base class and wrapper for policies."""
+"""Define a base class for policies that are computed one by one, and a wrapper that adds a default prompt."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +8,7 @@ from pirig.types import Metadata, Observation
 
 
 class OneByOne:
-    """A base class for policies that gain nothing from batching and hold no resources that need closing."""
+    """OneByOne is a base class for policies that gain nothing from batching and hold no resources to close."""
 
     max_batch = 1
 
@@ -20,7 +20,7 @@ class OneByOne:
 
 
 class DefaultPrompt:
-    """A wrapper that adds `prompt` to observations that have none."""
+    """DefaultPrompt wraps a policy and adds `prompt` to observations that have none."""
 
     def __init__(self, policy: Policy, prompt: str):
         self._policy, self._prompt = policy, prompt

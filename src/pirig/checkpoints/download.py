@@ -6,8 +6,8 @@
     TARGET.lock              lock with openpi's name and type, so that openpi's and pirig's downloads exclude each other
 
 Law 1: TARGET is never incomplete.
-Law 2: Intact files are not fetched again and need no network. Only damaged files are fetched again.
-Law 3: A TARGET without a record was made by another program (openpi) and is used without checks.
+Law 2: Intact files are not fetched again and need no network. Missing or damaged files are fetched again, no others.
+Law 3: A TARGET without a record was made by another program (openpi) and is used as it is.
 Law 4: The remote is queried only if something is missing, so the cache does not follow changes of the remote.
 """
 

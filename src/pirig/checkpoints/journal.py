@@ -6,7 +6,7 @@
 
 Law 1: A line is written after the data that it describes has reached the disk.
 Law 2: If a file's first line differs from the remote's current values (the remote changed), its parts are discarded.
-Law 3: An incomplete last line, and every line after a damaged one, is ignored.
+Law 3: A truncated last line is ignored, and so are a damaged line and all lines after it.
 """
 
 import dataclasses

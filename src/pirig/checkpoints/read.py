@@ -31,7 +31,7 @@ _SAFETENSORS_DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF
 
 
 class Arrays(Mapping[str, np.ndarray]):
-    """A mapping from names to arrays that reads each array on access."""
+    """Arrays maps names to arrays, and reads each array on access."""
 
     shapes: Mapping[str, tuple[int, ...]]
     dtypes: Mapping[str, str]  # as stored, e.g. "float32"
@@ -142,7 +142,8 @@ class _OrbaxArrays(Arrays):
 
         def spec(keys: list[str]) -> dict[str, Any]:
             name = ".".join(keys)
-            plain = {"driver": "file", "path": f"{folder.absolute()}/{name}/"}  # a URL has special characters
+            # A path instead of a URL, because a URL would interpret some characters of a name.
+            plain = {"driver": "file", "path": f"{folder.absolute()}/{name}/"}
             return {"driver": zarr, "kvstore": {"driver": "ocdbt", "base": base, "path": name} if database else plain}
 
         waiting = {_path(keys): tensorstore.open(spec(keys), open=True, read=True) for keys in _names(document, folder)}

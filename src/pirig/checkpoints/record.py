@@ -60,7 +60,10 @@ def _good(path: pathlib.Path, entry: Entry, contents: bool) -> bool:
 
 
 def read(target: pathlib.Path) -> Record | None:
-    """Return the record of a download, or None if there is none. An unreadable one becomes empty and incomplete."""
+    """Return the record of a download, or None if there is none.
+
+    An unreadable record is returned as one without files that is not complete.
+    """
     try:
         found = json.loads(_path(target).read_text())
         files = {name: Entry(**entry) for name, entry in found["files"].items()}

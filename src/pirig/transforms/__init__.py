@@ -1,1 +1,1 @@
-"""Pure functions that convert a simulator's observations to a policy's inputs, and its outputs to actions."""
+"""Convert a simulator's observations to a policy's inputs, and its outputs to actions, by pure functions."""

@@ -21,7 +21,7 @@ _BIN_EDGES = np.linspace(-1, 1, 256 + 1)[:-1]
 
 
 class PromptTokenizer:
-    """A SentencePiece model that encodes prompts to a fixed length."""
+    """A prompt tokenizer encodes prompts to a fixed length with a SentencePiece model."""
 
     def __init__(self, model_file: pathlib.Path, max_length: int):
         self._model = sentencepiece.SentencePieceProcessor(model_file=str(model_file))

@@ -104,7 +104,7 @@ class KnowsShapes(Protocol):
 
 
 class _Assembled(Mapping[str, np.ndarray]):
-    """JAX arrays, each assembled from PyTorch tensors on access."""
+    """This mapping assembles each JAX array from PyTorch tensors on access."""
 
     def __init__(self, tensors: Mapping[str, np.ndarray], config: ModelConfig):
         self._tensors, self._pieces, self.shapes = tensors, pieces(config), jax_shapes(config)
@@ -126,7 +126,7 @@ class _Assembled(Mapping[str, np.ndarray]):
 
 
 class _Renamed(Mapping[str, np.ndarray]):
-    """Some arrays of another mapping under different names. They are still loaded on access."""
+    """This mapping holds some arrays of another mapping under different names. They are still loaded on access."""
 
     def __init__(self, arrays: Mapping[str, np.ndarray], names: Mapping[str, str]):
         self._arrays, self.names = arrays, names

@@ -1,4 +1,4 @@
-"""This module states what a comparison shows, in words for a person and as JSON for a program."""
+"""State what a comparison shows, in words for a person and as JSON for a program."""
 
 import dataclasses
 import math

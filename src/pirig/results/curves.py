@@ -1,4 +1,4 @@
-"""This module computes curves over a run's scored episodes for TensorBoard, trackio and Weights & Biases.
+"""Compute curves over a run's scored episodes for TensorBoard, trackio and Weights & Biases.
 
 success_rate/all             success rate of all episodes scored so far; success_rate/task_03: that of one task
 steps_to_success             steps of the episode if it succeeded, settle steps included

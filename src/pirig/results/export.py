@@ -1,4 +1,4 @@
-"""This module exports a suite's latest run as CSV and JSON in the reference fork's format.
+"""Export a suite's latest run as CSV and JSON in the reference fork's format.
 
 Law 1: Equal results give equal bytes, whatever the order in which episodes ended.
 Law 2: Errors have no row.

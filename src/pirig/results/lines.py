@@ -1,4 +1,4 @@
-"""This module encodes one result as a line of `episodes.jsonl`: exact JSON with a checksum.
+"""Encode one result as a line of `episodes.jsonl`: exact JSON with a checksum.
 
 The checksum is needed because a number with a flipped bit is still a number.
 """

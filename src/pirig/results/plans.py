@@ -1,4 +1,4 @@
-"""This module records what a run's commands planned, as data in its manifest.
+"""Record what a run's commands planned, as data in its manifest.
 
     "plan": [{"tasks": [0, 1, …], "trials": [0, 1, …]}, …]
 

@@ -1,4 +1,4 @@
-"""This module reads what a run's policy reported about its quantization in its metadata.
+"""Read what a run's policy reported about its quantization in its metadata.
 
 `quantization.apply.report` writes that report.
 

@@ -1,4 +1,4 @@
-"""This module finds and lists the runs of a results folder."""
+"""Find and list the runs of a results folder."""
 
 import dataclasses
 import datetime

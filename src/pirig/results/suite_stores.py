@@ -1,4 +1,4 @@
-"""This module combines the stores of several suites into one store, which passes each result to its suite's run."""
+"""Combine the stores of several suites into one store, which passes each result to its suite's run."""
 
 import itertools
 from collections.abc import Iterator, Mapping

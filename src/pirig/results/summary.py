@@ -1,4 +1,4 @@
-"""This module summarizes all suites: the latest exports next to the published results."""
+"""Summarize all suites: the latest exports next to the published results."""
 
 import dataclasses
 import json

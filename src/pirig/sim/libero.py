@@ -1,4 +1,4 @@
-"""This module provides LIBERO as an `Environment`, with a choice of two simulators that give the same bits.
+"""Provide LIBERO as an `Environment`, with a choice of two simulators that give the same bits.
 
     fast        our own loop around MuJoCo, which computes only what a state or an observation depends on (sim.fast)
     reference   robosuite's own stepping, as the reference evaluator runs it (sim.reference)

@@ -1,4 +1,4 @@
-"""This module reads what the scripted policy may know and a real policy may not: the positions of all objects.
+"""Read what the scripted policy may know and a real policy may not: the positions of all objects.
 
 The values are read from live simulator data as a step left them; nothing is recomputed or written.
 """

@@ -1,4 +1,4 @@
-"""This module runs LIBERO's scene with robosuite's own stepping, and renders images only on request.
+"""Run LIBERO's scene with robosuite's own stepping, and render images only on request.
 
 It is slow, and as close to the reference as possible. robosuite samples an observable within the 25 substeps of a
 control step, so an image cannot be rendered after the step. Instead each camera's sensor is wrapped: if its image was

@@ -1,4 +1,4 @@
-"""This module determines the poses of fixtures, which LIBERO draws from NumPy's global generator at each reset.
+"""Determine the poses of fixtures, which LIBERO draws from NumPy's global generator at each reset.
 
 `set_init_state` restores only joint positions, so in 88 of the 130 tasks the position of the stove, cabinet or rack
 differs by up to 2 cm from one reset to the next. Two protocols make the poses a pure function of the episode:

@@ -1,4 +1,4 @@
-"""This module describes the LIBERO suites as data: names, step limits, tasks, initial states.
+"""Describe the LIBERO suites as data: names, step limits, tasks, initial states.
 
 It imports no simulator. Task lists, problem files and initial states are read from the installed `libero` package
 without importing it, because its import writes into the user's home folder, asks a question, and needs torch.

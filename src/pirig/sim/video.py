@@ -1,4 +1,4 @@
-"""This module writes episodes as mp4 in the reference's format: 10 frames per second, H.264."""
+"""Write episodes as mp4 in the reference's format: 10 frames per second, H.264."""
 
 import pathlib
 from collections.abc import Iterable

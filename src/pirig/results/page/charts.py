@@ -1,4 +1,4 @@
-"""This module draws charts as inline SVG.
+"""Draw charts as inline SVG.
 
 Horizontal coordinates are percentages and vertical coordinates are pixels, so that text keeps its size at any width.
 

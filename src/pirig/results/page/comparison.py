@@ -1,4 +1,4 @@
-"""This module renders the page of a comparison.
+"""Render the page of a comparison.
 
 The sections follow the questions of a reader: which policy is better, how certain that is, where they differ, what
 that looks like, how fast they are, and whether the runs differ in anything else. Differences are B minus A throughout.

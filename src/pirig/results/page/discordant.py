@@ -1,4 +1,4 @@
-"""This module renders the episodes in which only one of two policies succeeds, with both videos side by side."""
+"""Render the episodes in which only one of two policies succeeds, with both videos side by side."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""This module renders the sections of a run's page about single episodes: errors, videos, and the table of all."""
+"""Render the sections of a run's page about single episodes: errors, videos, and the table of all."""
 
 from pirig.results.page.html import Html, element, join, section
 from pirig.results.report import Report

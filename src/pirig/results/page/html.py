@@ -1,4 +1,4 @@
-"""This module builds HTML that its content cannot break.
+"""Build HTML that its content cannot break.
 
 Law: Text becomes markup only by `element`; whatever is not `Html` is escaped, in contents and attributes alike.
 """

@@ -1,4 +1,4 @@
-"""This module renders the page of a run in progress: the report's sections, and above them the current activity."""
+"""Render the page of a run in progress: the report's sections, and above them the current activity."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence

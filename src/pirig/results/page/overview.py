@@ -1,4 +1,4 @@
-"""This module renders all suites on one page: the latest results next to the published ones."""
+"""Render all suites on one page: the latest results next to the published ones."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""This module renders what manifests record, as nested lists, and two manifests side by side.
+"""Render what manifests record, as nested lists, and two manifests side by side.
 
 The lists depend on no particular key, so that everything that was recorded is visible.
 """

@@ -1,4 +1,4 @@
-"""This module renders the section on quantization: proof of it, the layers, and the error of each kind of layer."""
+"""Render the section on quantization: proof of it, the layers, and the error of each kind of layer."""
 
 from pirig.results.page import charts
 from pirig.results.page.html import Html, element, section

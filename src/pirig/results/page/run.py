@@ -1,4 +1,4 @@
-"""This module renders the page of a run, section by section.
+"""Render the page of a run, section by section.
 
 The sections follow the questions of a reader: how good the policy is, how certain that is, where it fails, why, and
 what the run was made with. Each section is a function of the report, so that the live page uses the same functions.

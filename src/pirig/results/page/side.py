@@ -1,4 +1,4 @@
-"""This module represents one side of a comparison, as its page needs it."""
+"""Represent one side of a comparison, as its page needs it."""
 
 import dataclasses
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""This module computes intervals for sums and differences of rates, and for averages over tasks that differ.
+"""Compute intervals for sums and differences of rates, and for averages over tasks that differ.
 
 Two functions answer two questions. `linear` is about further episodes of the same tasks, which is the question of a
 comparison of policies on the same tasks. `clustered` is about further tasks like these; its interval is wider, because

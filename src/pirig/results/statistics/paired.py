@@ -1,4 +1,4 @@
-"""This module compares two policies on the same episodes.
+"""Compare two policies on the same episodes.
 
 An episode in which both succeed or both fail contains no information about which policy is better; only the discordant
 pairs do. B is compared with A: a positive difference means that B succeeds more often.

@@ -1,4 +1,4 @@
-"""This module relates the number of episodes to the difference in success rate that they can show.
+"""Relate the number of episodes to the difference in success rate that they can show.
 
 Rates, differences and levels are fractions of 1; levels are two-sided. A pair is one episode of each policy, so that
 n pairs cost as many episodes of each policy as an unpaired comparison with n episodes per side.

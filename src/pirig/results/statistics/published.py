@@ -1,4 +1,4 @@
-"""This module tests whether our success rates differ from the published ones by more than chance.
+"""Test whether our success rates differ from the published ones by more than chance.
 
 The published rates are counts of 500 episodes per suite (98.8 % of 500 are 494, and so on), from one run of one
 checkpoint. Both sides are therefore uncertain: a rate is consistent with the published one if the 95 % interval of the

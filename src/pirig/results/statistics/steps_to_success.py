@@ -1,4 +1,4 @@
-"""This module evaluates the time to success: the steps that successes take, settle steps included.
+"""Evaluate the time to success: the steps that successes take, settle steps included.
 
 A failure has no time to success, so this measures how fast successful episodes are, not how good a policy is. Two
 policies are compared on the trials in which both succeed; otherwise a policy that gives up on hard trials looks fast.

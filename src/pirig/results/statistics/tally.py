@@ -1,4 +1,4 @@
-"""This module counts results and computes success rates.
+"""Count results and compute success rates.
 
 Success rate = successes / (successes + failures); errors are counted separately.
 """

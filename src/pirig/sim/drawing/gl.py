@@ -1,4 +1,4 @@
-"""This module chooses the OpenGL back end with which MuJoCo renders.
+"""Choose the OpenGL back end with which MuJoCo renders.
 
 The choice must be made before mujoco is first imported. This module imports no simulator.
 """

@@ -1,4 +1,4 @@
-"""This module holds as tables what MuJoCo passes to OpenGL for meshes, without duplicates.
+"""Hold as tables what MuJoCo passes to OpenGL for meshes, without duplicates.
 
 MuJoCo does so in render_context.c, mjr_uploadMesh.
 """

@@ -1,4 +1,4 @@
-"""This module calls the OpenGL functions of MuJoCo's render context directly.
+"""Call the OpenGL functions of MuJoCo's render context directly.
 
 PyOpenGL checks for an error after each call, and a frame has a thousand calls.
 """

@@ -1,4 +1,4 @@
-"""This module determines which triangles of a mesh can colour a sample of an image, and which cannot.
+"""Determine which triangles of a mesh can colour a sample of an image, and which cannot.
 
 LIBERO's scenes have 300 000 triangles and its images 262 144 samples, so most triangles fall between samples, face
 away or lie outside. A software renderer transforms, clips and sets up each of them, which takes nearly all its time.

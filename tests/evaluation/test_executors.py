@@ -13,7 +13,7 @@ from pirig.evaluation import executors
 from pirig.evaluation.episode import run_episode
 from pirig.evaluation.executors import ProcessExecutor, SerialExecutor
 from pirig.evaluation.plan import Plan, Work, plan
-from pirig.evaluation.run import run
+from pirig.evaluation.run import Observers, run
 from pirig.interfaces import Observer
 from pirig.policies.baselines import RandomPolicy
 from pirig.results.store import RunStore
@@ -173,6 +173,24 @@ def test_errors_run_once_more_and_in_the_next_session_and_nothing_else_does(tmp_
         assert {r.spec for r in again} == bad
         assert len(again) == len(bad)
         assert outcomes(store.results()) == SERIAL
+
+
+class Closes(Observer):
+    def __init__(self, closed, name, error=None):
+        self.closed, self.name, self.error = closed, name, error
+
+    def close(self):
+        self.closed.append(self.name)
+        if self.error:
+            raise self.error
+
+
+def test_every_observer_is_closed_in_order_whatever_another_does(tmp_path):
+    closed = []
+    observers = Observers(Closes(closed, 1), Closes(closed, 2, KeyboardInterrupt()), Closes(closed, 3))
+    with RunStore.open(tmp_path / "run", {"suite": "fake"}) as store, pytest.raises(KeyboardInterrupt):
+        run(Plan(SPECS[:1]), store, SerialExecutor(), Worker, observers)
+    assert closed == [1, 2, 3]
 
 
 class AlwaysRaises(FakeEnvironment):

@@ -5,6 +5,7 @@ import os
 import pathlib
 import shutil
 import subprocess
+import time
 from collections.abc import Generator
 
 import pytest
@@ -53,6 +54,10 @@ def read_only(folder: pathlib.Path) -> Generator[None]:
 def _mount(*words: str) -> None:
     if os.getuid() != 0:
         pytest.skip("only root can mount a small disk")
-    found = subprocess.run(["mount", *words], capture_output=True, text=True)
+    for _ in range(20):  # a busy machine may still have a file open
+        found = subprocess.run(["mount", *words], capture_output=True, text=True)
+        if "busy" not in found.stderr:
+            break
+        time.sleep(0.5)
     if found.returncode:
         pytest.skip(f"no disk can be mounted here: {found.stderr.strip()}")

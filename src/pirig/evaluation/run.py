@@ -7,6 +7,7 @@ for all others, and workers that have started anew run it, since what spoiled it
 Law 3: videos are made from results in the store, so a missing one is made by the next command that wants it.
 """
 
+import contextlib
 import logging
 from collections import Counter
 from collections.abc import Mapping
@@ -22,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 class Observers(Observer):
-    """Tells several observers, in the order in which they were added."""
+    """Passes each event to several observers, in the order in which they were added."""
 
     def __init__(self, *observers: Observer):
         self._observers = list(observers)
@@ -47,8 +48,10 @@ class Observers(Observer):
             observer.video(video)
 
     def close(self) -> None:
-        for observer in reversed(self._observers):
-            observer.close()
+        """Close all, the first one first, even if one of them raises."""
+        with contextlib.ExitStack() as stack:
+            for observer in reversed(self._observers):
+                stack.callback(observer.close)
 
 
 def run(
@@ -79,14 +82,14 @@ def _run(plan: Plan, store: ResultStore, executor: Executor, make_worker: Worker
     for result in store.results():
         if result.spec in planned and plan.wants_video(result):
             work.add_video(result)
-    progress = _Pass(plan, store, observers)
+    progress = _Outcomes(plan, store, observers)
     progress.run(work, executor, make_worker)
     if (repeats := progress.to_repeat()) and not plan.is_decided():
         _log.warning("%d episodes ended in an error; running them once more", len(repeats))
         progress.run(Work(repeats, plan.ahead), executor, make_worker)
 
 
-class _Pass:
+class _Outcomes:
     """What the coordinator does with outcomes, and what it counts meanwhile."""
 
     def __init__(self, plan: Plan, store: ResultStore, observers: Observer):

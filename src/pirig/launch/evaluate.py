@@ -11,7 +11,8 @@ from typing import Any
 
 from pirig import envvars
 from pirig.errors import ConfigError
-from pirig.evaluation.plan import Plan, longest_first, plan
+from pirig.evaluation.plan import Plan, longest_first
+from pirig.evaluation.plan import plan as plan_episodes
 from pirig.evaluation.run import Observers
 from pirig.evaluation.run import run as run_episodes
 from pirig.files import write_atomically
@@ -81,29 +82,27 @@ class Evaluation:
             workers=workers,
             batches=self.site.batches,
         )
-        observers = Observers(
-            sessions, EpisodeProgress({run.suite: (len(run.specs), scored[run.suite]) for run in runs}), Files(runs)
-        )
+        observers = Observers(sessions)
+        try:
+            self._observe(observers, scored)
+            executor = self.site.executor(workers, observers)
+            if levers := self.site.levers(workers, executor):
+                done = {result.spec for results in scored.values() for result in results}
+                left = {spec: by_suite[spec.suite].rules.total_steps for spec in queue if spec not in done}
+                observers.add(Autotune(levers, left, sessions.tuned))
+            factory = self.site.factory(self._factory(queue[0]), workers)
+        except BaseException:
+            observers.close()
+            raise
         early = runs[0].early  # set only if there is one suite
-        for observer in self._others(early, scored):
-            observers.add(observer)
-        executor = self.site.executor(workers, observers)
-        if levers := self.site.levers(workers, executor):
-            done = {result.spec for results in scored.values() for result in results}
-            left = {spec: by_suite[spec.suite].rules.total_steps for spec in queue if spec not in done}
-            observers.add(Autotune(levers, left, sessions.tuned))
-        run_episodes(
-            Plan(
-                queue,
-                wants_video=lambda result: by_suite[result.spec.suite].lacks_video(result),
-                is_decided=lambda: early is not None and early.is_decided,
-                ahead=early.ahead if early else None,
-            ),
-            SuiteStores({run.suite: run.store for run in runs}),
-            executor,
-            self.site.factory(self._factory(queue[0]), workers),
-            observers,
+        plan = Plan(
+            queue,
+            wants_video=lambda result: by_suite[result.spec.suite].lacks_video(result),
+            is_decided=lambda: early is not None and early.is_decided,
+            ahead=early.ahead if early else None,
         )
+        store = SuiteStores({run.suite: run.store for run in runs})
+        run_episodes(plan, store, executor, factory, observers)
 
     def report(self) -> list[SuiteOutcome]:
         """Write the tables and the page of each suite, and the page about all suites."""
@@ -117,14 +116,19 @@ class Evaluation:
             assert self.watch
             self.watch.ends(run.store.directory / "report.html")
 
-    def _others(self, early: Observer | None, scored: Mapping[str, Sequence[EpisodeResult]]) -> list[Observer]:
-        found: list[Observer] = [early] if early else []
-        if self.tracker != "none":
-            found += [Tracking(self.tracker, run.store, scored[run.suite]) for run in self.runs]
+    def _observe(self, observers: Observers, scored: Mapping[str, Sequence[EpisodeResult]]) -> None:
+        """Add the observers that this evaluation has. One that is added is closed, whatever happens then."""
+        runs = self.runs
+        observers.add(EpisodeProgress({run.suite: (len(run.specs), scored[run.suite]) for run in runs}))
+        observers.add(FileWriter(runs))
+        for run in runs:
+            if run.early:
+                observers.add(run.early)
+            if self.tracker != "none":
+                observers.add(Tracking(self.tracker, run.store, scored[run.suite]))
         if self.watch:
-            self.watch.begin([Followed(run.store, run.specs, suite_run.task_names(run.suite)) for run in self.runs])
-            found.append(self.watch)
-        return found
+            self.watch.begin([Followed(run.store, run.specs, suite_run.task_names(run.suite)) for run in runs])
+            observers.add(self.watch)
 
     def _factory(self, first: EpisodeSpec) -> LiberoWorkerFactory:
         episodes = self.shared.episodes
@@ -172,7 +176,7 @@ def opened(
         yield Evaluation(runs, here, shared, simulation, following.tracker, watch, flags)
 
 
-class Files(Observer):
+class FileWriter(Observer):
     """Write the files of runs: videos that were made on another machine, and the tables of a suite once it is
     scored.
     """
@@ -195,7 +199,7 @@ class Files(Observer):
 def _planned(suite: str, episodes: Episodes) -> list[EpisodeSpec]:
     trials = episodes.trials or range(episodes.num_trials_per_task)
     tasks = episodes.task_ids or [task.task_id for task in suites.tasks(suite)]
-    specs = plan(suite, tasks, trials, episodes.seed)
+    specs = plan_episodes(suite, tasks, trials, episodes.seed)
     for spec in specs:
         suites.initial_state(spec)
     return specs

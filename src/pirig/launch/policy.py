@@ -249,7 +249,7 @@ def source_of(choice: PolicyChoice, model: ModelChoice, runs: pathlib.Path) -> R
         name, port = (choice.policy_config, None) if choice.headless else (choice.host, choice.port)
     limits = ClientLimits(choice.connect_timeout_s, choice.request_timeout_s, choice.max_frame_mib)
     if "://" in name or port is not None:
-        return RemoteServers(tuple(name.split(",")), limits, port=port)
+        return RemoteServers(tuple(name.split(",")) if choice.policy else (name,), limits, port=port)
     if name in RECIPES:
         return HostedModel(ModelRequest(RECIPES[name], choice.policy_dir, model), limits)
     return Baseline(name, runs)

@@ -119,13 +119,10 @@ def site(
     }
     envvars.export({"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}, override=False)
     with contextlib.ExitStack() as stack:
-        open_host, policy = None, None
-        if isinstance(source, HostedModel):
-            open_host = _host_of_node(source, workers.max_batch)
-        else:
-            policy = stack.enter_context(source.start(_NO_ROOM))
+        open_host = _host_of_node(source, workers.max_batch) if isinstance(source, HostedModel) else None
         stack.enter_context(connected(workers.ray_address, variables))
         signals.raise_interrupted()  # Ray has replaced the handlers
+        policy = None if open_host else stack.enter_context(source.start(_NO_ROOM))
         if source.is_headless:
             _log.info("Running in HEADLESS mode - no WebSocket connection")
         nodes = stack.enter_context(contextlib.closing(Nodes(open_host)))

@@ -130,7 +130,7 @@ class Sessions(Observer):
         self._sessions = {
             store.configuration["suite"]: Session(store, flags, assets=assets, workers=workers) for store in stores
         }
-        self._results: dict[str, list[EpisodeResult]] = {suite: [] for suite in self._sessions}
+        self._stores = {store.configuration["suite"]: (store, store.count()) for store in stores}
 
     def tuned(self, found: Mapping[str, Any]) -> None:
         """Record `found`: what --autotune measured and set."""
@@ -141,15 +141,14 @@ class Sessions(Observer):
         for session in self._sessions.values():
             session.worker_is_ready(description)
 
-    def result(self, result: EpisodeResult) -> None:
-        self._results[result.spec.suite].append(result)
-
     def close(self) -> None:
+        """Record the end. The results are read from the stores, which have one that an interrupt hid from observers."""
         batches = self._batches()
-        busy_s = {suite: sum(_spent(results).values()) for suite, results in self._results.items()}
+        appended = {suite: store.appended_after(count) for suite, (store, count) in self._stores.items()}
+        busy_s = {suite: sum(_spent(results).values()) for suite, results in appended.items()}
         all_s = sum(busy_s.values())
         for suite, session in self._sessions.items():
-            session.end(self._results[suite], batches, busy_s[suite] / all_s if all_s else 1 / len(busy_s))
+            session.end(appended[suite], batches, busy_s[suite] / all_s if all_s else 1 / len(busy_s))
 
 
 def _batches(times: Mapping[int, BatchTimes]) -> dict[str, dict[str, float]]:

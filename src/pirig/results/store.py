@@ -143,6 +143,14 @@ class RunStore:
         """Return the successes and failures by episode; these episodes need not run again."""
         return {result.spec: result for result in self.results() if result.status != "error"}
 
+    def count(self) -> int:
+        """Return the number of results that were appended so far, repetitions included."""
+        return sum(1 for line in self._split() if line)
+
+    def appended_after(self, count: int) -> list[EpisodeResult]:
+        """Return the results that were appended after the first `count`."""
+        return list(self._lines())[count:]
+
     def note(self, **fields: Any) -> None:
         """Add plain JSON fields to the manifest, which are on disk when this returns.
 

@@ -53,6 +53,7 @@ def open_connection(uri: str, *, headers: Mapping[str, str], max_bytes: int, tim
             max_size=max_bytes,
             create_connection=_Connection,
         )
+        connection.socket.settimeout(None)  # the library's threads wait without a limit; `ask` sets its own
         return connection.__enter__()  # outside of a `with`, the library warns at each call
     except BaseException as e:
         tcp.close()

@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import functools
 import logging
+import os
 import signal
 import sys
 import threading
@@ -17,7 +18,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from pirig import envvars
-from pirig.errors import PirigError, StartError, to_wire
+from pirig.errors import MissingResource, PirigError, StartError, to_wire
 from pirig.interfaces import Policy
 from pirig.serving.batching import Batcher
 from pirig.serving.heap import keep_freed_memory
@@ -66,8 +67,12 @@ def run(
         error = StartError(f"the policy could not be loaded:\n{traceback.format_exc()}")
         return parent.send(("failed", to_wire(error), 0))
     batcher = Batcher(policy)
-    clients = Answering(address, protocol.greeting(batcher.metadata), functools.partial(_answer, batcher))
-    threading.Thread(target=clients.run, name="clients", daemon=True).start()
+    try:
+        clients = Answering(address, protocol.greeting(batcher.metadata), functools.partial(_answer, batcher))
+    except OSError as e:
+        batcher.close()
+        return parent.send(("failed", to_wire(MissingResource(f"a policy host cannot listen at {address}: {e}")), 0))
+    threading.Thread(target=_serve, args=(clients,), name="clients", daemon=True).start()
     try:
         port = _open(door, port, policy, batcher) if door else 0
     except TimeoutError:
@@ -95,6 +100,15 @@ def _open(door: Door, port: int, policy: Policy, batcher: Batcher) -> int:
     return ready.result(_OPENS_WITHIN_S)
 
 
+def _serve(clients: Answering) -> None:
+    """Serve all clients. If that breaks, the process exits, so that its starter replaces it."""
+    try:
+        clients.run()
+    except BaseException:
+        _log.exception("the policy host cannot serve its workers any more")
+        os._exit(1)
+
+
 def _answer(batcher: Batcher, frame: bytes | memoryview) -> "Future[bytes]":
     """Promise the reply to one worker's request: what the policy answers, or what it raised."""
     reply: Future[bytes] = Future()
@@ -115,4 +129,4 @@ def _answer(batcher: Batcher, frame: bytes | memoryview) -> "Future[bytes]":
 
 def _error(error: Exception) -> bytes:
     _log.error("the policy failed", exc_info=error)
-    return ERROR + protocol.error(error).encode()
+    return ERROR + protocol.error(error).encode(errors="replace")

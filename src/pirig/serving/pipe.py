@@ -1,18 +1,19 @@
-"""Requests between processes of one machine: a request in shared memory, a word of it in a socket.
+"""Carry requests between processes of one machine: the request in shared memory, its length in a socket.
 
     request   8 bytes: its length n < 2^63, and it is in the client's shared memory; or 2^63 + n, and n bytes follow
     answer    8 bytes: its length n; n bytes follow. The first one is the host's greeting
 
-Law 1: a client has one request at a time, so the memory is the client's until it asks and the host's until it has
-answered. A request that does not fit into the memory follows its word.
-Law 2: one thread of the host serves all clients and never waits for one of them: a client that stops in the middle of
-a message holds up nobody. (A thread for each client answered fewer requests than a WebSocket at 32 clients, and some
-clients got three times as many as others: the threads wait for each other's turn in the interpreter.)
+Law 1: A client has one request at a time, so the memory is the client's until it asks and the host's until it has
+answered. A request that does not fit into the memory follows its length.
+Law 2: One thread of the host serves all clients and never waits for one of them, so a client that stops in the middle
+of a message delays nobody. (With a thread for each client, 32 clients got fewer answers than over a WebSocket, and some
+of them three times as many as others, because the threads wait for each other in the interpreter.)
 """
 
 import collections
 import contextlib
 import dataclasses
+import errno
 import logging
 import mmap
 import os
@@ -24,10 +25,11 @@ from concurrent.futures import Future
 
 _log = logging.getLogger(__name__)
 _SIZE = 1 << 20  # [bytes]; a LIBERO observation has 301 kB, and untouched pages cost nothing
-_WORD = 8  # [bytes]
+_LENGTH_BYTES = 8  # [bytes]
 _INLINE = 1 << 63
 _GREETS_WITHIN_S = 10.0
 _READ_AT_ONCE = 1 << 18  # [bytes]
+_ACCEPTS_AGAIN_AFTER_S = 0.1  # at the limit of open files
 ANSWER, ERROR = b"A", b"E"  # what a policy said: the first byte of what comes back
 
 Answer = Callable[[bytes | memoryview], "Future[bytes]"]
@@ -35,7 +37,7 @@ Answer = Callable[[bytes | memoryview], "Future[bytes]"]
 
 
 class Asking:
-    """The client's end. Raises EOFError and OSError where the other is gone, TimeoutError where it says nothing."""
+    """The client's end. Raises EOFError and OSError if the host is gone, TimeoutError if no answer comes in time."""
 
     def __init__(self, address: str):
         """The host greets at once, whatever its policy is doing."""
@@ -56,13 +58,18 @@ class Asking:
             os.close(file)
 
     def ask(self, request: bytes, within_s: float | None = None) -> bytes:
-        """After a TimeoutError the answer may still come, so this is of no more use."""
+        """Send a request and return its answer. Close this end after a TimeoutError, since the answer may still come.
+
+        Raises EOFError also if this end is closed.
+        """
+        if self._socket.fileno() < 0:
+            raise EOFError("this end of the connection is closed")
         size = len(request)
         if size <= _SIZE:
             self._shared[:size] = request
-            self._socket.sendall(size.to_bytes(_WORD, "little"))
+            self._socket.sendall(size.to_bytes(_LENGTH_BYTES, "little"))
         else:
-            self._socket.sendall((_INLINE + size).to_bytes(_WORD, "little") + request)
+            self._socket.sendall((_INLINE + size).to_bytes(_LENGTH_BYTES, "little") + request)
         return self._receive(within_s)
 
     def close(self) -> None:
@@ -74,12 +81,12 @@ class Asking:
         if not self._readable.poll(None if within_s is None else 1e3 * within_s):
             raise TimeoutError(f"no word within {within_s} s")
         data = self._socket.recv(_READ_AT_ONCE)
-        while len(data) < _WORD or len(data) < _WORD + int.from_bytes(data[:_WORD], "little"):
+        while len(data) < _LENGTH_BYTES or len(data) < _LENGTH_BYTES + int.from_bytes(data[:_LENGTH_BYTES], "little"):
             more = self._socket.recv(_READ_AT_ONCE) if data else b""
             if not more:
                 raise EOFError("the policy host closed the connection")
             data += more
-        return data[_WORD:]
+        return data[_LENGTH_BYTES:]
 
 
 @dataclasses.dataclass(eq=False)
@@ -94,17 +101,17 @@ class _Client:
 
     def request(self) -> bytes | memoryview | None:
         """Return the request that has come whole; None: it has not."""
-        if self.is_asking or len(self.incoming) < _WORD:
+        if self.is_asking or len(self.incoming) < _LENGTH_BYTES:
             return None
-        word = int.from_bytes(self.incoming[:_WORD], "little")
+        word = int.from_bytes(self.incoming[:_LENGTH_BYTES], "little")
         if word < _INLINE:
-            del self.incoming[:_WORD]
+            del self.incoming[:_LENGTH_BYTES]
             assert self.shared is not None
             return self.shared[:word]
-        end = _WORD + word - _INLINE
+        end = _LENGTH_BYTES + word - _INLINE
         if len(self.incoming) < end:
             return None
-        whole = bytes(self.incoming[_WORD:end])
+        whole = bytes(self.incoming[_LENGTH_BYTES:end])
         del self.incoming[:end]
         return whole
 
@@ -124,24 +131,36 @@ class Answering:
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ)
         self._selector.register(self._wake, selectors.EVENT_READ)
+        self._is_accepting = True
 
     def run(self) -> None:
         while True:
-            for key, events in self._selector.select():
+            for key, events in self._selector.select(None if self._is_accepting else _ACCEPTS_AGAIN_AFTER_S):
                 if key.fileobj is self._listener:
                     self._accept()
                 elif key.fileobj == self._wake:
                     self._deliver()
                 else:
                     self._serve(key.data, events)
+            if not self._is_accepting:
+                self._selector.register(self._listener, selectors.EVENT_READ)
+                self._is_accepting = True
 
     def _accept(self) -> None:
-        with contextlib.suppress(OSError):  # the client has gone already, or there are too many files
+        try:
             connection, _ = self._listener.accept()
-            connection.setblocking(False)
-            self._selector.register(connection, selectors.EVENT_READ, _Client(connection))
+        except OSError as e:
+            if e.errno in (errno.EMFILE, errno.ENFILE):  # the listener stays readable, so pause instead of spinning
+                _log.warning("no worker can connect for now: %s", e)
+                self._selector.unregister(self._listener)
+                self._is_accepting = False
+            return  # else the client has gone already
+        connection.setblocking(False)
+        self._selector.register(connection, selectors.EVENT_READ, _Client(connection))
 
     def _serve(self, client: _Client, events: int) -> None:
+        if client.socket.fileno() < 0:
+            return  # forgotten since `select` returned this event
         try:
             if events & selectors.EVENT_WRITE:
                 self._write(client)
@@ -185,7 +204,7 @@ class Answering:
                 self._forget(client)
 
     def _send(self, client: _Client, message: bytes) -> None:
-        client.outgoing += len(message).to_bytes(_WORD, "little") + message
+        client.outgoing += len(message).to_bytes(_LENGTH_BYTES, "little") + message
         self._write(client)
 
     def _write(self, client: _Client) -> None:
@@ -195,5 +214,6 @@ class Answering:
         self._selector.modify(client.socket, selectors.EVENT_READ | writes, client)
 
     def _forget(self, client: _Client) -> None:
-        self._selector.unregister(client.socket)
-        client.socket.close()
+        if client.socket.fileno() >= 0:
+            self._selector.unregister(client.socket)
+            client.socket.close()

@@ -1,1 +1,1 @@
-"""Which episodes run, where and when; knows neither LIBERO nor a model nor a socket."""
+"""Decide which episodes run, where and when. This package knows neither LIBERO nor models nor sockets."""

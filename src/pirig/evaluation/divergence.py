@@ -1,4 +1,4 @@
-"""Where two results of one episode first part."""
+"""Find where two results of one episode first differ."""
 
 import dataclasses
 
@@ -9,7 +9,7 @@ from pirig.types import EpisodeResult
 
 @dataclasses.dataclass(frozen=True)
 class Divergence:
-    step: int  # of the environment, from 1, settle steps included; 0: before the first
+    step: int  # step of the environment, counted from 1, settle steps included; 0: before the first one
     quantity: str  # action, state, end or error
     found: str
 
@@ -18,12 +18,15 @@ class Divergence:
 
 
 def first_divergence(was: EpisodeResult, now: EpisodeResult) -> Divergence | None:
-    """None where they are identical. What a policy answers in a step comes before the state after it."""
+    """Return the first difference, or None if the results are identical.
+
+    The action of a step comes before the state after that step.
+    """
     if "error" in (was.status, now.status):
         return None if was.status == now.status else Divergence(0, "error", now.error or was.error)
     parted = [found for found in (_actions(was, now), _states(was, now)) if found is not None]
     if parted:
-        return min(parted, key=lambda difference: difference.step)  # of equals the first: the action is the cause
+        return min(parted, key=lambda difference: difference.step)  # of a tie the first one: the action is the cause
     if (was.status, was.steps) != (now.status, now.steps):
         shorter = min(was.steps, now.steps)
         return Divergence(shorter, "end", f"{now.status} after {now.steps} steps, was {was.status} after {was.steps}")
@@ -34,7 +37,7 @@ def first_divergence(was: EpisodeResult, now: EpisodeResult) -> Divergence | Non
 
 def _actions(was: EpisodeResult, now: EpisodeResult) -> Divergence | None:
     count = min(len(was.actions), len(now.actions))
-    # bit for bit: -0.0 is not 0.0
+    # compare bit for bit: -0.0 is not 0.0
     parted = (was.actions[:count].view(np.uint64) != now.actions[:count].view(np.uint64)).any(axis=1)
     if not parted.any():
         return None

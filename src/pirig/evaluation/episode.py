@@ -1,7 +1,8 @@
-"""THE loop. reset -> settle -> [ask the policy -> execute the first replan_steps actions] until success or the limit.
+"""Run one episode: reset -> settle -> [infer a chunk -> execute its first replan_steps actions] until success or limit.
 
-Law: the result depends on the spec, the rules, the environment's protocol and the policy; on nothing else.
-What is not looked at is not rendered: the environment is told one step ahead whether the policy is about to look.
+Law 1: The result depends on the spec, the rules, the environment's protocol and the policy, and on nothing else.
+Law 2: An observation that the policy does not receive is not rendered. For this, each call of the environment names the
+observation keys that the policy reads next.
 """
 
 import time
@@ -18,7 +19,10 @@ from pirig.types import STANDARD_OBSERVATIONS, EpisodeResult, EpisodeSpec, Obser
 
 
 def run_episode(spec: EpisodeSpec, env: Environment, policy: Policy, rules: Rules) -> EpisodeResult:
-    """Never raises: what goes wrong comes back as a result with status `error` and the traceback."""
+    """Run an episode and return its result.
+
+    An exception is not raised: it becomes a result with status `error` and the traceback.
+    """
     start = time.perf_counter()
     episode = _Episode(spec, env, policy, rules)
     status, state_hash, error = "error", "", ""
@@ -43,9 +47,9 @@ def run_episode(spec: EpisodeSpec, env: Environment, policy: Policy, rules: Rule
 
 
 def warm_up(spec: EpisodeSpec, env: Environment, policy: Policy, rules: Rules) -> float:
-    """Resets to `spec` and asks the policy once, so that everything is compiled and checked before the first episode.
+    """Reset to `spec` and infer once, so that everything is compiled and checked before the first episode.
 
-    Returns the time it took [s]. Raises what the environment or the policy raises.
+    Returns the time that this took [s]. Raises what the environment or the policy raises.
     """
     start = time.perf_counter()
     _Episode(spec, env, policy, rules).try_once()
@@ -53,12 +57,15 @@ def warm_up(spec: EpisodeSpec, env: Environment, policy: Policy, rules: Rules) -
 
 
 def observations_for(policy: Policy) -> tuple[str, ...]:
-    """The observation keys that a policy reads."""
+    """Return the observation keys that a policy reads."""
     return tuple(policy.metadata.get("observations", STANDARD_OBSERVATIONS))
 
 
 def check_actions(answer: Any, rules: Rules) -> np.ndarray:
-    """float64[T, A], T >= replan_steps. Raises PolicyError naming what was found and what was expected."""
+    """Return the actions of a policy's answer: float64[T, A], T >= replan_steps.
+
+    Raises PolicyError, which names what was found and what was expected.
+    """
     if not isinstance(answer, dict) or "actions" not in answer:
         found = f"keys {sorted(map(str, answer))}" if isinstance(answer, dict) else type(answer).__name__
         raise PolicyError(f"the policy must answer with a dict that has 'actions'; found {found}")
@@ -79,12 +86,12 @@ def check_actions(answer: Any, rules: Rules) -> np.ndarray:
 
 
 def footprint(state_hash: str) -> int:
-    """32 bits of a state's hash."""
+    """Return the first 32 bits of a state's hash."""
     return int(state_hash[:8], 16)
 
 
 class _Episode:
-    """The state of one pass through the loop."""
+    """Hold the state of one episode in progress."""
 
     def __init__(self, spec: EpisodeSpec, env: Environment, policy: Policy, rules: Rules):
         self._spec, self._env, self._policy, self._rules = spec, env, policy, rules
@@ -98,7 +105,7 @@ class _Episode:
         self.trail: list[int] = []
 
     def run(self) -> bool:
-        """Returns whether the task succeeded."""
+        """Run the episode to its end. Return whether the task succeeded."""
         rules = self._rules
         step = self._settle()
         while len(self.executed) < rules.max_policy_steps:
@@ -121,7 +128,7 @@ class _Episode:
         return Timings(self._reset_s, self._simulation_s, rendering_s, self._inference_s, self._chunks)
 
     def _settle(self) -> Step:
-        """Lets objects come to rest. A success here does not count, as in the reference."""
+        """Execute the settle steps to let objects come to rest. A success here does not count, as in the reference."""
         count = self._rules.settle_steps
         step = self._reset(() if count else self._look)
         for i in range(count):

@@ -1,10 +1,14 @@
-"""Where work is done: in this process, or in a set of processes.
+"""Run jobs in this process, or in worker processes.
 
-A worker process is started fresh (`spawn`), so it has a render context and a NumPy global generator of its own,
-both of which LIBERO needs. Law 1: one that dies costs one `error` result and is replaced. Law 2: one that can't
-start stops the run with its reason; so does a run of deaths without a result in between. Law 3: one that has done its
-share, or has grown too large, is replaced between two jobs. Law 4: one that hangs is ended, which is a death like any
-other. Law 5: a worker ends with its coordinator, whatever ended that, and whatever it is at.
+A worker process is started with `spawn`, so that it has its own render context and its own global generator of NumPy.
+LIBERO needs both.
+
+Law 1: A worker that dies costs one `error` result and is replaced.
+Law 2: A worker that cannot start stops the run, and the error has its reason. So do `_DEATHS_IN_A_ROW` deaths without a
+result in between.
+Law 3: A worker that has done its number of jobs, or uses too much memory, is replaced between two jobs.
+Law 4: A worker that hangs is killed, and counts as one that died.
+Law 5: A worker exits when its coordinator exits, however that happened and whatever the worker was doing.
 """
 
 import contextlib
@@ -32,18 +36,18 @@ _CLOSES_WITHIN_S = 20.0
 _GIB = 2**30
 
 OnReady = Callable[[Mapping[str, Any]], None]
-"""Hears the description of each worker that has started."""
+"""The executor calls this with the description of each worker that has started."""
 
 OnStart = Callable[[int, Job], None]
-"""Hears which job the worker with this index is given."""
+"""The executor calls this with the index of a worker and the job that it was given."""
 
 
 def ignore(*_: object) -> None:
-    """The OnReady, and the OnStart, of a caller that does not care."""
+    """Do nothing. This is the default of OnReady and OnStart."""
 
 
 class SerialExecutor:
-    """Does one job after another in this process. The one to debug with."""
+    """Run one job after another in this process. Use this executor for debugging."""
 
     def __init__(self, on_ready: OnReady = ignore, on_start: OnStart = ignore):
         self._on_ready, self._on_start = on_ready, on_start
@@ -64,7 +68,7 @@ class SerialExecutor:
 
 
 class ProcessExecutor:
-    """Works in `workers` processes, each on a core of its own where there are enough."""
+    """Run jobs in `workers` processes, each pinned to its own core if there are enough cores."""
 
     def __init__(
         self,
@@ -77,10 +81,11 @@ class ProcessExecutor:
         max_memory_gib: float = 4.0,
         job_timeout_s: float = 0.0,
     ):
-        """`cores`: of the workers, in their order; default: those that this process may use.
+        """Set the limits of the workers. Starts no process.
 
-        `recycle_after`: jobs in the life of a process. `max_memory_gib`: resident, beyond which it is replaced.
-        `job_timeout_s`: for a job, and for starting; 0: for ever.
+        `cores`: cores of the workers, in the order of their indices; default: all that this process may use.
+        `recycle_after`: number of jobs after which a process is replaced. `max_memory_gib`: resident memory beyond
+        which it is replaced. `job_timeout_s`: time limit of a job, and of a start; 0: none.
         """
         self._workers, self._on_ready, self._on_start = workers, on_ready, on_start
         self._at_first, self._cores = workers, list(cores) or sorted(os.sched_getaffinity(0))
@@ -120,11 +125,14 @@ class ProcessExecutor:
                 slot.stop()
 
     def resize(self, workers: int) -> None:
-        """To so many: others start, or end when they have done what they are at. Called from the thread that runs."""
+        """Change the number of workers: more are started, or surplus ones stop after their current job.
+
+        Call it from the thread that iterates over `run`.
+        """
         self._workers = workers
 
     def _messages(self, busy: "list[_Slot]") -> "Iterator[tuple[_Slot, tuple[str, Any]]]":
-        """Waits for some of them to say something, or to be overdue."""
+        """Wait until a busy worker sends a message or exceeds its time limit, and yield (worker, message)."""
         left_s = min(slot.since_s for slot in busy) + self._timeout_s - time.monotonic()
         ready = set(mp.connection.wait([slot.pipe for slot in busy], None if left_s == math.inf else max(0.0, left_s)))
         for slot in busy:
@@ -140,7 +148,7 @@ class ProcessExecutor:
         if self._workers <= self._at_first:
             return
         wanted = min(self._workers, len(work) + sum(not slot.is_idle for slot in slots))
-        if len(slots) < wanted > len(self._cores):  # too many for a core each
+        if len(slots) < wanted > len(self._cores):  # more workers than cores
             for slot in slots:
                 slot.unpin(self._cores)
         while len(slots) < wanted:
@@ -148,7 +156,7 @@ class ProcessExecutor:
             slots.append(_Slot(index, make_worker, self._core(index)))
 
     def _is_occupied(self, slots: "list[_Slot]", work: Work) -> bool:
-        """Hands out what there is. Returns whether anybody has something to do: then more may follow from it."""
+        """Give jobs to idle workers. Return whether any worker is busy, because its result may add jobs."""
         for slot in slots:
             if slot.is_idle:
                 busy = [spec_of(other.job) for other in slots if other is not slot and other.job is not None]
@@ -170,14 +178,14 @@ class ProcessExecutor:
 
 
 class _Slot:
-    """One worker process, seen from the coordinator."""
+    """Control one worker process from the coordinator."""
 
     def __init__(self, index: int, make_worker: WorkerFactory, core: int | None):
         self.index, self.done = index, 0
-        self.is_idle = False  # it has started, and waits for a job
-        self.job: Job | None = None  # that it is at
-        self.last: EpisodeSpec | None = None  # whose scene it has built
-        self.since_s = time.monotonic()  # at it, or starting
+        self.is_idle = False  # the worker has started, and waits for a job
+        self.job: Job | None = None  # the current one
+        self.last: EpisodeSpec | None = None  # the last episode; its scene is built in the worker
+        self.since_s = time.monotonic()  # when the current job, or the start, began
         self.pipe, theirs = _SPAWN.Pipe()
         self._process = _SPAWN.Process(
             target=_work, args=(index, make_worker, core, theirs), name=f"pirig-worker-{index}", daemon=True
@@ -187,11 +195,11 @@ class _Slot:
 
     def give(self, job: Job) -> None:
         self.job, self.last, self.is_idle, self.since_s = job, spec_of(job), False, time.monotonic()
-        with contextlib.suppress(OSError):  # it died meanwhile; `take` says so
+        with contextlib.suppress(OSError):  # the worker has died; `take` reports it
             self.pipe.send(job)
 
     def take(self) -> tuple[str, Any]:
-        """The next message: ("ready", description), ("failed", reason), ("result", what) or ("died", how)."""
+        """Return the next message: ("ready", description), ("failed", reason), ("result", outcome) or ("died", how)."""
         try:
             message = self.pipe.recv()
         except (EOFError, OSError):
@@ -204,8 +212,8 @@ class _Slot:
         return message
 
     def give_up(self, after_s: float) -> tuple[str, Any]:
-        """Ends a process that hangs. Returns ("died", how)."""
-        self._process.kill()  # one that is stopped hears no other signal
+        """Kill a process that hangs. Return ("died", how)."""
+        self._process.kill()  # a stopped process handles no signal but SIGKILL
         self._process.join()
         return "died", f"worker {self.index} gave no sign for {after_s:g} s (--episode-timeout-s){self._where()}"
 
@@ -213,21 +221,21 @@ class _Slot:
         return f" during {spec_of(self.job).key}" if self.job is not None else " while it started"
 
     def unpin(self, cores: Collection[int]) -> None:
-        with contextlib.suppress(OSError):  # it has ended
+        with contextlib.suppress(OSError):  # the process has ended
             os.sched_setaffinity(self._process.pid or 0, cores)
 
     def memory(self) -> int:
-        """Resident [bytes]; 0 where it has ended."""
+        """Return the resident memory of the process [bytes]; 0 if it has ended."""
         return worker_life.resident(self._process.pid or 0)
 
     def close(self) -> None:
-        """Tells an idle process to end; one that is at a job would not hear it."""
+        """Ask an idle process to exit. Kill a busy one, because it reads no message during a job."""
         if not self.is_idle:
             self._process.kill()
         self.pipe.close()
 
     def stop(self) -> None:
-        """Lets an idle process close its simulator; then makes sure that it is gone."""
+        """Let an idle process close its simulator, then kill the process if it is still running."""
         self.close()
         self._process.join(timeout=_CLOSES_WITHIN_S)
         self._process.kill()
@@ -235,7 +243,7 @@ class _Slot:
 
 
 def _work(index: int, make_worker: WorkerFactory, core: int | None, pipe: mp.connection.Connection) -> None:
-    """The life of a worker process. Signals are the coordinator's business; a closed pipe is the end."""
+    """Run a worker process until the coordinator closes the pipe. Signals are ignored: the coordinator handles them."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(pipe.fileno(),), daemon=True).start()
@@ -254,10 +262,13 @@ def _work(index: int, make_worker: WorkerFactory, core: int | None, pipe: mp.con
 
 
 def _end_with(pipe: int) -> None:
-    """Law 5. One that waits for a job hears it by itself, and closes its simulator; a policy host that it waits for
-    ended too, and will not come back."""
+    """Exit this process after the coordinator has exited (law 5).
+
+    A worker that waits for a job sees the closed pipe itself, and has `_CLOSES_WITHIN_S` to close its simulator. One
+    that waits for a policy host would wait in vain, because the host exits with the coordinator.
+    """
     closed = select.poll()
-    closed.register(pipe, 0)  # nothing but that the other end is gone
+    closed.register(pipe, 0)  # without an event mask, poll reports only that the other end is closed
     closed.poll()
     time.sleep(_CLOSES_WITHIN_S)
     os._exit(1)

@@ -1,6 +1,7 @@
-"""A policy that writes the latest camera image it was given as a file, for the live page.
+"""Write the latest camera image that a policy receives to a file, for the live page.
 
-Law: nothing is rendered for it, no observation and no answer changes, and a file that can't be written is no error.
+Law 1: Nothing is rendered for the recorder, and it changes no observation and no answer.
+Law 2: A file that cannot be written is no error, because the page does not affect results.
 """
 
 import contextlib
@@ -21,7 +22,10 @@ _EVERY_S = 1.0
 
 
 class FrameRecorder:
-    """Implements interfaces.Policy, around one. Writes `path` (PNG) at most once a second, whole or not at all."""
+    """Wrap a policy and record its images. Implements interfaces.Policy.
+
+    Replaces the file `path` (PNG) atomically, at most once per second.
+    """
 
     def __init__(self, policy: Policy, path: pathlib.Path):
         self._policy, self._path, self._next_s = policy, path, 0.0
@@ -51,14 +55,17 @@ class FrameRecorder:
         if image is None or now < self._next_s:
             return
         self._next_s = now + _EVERY_S
-        with contextlib.suppress(OSError):  # the folder goes when the command ends
+        with contextlib.suppress(OSError):  # the folder is removed when the command ends
             partial = self._path.with_suffix(".tmp")
             partial.write_bytes(png(image))
             partial.rename(self._path)
 
 
 def png(image: np.ndarray) -> bytes:
-    """`image`: uint8[H, W, 3]. ISO/IEC 15948, with no filter: a loopback has room."""
+    """Encode `image`, uint8[H, W, 3], as PNG (ISO/IEC 15948).
+
+    It uses no filter, since the size does not matter on the loopback interface.
+    """
     height, width, _ = image.shape
     rows = np.zeros((height, 1 + 3 * width), np.uint8)
     rows[:, 1:] = image.reshape(height, -1)

@@ -1,4 +1,4 @@
-"""Which episodes a run consists of, and which is next. No simulator, no policy, no clock."""
+"""Decide which episodes a run consists of, and which one is next. Uses no simulator, no policy and no clock."""
 
 import bisect
 import dataclasses
@@ -8,39 +8,43 @@ from pirig.types import EpisodeResult, EpisodeSpec, Job
 
 
 def plan(suite: str, tasks: Iterable[int], trials: Iterable[int], seed: int) -> list[EpisodeSpec]:
-    """Task by task, so that a worker seldom has to build another scene."""
+    """Return the episodes of a suite, task by task, so that a worker seldom has to build another scene."""
     trials = list(trials)
     return [EpisodeSpec(suite, task, trial, seed) for task in tasks for trial in trials]
 
 
 def longest_first(specs: Iterable[EpisodeSpec], steps: Callable[[EpisodeSpec], int]) -> list[EpisodeSpec]:
-    """One queue of several suites' episodes: what ends last is short, so no worker waits long for another.
+    """Sort the episodes of several suites by length, so that the last ones are short and no worker waits long.
 
-    `steps`: of an episode that never succeeds.
+    `steps`: returns the number of steps of an episode that never succeeds.
     """
     return sorted(specs, key=steps, reverse=True)
 
 
 def remaining(specs: Sequence[EpisodeSpec], finished: Collection[EpisodeSpec]) -> list[EpisodeSpec]:
-    """What is left to run, in plan order. Errors are not finished, so they run again."""
+    """Return the episodes that remain, in plan order. Those that ended in an error are not finished: they run again."""
     return [spec for spec in specs if spec not in finished]
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What a run is to do."""
+    """Describe the episodes and videos that a run should produce."""
 
-    episodes: Sequence[EpisodeSpec]  # in the order in which they are handed out
+    episodes: Sequence[EpisodeSpec]  # in the order in which workers get them
     wants_video: Callable[[EpisodeResult], bool] = lambda result: False
-    is_decided: Callable[[], bool] = lambda: False  # whether the rest of the episodes is not needed any more
+    is_decided: Callable[[], bool] = lambda: False  # whether the remaining episodes are no longer needed
     ahead: int | None = None  # see Work
 
 
 class Work:
-    """Implements interfaces.Work: episodes, and videos by workers that no episode is left for."""
+    """Queue jobs: episodes, and videos for workers that no episode remains for. Implements interfaces.Work."""
 
     def __init__(self, specs: Iterable[EpisodeSpec] = (), ahead: int | None = None):
-        """`ahead`: how many places beyond the first episode that is left one may be taken; by default any number."""
+        """Queue the episodes `specs`.
+
+        `ahead`: an episode is given out only if its place in `specs` is less than `ahead` places after that of the
+        first remaining episode; None: no limit.
+        """
         self._episodes: list[Job] = list(specs)
         self._videos: list[Job] = []
         self._place = {job: place for place, job in enumerate(self._episodes)}
@@ -50,8 +54,11 @@ class Work:
         self._videos.append(result)
 
     def take(self, last: EpisodeSpec | None, busy: Collection[EpisodeSpec]) -> Job | None:
-        """A worker's own task first, since its scene is built; else, of the suite that is next, the task with most left
-        per worker on it."""
+        """Return the next job of a worker whose last one was `last`, while other workers run `busy`. None: no job.
+
+        A worker keeps to its task, because its scene is built. If that task has no job left, the worker gets the task
+        of the next suite that has the most jobs per worker.
+        """
         jobs = self._within_reach() or self._videos
         if not jobs:
             return None
@@ -69,7 +76,7 @@ class Work:
         return (self._episodes or self._videos).pop(index)
 
     def put_back(self, job: Job) -> None:
-        """To its place: it is to be done again, soon."""
+        """Return the job to its place in the queue, so that it runs again soon."""
         if isinstance(job, EpisodeResult):
             self._videos.insert(0, job)
         else:
@@ -80,7 +87,7 @@ class Work:
         self._episodes.clear()
 
     def _within_reach(self) -> list[Job]:
-        """The first of the episodes, since they stand in the order of their places."""
+        """Return the queued episodes that may be given out: the first ones, because the queue is sorted by place."""
         if self._ahead is None or not self._episodes:
             return self._episodes
         limit = self._place[self._episodes[0]] + self._ahead

@@ -1,10 +1,11 @@
-"""Work on the nodes of a Ray cluster: Ray decides where a worker is, and tells when one is lost.
+"""Run jobs on the nodes of a Ray cluster. Ray starts the workers, and reports when one is lost.
 
-Law 1: what a worker does is what it does anywhere; results come to the coordinator, which alone writes them. Law 2: a
-worker that is lost, alone or with its node, costs no result: its job goes back, and another worker does it. A job that
-was lost three times is an `error`, as it may be what kills; one that hangs is taken for lost. Law 3: nodes that join
-are used. Law 4: workers that cannot start stop the run with their reason; so do workers that keep dying on nodes that
-live.
+Law 1: A worker does the same as on one machine. Results go to the coordinator, which alone writes them.
+Law 2: A worker that is lost, alone or with its node, costs no result: another worker does its job. A job that was lost
+`_LOSSES_OF_A_JOB` times is an `error`, because the job itself may kill workers. A worker that hangs counts as lost.
+Law 3: Nodes that join the cluster during the run are used.
+Law 4: A worker that cannot start stops the run, and the error has its reason. So do `_DEATHS_IN_A_ROW` deaths, without
+a result in between, on nodes that are alive.
 """
 
 import logging
@@ -32,11 +33,11 @@ _NO_NODE_FOR_S = 1800.0
 _GIB = 2**30
 
 AtNode = Callable[[WorkerFactory, Sequence[str]], WorkerFactory]
-"""The factory of a node, whose policy hosts listen at these addresses there."""
+"""Adapts a worker factory to a node. The second argument has the addresses of the policy hosts that the node uses."""
 
 
 class RayExecutor:
-    """Implements interfaces.Executor with a worker on each core of the nodes."""
+    """Run a worker on each core of the nodes. Implements interfaces.Executor."""
 
     def __init__(
         self,
@@ -51,15 +52,18 @@ class RayExecutor:
         settle_s: float = 40.0,
         job_timeout_s: float = 0.0,
     ):
-        """`workers`: in all; default: as many as there are cores. `settle_s`: how long a lost worker's place stays
-        empty; by then Ray knows whether its node has ended. `job_timeout_s`: for a job, and for starting; 0: for ever.
+        """Set the limits of the workers. Starts no process.
+
+        `workers`: total number; default: the number of cores. `recycle_after`, `max_memory_gib`: as in
+        ProcessExecutor. `settle_s`: how long a lost worker's place stays empty; by then Ray knows whether the node is
+        dead. `job_timeout_s`: time limit of a job, and of a start; 0: none.
         """
         self._ray = imports.require("ray", extra="ray")
         self._nodes, self._at_node, self._on_ready, self._on_start = nodes, at_node, on_ready, on_start
         self._most, self._recycle_after, self._max_memory = workers, recycle_after, max_memory_gib * _GIB
         self._settle_s, self._timeout_s = settle_s, job_timeout_s or math.inf
         self._slots: list[_Slot] = []
-        self._vacant: list[tuple[str, float]] = []  # node, until when the place of a lost worker stays empty
+        self._vacant: list[tuple[str, float]] = []  # (node id, time until which a lost worker's place stays empty)
         self._deaths, self._losses = 0, Counter[Job]()
         self._deserted_since_s: float | None = None
 
@@ -67,7 +71,7 @@ class RayExecutor:
         try:
             while len(work) or any(slot.job is not None for slot in self._slots):
                 nodes = self._nodes.usable()
-                for slot in [slot for slot in self._slots if slot.node not in nodes]:  # or its policy hosts are others
+                for slot in [slot for slot in self._slots if slot.node not in nodes]:  # or its hosts changed
                     yield from self._lose(slot, work, "its node, or a policy host there", has_died=False)
                 for slot in [slot for slot in self._slots if time.monotonic() - slot.since_s >= self._timeout_s]:
                     if slot.pending is not None:
@@ -79,7 +83,7 @@ class RayExecutor:
                     time.sleep(_TICK_S)
                     continue
                 self._ray.wait(list(pending), num_returns=1, timeout=_TICK_S)
-                ready, _ = self._ray.wait(list(pending), num_returns=len(pending), timeout=0)  # all that came
+                ready, _ = self._ray.wait(list(pending), num_returns=len(pending), timeout=0)  # all answers so far
                 for reference in ready:
                     yield from self._hear(pending[reference], work)
         finally:
@@ -87,7 +91,7 @@ class RayExecutor:
             self._slots.clear()
 
     def _staff(self, nodes: Sequence[Node], work: Work, make_worker: WorkerFactory) -> None:
-        """Starts workers where there is room, and as many as there is work for."""
+        """Start workers on nodes with free cores, but not more than there are jobs."""
         self._judge_losses({node.id for node in nodes})
         self._wait_for_nodes(bool(nodes))
         limit = self._most or sum(node.cpus for node in nodes)
@@ -134,10 +138,11 @@ class RayExecutor:
         yield value
 
     def _lose(self, slot: "_Slot", work: Work, how: str, *, has_died: bool = True) -> Iterator[EpisodeResult | Video]:
-        """Put the worker's job back. `has_died`: by itself, so that its place stays empty until law 4 has judged it.
+        """Remove the worker and return its job to the queue, or yield an error if the job was lost too often (law 2).
 
-        A worker that is ended here because its node or policy host is gone proves nothing against its node: one lost
-        host would otherwise count as the deaths of all workers that ask it, and stop the run.
+        `has_died`: the worker died by itself, so its place stays empty until `_judge_losses` has counted the death. A
+        worker that is killed here because its node or policy host is lost does not count. Otherwise one lost host would
+        count as the deaths of all workers that use it, and stop the run.
         """
         self._slots.remove(slot)
         slot.kill()
@@ -155,7 +160,10 @@ class RayExecutor:
             yield worker_life.lost(slot.job, how)
 
     def _judge_losses(self, alive: Collection[str]) -> None:
-        """Law 4: what was lost with its node says nothing; a death on a node that lives does."""
+        """Count the deaths of workers on nodes that are alive (law 4).
+
+        Workers that were lost with their node do not count. Raises StartError if too many died in a row.
+        """
         now = time.monotonic()
         for place in [place for place in self._vacant if place[0] not in alive or place[1] <= now]:
             self._vacant.remove(place)
@@ -175,25 +183,25 @@ class RayExecutor:
 
 
 class _Slot:
-    """One worker, seen from the coordinator."""
+    """Control one worker from the coordinator."""
 
     def __init__(self, ray: Any, index: int, place: int, node: Node, make_worker: WorkerFactory):
-        """`index`: in the cluster. `place`: on its node."""
+        """Start the worker. `index`: its number in the cluster. `place`: its number on the node."""
         self.index, self.place, self.node, self.done = index, place, node, 0
         self.job: Job | None = None
         self.last: EpisodeSpec | None = None
-        self.since_s = time.monotonic()  # at its job, or starting
+        self.since_s = time.monotonic()  # when the current job, or the start, began
         self._ray = ray
         strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node.id, soft=False)
         self._actor = ray.remote(_WorkerActor).options(num_cpus=1, scheduling_strategy=strategy).remote()
-        self.pending: Any = self._actor.start.remote(make_worker, place)  # what it is asked; None: it waits for a job
+        self.pending: Any = self._actor.start.remote(make_worker, place)  # call in progress; None: the worker is idle
 
     def give(self, job: Job) -> None:
         self.job, self.last, self.since_s = job, spec_of(job), time.monotonic()
         self.pending = self._actor.do.remote(job)
 
     def close(self) -> Any:
-        """Ray's reference to its end."""
+        """Close the simulator. Return Ray's reference to this call."""
         return self._actor.close.remote()
 
     def kill(self) -> None:
@@ -201,7 +209,7 @@ class _Slot:
 
 
 def _end(ray: Any, slots: Sequence[_Slot]) -> None:
-    """Idle workers close their simulators first, all at once."""
+    """Kill the workers, after the idle ones have closed their simulators, all at the same time."""
     if closing := [slot.close() for slot in slots if slot.pending is None]:
         ray.wait(closing, num_returns=len(closing), timeout=_CLOSES_WITHIN_S)
     for slot in slots:
@@ -209,7 +217,7 @@ def _end(ray: Any, slots: Sequence[_Slot]) -> None:
 
 
 class _WorkerActor:
-    """One simulator, in a process of Ray's. Answers with (kind, what, resident memory [bytes])."""
+    """Run one worker in a process of Ray. `start` and `do` return (kind, value, resident memory [bytes])."""
 
     def start(self, make_worker: WorkerFactory, place: int) -> tuple[str, Any, int]:
         self._worker, found = worker_life.start(make_worker, place)

@@ -1,9 +1,9 @@
-"""The nodes of a Ray cluster, and the policy hosts on them, as actors. Nodes come and go; whoever asks hears it.
+"""Keep a list of the usable nodes of a Ray cluster, and run policy hosts on them as actors. Nodes may come and go.
 
-Law 1: a node is used while it lives and, where the policy needs hosts, while those that it asks answer: its own, or one
-of another's for a node without a GPU. Law 2: a node that cannot start its hosts stops the run only where no other has
-started its own. Law 3: hosts of one cluster are one policy; a node whose hosts say something else of themselves is
-left out.
+Law 1: A node is used while it is alive and, if the policy needs hosts, while the hosts that its workers use answer.
+These are the node's own hosts or, for a node without a GPU, a host on another node.
+Law 2: A node that cannot start its hosts stops the run only if no other node has started its own.
+Law 3: All hosts of a cluster have the same policy. A node whose hosts report other metadata is left out.
 """
 
 import contextlib
@@ -22,18 +22,21 @@ from pirig.types import Metadata
 _log = logging.getLogger(__name__)
 _LOOK_EVERY_S = 2.0
 _HEAD_WITHIN_S = 20.0
-_FIRST_HOST_WITHIN_S = 3600.0  # it may fetch its checkpoint
+_FIRST_HOST_WITHIN_S = 3600.0  # a host may download its checkpoint first
 
 OpenHost = Callable[[], AbstractContextManager[tuple[str, int, Metadata]]]
-"""Opens a policy host on the node that calls it: its address there, the port of its WebSocket for other nodes, and the
-policy's metadata. Must pickle."""
+"""Opens a policy host on the node that calls it. Must pickle.
+
+The context manager yields the host's address on the node, the port of its WebSocket for other nodes, and the policy's
+metadata.
+"""
 
 
 @contextlib.contextmanager
 def connected(address: str, variables: Mapping[str, str]) -> Generator[None]:
-    """A driver of the cluster at `address` (auto: this node's; local: a new one) while the block runs.
+    """Connect to the cluster at `address` while the block runs. `auto`: the cluster of this node; `local`: a new one.
 
-    `variables`: of the processes that it starts. Raises StartError where no cluster answers.
+    `variables`: environment variables of the processes that Ray starts. Raises StartError if no cluster answers.
     """
     ray = imports.require("ray", extra="ray")
     try:
@@ -55,7 +58,7 @@ def connected(address: str, variables: Mapping[str, str]) -> Generator[None]:
 
 
 def _listens(address: str) -> None:
-    """Raises OSError at once where Ray would ask for minutes."""
+    """Raise OSError if nothing listens at `address`. Ray itself would try for minutes."""
     host, _, port = address.rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host, int(port)), timeout=_HEAD_WITHIN_S).close()
@@ -64,28 +67,33 @@ def _listens(address: str) -> None:
 @dataclasses.dataclass(frozen=True)
 class Node:
     id: str
-    name: str  # its address in the network
+    name: str  # network address
     cpus: int
     gpus: int
-    addresses: tuple[str, ...] = ()  # of the policy hosts it asks: its own, in the order of their GPUs, or ws://…
+    addresses: tuple[str, ...] = ()  # of the policy hosts that its workers use: its own, by GPU, or ws://…
 
 
 class Nodes:
-    """Those of the cluster that this process is connected to."""
+    """Track the nodes of the cluster that this process is connected to, and run policy hosts on them."""
 
     def __init__(self, open_host: OpenHost | None = None):
-        """`open_host`: what each GPU (in a cluster without, each node) runs; None: policies need no host."""
+        """`open_host` starts the policy host of a GPU, or of a node if the cluster has no GPUs. None means that the
+        policy needs no host.
+        """
         self._ray = imports.require("ray", extra="ray")
         self._open_host = open_host
         self._alive: dict[str, Node] = {}
         self._hosts: dict[str, _HostsOfNode] = {}
         self._left_out: set[str] = set()
-        self._borrowed: dict[str, tuple[str, ...]] = {}  # by a node without a host: the address of another's
+        self._borrowed: dict[str, tuple[str, ...]] = {}  # by node without a host: the address of another node's host
         self._next_look_s = 0.0
-        self.metadata: Metadata | None = None  # of the policy, once a host has said it
+        self.metadata: Metadata | None = None  # the policy's; None until a host has reported it
 
     def usable(self) -> list[Node]:
-        """Looks again where it is time to. Raises PirigError as the hosts do (Law 2)."""
+        """Return the usable nodes. The cluster is queried at most every `_LOOK_EVERY_S`.
+
+        Raises the PirigError of a host that cannot start (law 2).
+        """
         if time.monotonic() >= self._next_look_s:
             self._next_look_s = time.monotonic() + _LOOK_EVERY_S
             self._look()
@@ -99,7 +107,10 @@ class Nodes:
         ]
 
     def wait(self) -> Metadata:
-        """For the first node whose hosts answer."""
+        """Wait for the first node whose hosts are ready, and return the policy's metadata.
+
+        Raises StartError if there is none within `_FIRST_HOST_WITHIN_S`, and raises as `usable` does.
+        """
         deadline = time.monotonic() + _FIRST_HOST_WITHIN_S
         while time.monotonic() < deadline:
             if self.usable() and self.metadata is not None:
@@ -151,7 +162,10 @@ class Nodes:
                     self._leave_out(id_, f"its policy is {dict(found)}, and the others' {dict(self.metadata)}")
 
     def _lend(self) -> None:
-        """A node without a GPU keeps what it has while that answers; else it gets what the fewest cores ask."""
+        """Assign a host of another node to each node without hosts.
+
+        A node keeps its host while that is available. Otherwise it gets the host that the fewest cores use.
+        """
         doors = {door: 0 for hosts in self._hosts.values() for door in hosts.doors}
         guests = [node for node in self._alive.values() if node.id not in self._hosts and node.cpus]
         self._borrowed = {
@@ -172,12 +186,12 @@ class Nodes:
 
 
 class _HostsOfNode:
-    """An actor for each GPU of the node, or one."""
+    """Run the policy hosts of one node: an actor per GPU, or one actor if the node has no GPU."""
 
     def __init__(self, ray: Any, node: Node, open_host: OpenHost):
         self._ray, self.node = ray, node
         self.addresses: tuple[str, ...] = ()
-        self.doors: tuple[str, ...] = ()  # the same for other nodes
+        self.doors: tuple[str, ...] = ()  # addresses for other nodes
         strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node.id, soft=False)
         options = {"num_cpus": 0, "num_gpus": 1 if node.gpus else 0, "scheduling_strategy": strategy}
         make = ray.remote(_HostActor).options(**options, max_concurrency=2)
@@ -186,7 +200,10 @@ class _HostsOfNode:
         self._watching = [actor.watch.remote() for actor in self._actors]
 
     def look(self) -> Metadata | None:
-        """The policy's metadata when all have just become ready. Raises RayError where one died, and PirigError."""
+        """Return the policy's metadata once, when all hosts have become ready, and else None.
+
+        Raises RayError if a host died, and PirigError if one could not start or if their policies differ.
+        """
         dead, _ = self._ray.wait(self._watching, num_returns=len(self._watching), timeout=0)
         self._ray.get(dead)
         if not self._starting:
@@ -215,7 +232,7 @@ class _HostsOfNode:
 
 
 class _HostActor:
-    """Keeps one policy host; Ray gives it a GPU."""
+    """Run one policy host, on the GPU that Ray assigns."""
 
     def __init__(self) -> None:
         self._open = contextlib.ExitStack()
@@ -230,7 +247,7 @@ class _HostActor:
         return "ready", gpus, address, port, dict(metadata)
 
     def watch(self) -> None:
-        """Never returns: it fails with the actor."""
+        """Wait forever. The call never returns; it fails when the actor dies, which `look` detects."""
         while True:
             time.sleep(3600)
 

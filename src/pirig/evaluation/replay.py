@@ -1,7 +1,8 @@
-"""Runs an episode again from its recorded actions, to look at it and to check it.
+"""Run an episode again from its recorded actions, to render and to check it.
 
-Episodes are pure functions, so a video need not be decided on, or rendered, while the policy acts.
-Law: a replay that leaves the recorded states raises at the first step that does.
+Episodes are pure functions, so a video need be neither chosen nor rendered while the policy acts.
+
+Law 1: A replay raises an error at the first step whose state differs from the recorded one.
 """
 
 from collections.abc import Callable, Collection, Iterator
@@ -17,9 +18,9 @@ _CAMERA = "observation/image"
 
 
 def frames(result: EpisodeResult, env: Environment, rules: Rules) -> Iterator[np.ndarray]:
-    """uint8[H, W, 3] before each executed action, as the reference's evaluator records them.
+    """Yield the camera image before each executed action, uint8[H, W, 3], as the reference's evaluator records it.
 
-    Raises PirigError where the replay leaves the recorded states.
+    Raises PirigError at the first state that differs from the recorded one.
     """
     for step in steps(result, env, rules, (_CAMERA,)):
         if _CAMERA in step.observation:
@@ -29,16 +30,17 @@ def frames(result: EpisodeResult, env: Environment, rules: Rules) -> Iterator[np
 def pictures(
     result: EpisodeResult, env: Environment, rules: Rules, take: Callable[[], np.ndarray]
 ) -> Iterator[np.ndarray]:
-    """What `take` makes of the scene before each executed action. Raises as `frames`."""
+    """Yield what `take` returns before each executed action. Raises as `frames` does."""
     for i, _ in enumerate(steps(result, env, rules, ())):
         if rules.settle_steps <= i < rules.settle_steps + len(result.actions):
             yield take()
 
 
 def steps(result: EpisodeResult, env: Environment, rules: Rules, look: Collection[str]) -> Iterator[Step]:
-    """The reset and each step, settle steps included. Looks before each executed action, and not at the end.
+    """Yield the reset and each step, settle steps included.
 
-    Raises PirigError at the first state that is not the recorded one.
+    The keys `look` are observed before each executed action, but not after the last one. Raises PirigError at the first
+    state that differs from the recorded one.
     """
     settle = [np.array(rules.settle_action)] * rules.settle_steps
     actions = [*settle, *result.actions]

@@ -1,10 +1,10 @@
-"""The coordinator's loop: what is left to run goes to the executor, what comes back goes to the store first.
+"""Run a plan: give the remaining jobs to the executor, and put each result into the store.
 
-Law 1: a result is in the store before anybody else hears of it.
-Law 2: an episode that ended in an error runs once more in the same command, and again in the next command. It waits
-for all others, and workers that have started anew run it, since what spoiled it may pass; where others wait for it
-(`Plan.ahead`) it runs at once.
-Law 3: videos are made from results in the store, so a missing one is made by the next command that wants it.
+Law 1: A result is in the store before any observer receives it.
+Law 2: An episode that ended in an error runs once more in the same command, and again in the next command. The second
+try comes after all other episodes and in newly started workers, because the cause may be temporary. If other episodes
+wait for it (`Plan.ahead`), it comes at once.
+Law 3: Videos are made from results in the store, so the next command that wants videos makes the missing ones.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 class Observers(Observer):
-    """Passes each event to several observers, in the order in which they were added."""
+    """Pass each event to several observers, in the order in which they were added."""
 
     def __init__(self, *observers: Observer):
         self._observers = list(observers)
@@ -48,7 +48,7 @@ class Observers(Observer):
             observer.video(video)
 
     def close(self) -> None:
-        """Close all, the first one first, even if one of them raises."""
+        """Close all observers in the order in which they were added, even if one of them raises."""
         with contextlib.ExitStack() as stack:
             for observer in reversed(self._observers):
                 stack.callback(observer.close)
@@ -59,13 +59,13 @@ def run(
     store: ResultStore,
     executor: Executor,
     make_worker: WorkerFactory,
-    observers: Observer = Observer(),  # noqa: B008 - it has no state
+    observers: Observer = Observer(),  # noqa: B008 - the default has no state
 ) -> None:
-    """Run the planned episodes that the store has no score for, and make the videos that are wanted.
+    """Run the planned episodes that have no score in the store, and make the videos that the plan wants.
 
-    Once the plan is decided, which is asked after each result, no other episode starts; those that run are finished.
-    Observers are closed when the run ends, however it ends. Raises StartError when workers cannot start, or when
-    nothing but errors comes back; every result that came is in the store then.
+    `plan.is_decided` is called after each result. Once it returns true, no other episode starts; running ones finish.
+    Observers are closed when the run ends, however it ends. Raises StartError if workers cannot start, or if too many
+    results in a row are errors; all results received so far are in the store then.
     """
     try:
         _run(plan, store, executor, make_worker, observers)
@@ -90,7 +90,7 @@ def _run(plan: Plan, store: ResultStore, executor: Executor, make_worker: Worker
 
 
 class _Outcomes:
-    """What the coordinator does with outcomes, and what it counts meanwhile."""
+    """Process the outcomes of jobs, and count the errors."""
 
     def __init__(self, plan: Plan, store: ResultStore, observers: Observer):
         self._plan, self._store, self._observers = plan, store, observers
@@ -105,7 +105,7 @@ class _Outcomes:
                 self._take(outcome, work)
 
     def to_repeat(self) -> list[EpisodeSpec]:
-        """Return the episodes that ended in an error, and have not run a second time."""
+        """Return the episodes that ended in an error and have not run a second time."""
         return [spec for spec in self._plan.episodes if self._errors[spec] == 1]
 
     def _take(self, result: EpisodeResult, work: Work) -> None:

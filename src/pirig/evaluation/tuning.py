@@ -1,12 +1,13 @@
-"""How many workers, and how many observations at once, from what a minute has shown. Pure: a table in, an answer out.
+"""Compute the best number of workers and the best batch size from measurements of one minute. Pure functions.
 
-A worker computes for `chunk_s`, then waits for a chunk of actions. Three rates bound what can be had [chunks/s]:
+A worker computes for `chunk_s`, then waits for a chunk of actions. Three rates limit the throughput [chunks/s]:
 
     cores / chunk_s                          simulation: every core is busy with a worker
     hosts * n / batch_s(n)                   inference: every policy host computes batches of n, one after another
-    room / (chunk_s + batch_s(n))            memory: there is no room for more workers, and each waits for its answers
+    room / (chunk_s + batch_s(n))            memory: no more workers fit, and each one waits for its answers
 
-The least of them is the bottleneck, and as many workers are wanted as keep it busy. Nothing here changes a result.
+The lowest of them is the bottleneck. The best number of workers is the one that keeps it busy. No result depends on
+these numbers.
 """
 
 import dataclasses
@@ -15,9 +16,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
 Bottleneck = Literal["simulation", "inference", "memory"]
-_SPARE = 1.25  # workers wait longer than a batch takes: for the one before, too
-_WORTH = 0.1  # relative change of the number of workers
-_ENOUGH = 0.95  # of the best rate, for a smaller batch
+_SPARE = 1.25  # factor on the waiting time: workers also wait for the batch before theirs
+_WORTH = 0.1  # smallest relative change of the number of workers that is made
+_ENOUGH = 0.95  # share of the best rate that a smaller batch must reach
 _MOST_PER_CORE = 4
 
 
@@ -25,24 +26,24 @@ _MOST_PER_CORE = 4
 class Measured:
     workers: int
     cores: int
-    room: int  # workers that there is memory for, these included
-    hosts: int  # policy hosts of this command; 0: the policy is elsewhere, or in the workers
-    chunk_s: float  # a worker's own time for a chunk: reset, simulation, images [s]
-    wait_s: float  # a worker's wait for a chunk of actions [s]
+    room: int  # number of workers that fit into memory, the running ones included
+    hosts: int  # policy hosts of this command; 0: the policy runs elsewhere, or in the workers
+    chunk_s: float  # time that a worker computes per chunk: reset, simulation, images [s]
+    wait_s: float  # time that a worker waits per chunk of actions [s]
     steps_per_chunk: float
-    batches: Mapping[int, tuple[int, float]]  # by size: how many, and how long together [s]
+    batches: Mapping[int, tuple[int, float]]  # by batch size: the number of batches and their total time [s]
 
 
 @dataclasses.dataclass(frozen=True)
 class Tuning:
     workers: int
-    max_batch: int | None  # None: there is no policy host to tell
+    max_batch: int | None  # None: there is no policy host
     bottleneck: Bottleneck
     steps_per_s: float  # expected, of all workers together
 
 
 def tune(measured: Measured, most_batch: int) -> Tuning:
-    """`most_batch`: observations that a host takes at once at most."""
+    """Return the best settings. `most_batch`: largest batch that a policy host accepts."""
     m = measured
     size, wait_s, inference = None, m.wait_s, math.inf
     if m.hosts and m.batches:
@@ -64,9 +65,10 @@ def tune(measured: Measured, most_batch: int) -> Tuning:
 
 
 def batch_times(batches: Mapping[int, tuple[int, float]]) -> Callable[[int], float]:
-    """How long a batch of n takes [s]: a straight line through what was measured, not falling, not below 0.
+    """Return a function from the batch size to the time of a batch [s].
 
-    Where all batches had one size, smaller ones are taken to cost the same, and larger ones to gain nothing.
+    It is a straight line fitted to the measurements, which neither falls nor goes below 0. If all batches had one size,
+    a smaller batch is assumed to take as long, and a larger one proportionally longer.
     """
     points = [(size, count, total_s / count) for size, (count, total_s) in batches.items()]
     weight = sum(count for _, count, _ in points)
@@ -81,12 +83,16 @@ def batch_times(batches: Mapping[int, tuple[int, float]]) -> Callable[[int], flo
 
 
 def time_left(steps_left: Iterable[int], share: float, steps_per_s: float) -> float:
-    """[s] `steps_left`: of each episode that is left, should it never succeed; `share` is taken on the average."""
+    """Return the remaining time [s].
+
+    `steps_left`: for each remaining episode, its steps if it never succeeds. `share`: the average share of them that an
+    episode takes.
+    """
     return sum(steps_left) * share / steps_per_s
 
 
 def _batch(m: Measured, batch_s: Callable[[int], float], most: int) -> int:
-    """The smallest that is nearly as good as any, of those that workers can fill."""
+    """Return the smallest batch size with nearly the best rate, of those that the workers can fill."""
     sizes = range(1, max(1, min(most, math.ceil(_MOST_PER_CORE * m.cores / m.hosts))) + 1)
     best = max(n / batch_s(n) for n in sizes)
     return next(n for n in sizes if n / batch_s(n) >= _ENOUGH * best)

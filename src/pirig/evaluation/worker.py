@@ -1,4 +1,4 @@
-"""What one process does with a job: an episode, or the video of one."""
+"""Do a job in a worker process: run an episode, or make the video of one."""
 
 import time
 import traceback
@@ -14,12 +14,17 @@ from pirig.types import EpisodeResult, EpisodeSpec, Job, Rules, Video
 
 VideoChoice = Literal["none", "failures", "all"]
 SaveVideo = Callable[[EpisodeSpec, str, Iterator[np.ndarray]], bytes]
-"""Writes an episode's frames under a file name. The file is there, whole, when this returns; it returns what is in it
-where the coordinator has to write it, and nothing elsewhere."""
+"""Encodes an episode's frames as a video with the given file name.
+
+The file is complete when this returns. Returns its content if the coordinator has to write the file, and else b"".
+"""
 
 
 class EpisodeWorker:
-    """Implements interfaces.Worker. Construction warms up: it raises whatever would stop every episode."""
+    """Run episodes and make videos. Implements interfaces.Worker.
+
+    Construction warms up, and raises whatever would make every episode fail.
+    """
 
     def __init__(
         self,
@@ -31,7 +36,7 @@ class EpisodeWorker:
         save_video: SaveVideo | None = None,
         describe: Callable[[], dict[str, Any]] = dict,
     ):
-        """`rules`: by suite. `first`: an episode to warm up with. `describe`: facts for the manifest."""
+        """Warm up with the episode `first`. `rules`: by suite. `describe`: returns further facts for the manifest."""
         self._env, self._policy, self._rules = env, policy, rules
         self._save_video = save_video
         warm_up_s = warm_up(first, env, policy, rules[first.suite])
@@ -62,6 +67,6 @@ def wants_video(result: EpisodeResult, choice: VideoChoice) -> bool:
 
 
 def video_name(result: EpisodeResult) -> str:
-    """Unique in a run, e.g. `libero_goal_task03_trial017_success.mp4`."""
+    """Return a file name that is unique in a run, e.g. `libero_goal_task03_trial017_success.mp4`."""
     spec = result.spec
     return f"{spec.suite}_task{spec.task_id:02d}_trial{spec.trial:03d}_{result.status}.mp4"

@@ -1,4 +1,4 @@
-"""What a worker tells whoever started its process, here or on another machine: that it is ready, or why it is not."""
+"""Start workers and report their state to the coordinator, on this machine or another one."""
 
 import os
 import traceback
@@ -10,7 +10,7 @@ from pirig.types import EpisodeResult, Job, Video
 
 
 def start(make_worker: WorkerFactory, index: int) -> tuple[Worker | None, tuple[str, Any]]:
-    """The worker, and ("ready", its description); or none, and ("failed", reason)."""
+    """Make a worker. Return it and ("ready", its description), or None and ("failed", reason)."""
     try:
         worker = make_worker(index)
     except PirigError as error:
@@ -21,7 +21,7 @@ def start(make_worker: WorkerFactory, index: int) -> tuple[Worker | None, tuple[
 
 
 def resident(process: int | str = "self") -> int:
-    """Resident memory [bytes] of the process with this id; 0 where it has ended."""
+    """Return the resident memory of the process with this id [bytes]; 0 if it has ended."""
     try:
         with open(f"/proc/{process}/statm") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -30,7 +30,7 @@ def resident(process: int | str = "self") -> int:
 
 
 def lost(job: Job, why: str) -> EpisodeResult | Video:
-    """What comes of a job whose worker has died."""
+    """Return the outcome of a job whose worker has died: an error."""
     if isinstance(job, EpisodeResult):
         return Video(job.spec, "", error=why)
     return EpisodeResult(job, "error", 0, 0, error=why)

@@ -1,1 +1,1 @@
-"""Policies over a WebSocket, both ends."""
+"""Serve and query policies over a WebSocket, or over a local socket with shared memory."""

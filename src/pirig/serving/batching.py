@@ -1,7 +1,8 @@
-"""Many callers, one policy: whatever is waiting when the policy is free becomes one batch.
+"""Batch the requests of many callers for one policy: when the policy is free, the waiting requests form a batch.
 
-Law 1: a caller gets what the policy alone would have given it; a request that fails costs no other request anything.
-Law 2: a request that was given up before its turn is not computed, and takes no room.
+Law 1: A caller gets the answer that the policy would give to its request alone. A request that fails does not affect
+other requests.
+Law 2: A request that is cancelled before it is computed is dropped, and its place in the queue is free at once.
 """
 
 import concurrent.futures
@@ -18,18 +19,18 @@ from pirig.types import Metadata, Observation
 _log = logging.getLogger(__name__)
 
 Answer = tuple[dict[str, Any], float]
-"""What the policy answered, and how long it took for the whole batch [ms]."""
+"""The policy's answer, and the inference time of the whole batch [ms]."""
 BatchTimes = tuple[int, float]
-"""How many batches of one size there were, and how long they took together [s]."""
+"""The number of batches of one size, and their total inference time [s]."""
 _Future = concurrent.futures.Future[Answer]
 _Request = tuple[Observation, _Future]
 
 
 class Batcher:
-    """Runs a policy in a thread of its own, which is the only one that calls it."""
+    """Run a policy in a thread of its own. No other thread calls the policy."""
 
     def __init__(self, policy: Policy, *, max_queue: int | None = None):
-        """`max_queue`: most requests that wait; None: any number."""
+        """Start the thread. `max_queue`: largest number of waiting requests; None: no limit."""
         self.metadata: Metadata = policy.metadata
         self._policy, self._max_batch, self._max_queue = policy, policy.max_batch, max_queue
         self._most = self._max_batch
@@ -40,7 +41,10 @@ class Batcher:
         self._thread.start()
 
     def submit(self, obs: Observation) -> _Future:
-        """From any thread. The future raises what the policy raises, StartError after `close`, and BusyError."""
+        """Queue a request from any thread, and return a future of its answer.
+
+        The future raises what the policy raises, StartError after `close`, and BusyError if the queue is full.
+        """
         future: _Future = concurrent.futures.Future()
         with self._changed:
             if self._closed:
@@ -59,15 +63,18 @@ class Batcher:
         return future
 
     def limit(self, most: int) -> None:
-        """Takes no more than `most` observations at once from now on, nor more than the policy does."""
+        """Limit later batches to `most` observations, or to the policy's own maximum if that is lower."""
         self._max_batch = max(1, min(most, self._most))
 
     def times(self) -> dict[int, BatchTimes]:
-        """By the size of a batch, of those that were answered."""
+        """Return the number and the total time of the answered batches, by batch size."""
         return dict(self._times)
 
     def close(self, *, wait: bool = True) -> None:
-        """Requests that wait are given up; one that is being computed ends, unheard unless `wait`."""
+        """Stop the thread. Queued requests raise StartError.
+
+        The batch in progress finishes. This waits for its answers only if `wait`.
+        """
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -75,7 +82,7 @@ class Batcher:
             self._thread.join()
 
     def _forget(self, future: _Future) -> None:
-        """Law 2, at once: a request that was given up keeps neither its place nor its observation."""
+        """Remove a cancelled request from the queue at once, and free its observation (law 2)."""
         with self._changed:
             self._waiting.pop(future, None)
 
@@ -87,7 +94,7 @@ class Batcher:
                 future.set_exception(_closed())
 
     def _take(self) -> list[_Request]:
-        """Waits for a request, then takes what else is there. Empty when closed."""
+        """Wait for a request, and return it in a batch with other waiting ones. The batch is empty after `close`."""
         batch: list[_Request] = []
         with self._changed:
             while not batch:
@@ -109,8 +116,9 @@ class Batcher:
                 raise PolicyError(f"the policy answered {len(answers)} of {len(batch)} observations")
         except Exception as e:
             if len(batch) == 1:
+                # An asyncio future rejects StopIteration, so its caller would wait forever.
                 problem = PolicyError("the policy raised StopIteration") if isinstance(e, StopIteration) else e
-                batch[0][1].set_exception(problem)  # whoever awaits a StopIteration would wait for ever
+                batch[0][1].set_exception(problem)
             else:
                 _log.warning(
                     "the policy failed on %d observations at once; each is asked alone", len(batch), exc_info=True

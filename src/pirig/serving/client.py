@@ -1,9 +1,10 @@
-"""A policy that lives on the other side of a WebSocket.
+"""Query a policy on a server over a WebSocket.
 
-Law 1: requests are pure, so one that was cut off is sent again on a new connection, and its answer is the same.
-Law 2: an answer is only ever read by the call that asked for it; a call that is interrupted costs the connection.
-Law 3: a server that comes back is the same policy, or an error. Law 4: a server that is full is waited for like one
-that starts; one that never answers is an error.
+Law 1: A request whose connection is lost is sent again on a new connection. Its answer is the same, because requests
+are pure.
+Law 2: Only the call that sent a request reads its answer. A call that is interrupted closes the connection.
+Law 3: A server to which the client reconnects must have the same policy; another one is an error.
+Law 4: The client waits for a server that is full, as for one that is starting. A server that never answers is an error.
 """
 
 import logging
@@ -23,13 +24,13 @@ from pirig.wire import codec, protocol
 _log = logging.getLogger(__name__)
 _REPEATS = 3
 _RETRY_EVERY_S = 0.5
-_GREETING_WITHIN_S = 60.0  # the reference's server greets only between two inferences for others
+_GREETING_WITHIN_S = 60.0  # the reference's server sends the metadata only between two inferences
 _MESSAGE_TOO_BIG = 1009  # RFC 6455, section 7.4.1
 _THIS_MACHINE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 class RemotePolicy:
-    """Implements interfaces.Policy. Used by one thread."""
+    """Infer on a policy server. Implements interfaces.Policy. Only one thread may use an instance."""
 
     max_batch = 1
 
@@ -43,9 +44,9 @@ class RemotePolicy:
         request_timeout_s: float = 3600.0,
         max_bytes: int = codec.MAX_BYTES,
     ):
-        """Waits up to `connect_timeout_s` for a server that warms up or is full. Raises StartError after that.
+        """Wait up to `connect_timeout_s` for a server that is warming up or full. Raises StartError after that.
 
-        `request_timeout_s`: for an answer; 0: for ever. `max_bytes`: of an answer.
+        `request_timeout_s`: time limit of an answer; 0: none. `max_bytes`: largest size of an answer.
         """
         self.uri = address(host, port)
         self._headers, self._timeout_s, self._max_bytes = protocol.authorization(api_key), connect_timeout_s, max_bytes
@@ -55,7 +56,10 @@ class RemotePolicy:
         self.metadata: Metadata = protocol.read(self._greeting, max_bytes=max_bytes)
 
     def infer(self, obs: Observation) -> dict[str, Any]:
-        """May take minutes. Raises RemotePolicyError for what the server reports; the next call works all the same."""
+        """Return the server's answer, which may take minutes.
+
+        Raises RemotePolicyError for an error that the server reports; later calls still work.
+        """
         frame, deadline = protocol.request(obs), time.monotonic() + self._timeout_s
         while True:
             try:
@@ -66,7 +70,7 @@ class RemotePolicy:
                 time.sleep(_RETRY_EVERY_S)
 
     def _ask_patiently(self, frame: bytes) -> bytes | str:
-        """Law 1."""
+        """Send a request, and send it again if the connection is lost (law 1)."""
         for tries in range(1, _REPEATS + 2):
             try:
                 return self._ask(frame)
@@ -89,7 +93,7 @@ class RemotePolicy:
         ) from problem
 
     def infer_batch(self, observations: Sequence[Observation]) -> list[dict[str, Any]]:
-        """One after another: a connection carries one request at a time."""
+        """Infer one observation after another, because a connection carries one request at a time."""
         return [self.infer(obs) for obs in observations]
 
     def close(self) -> None:
@@ -110,7 +114,7 @@ class RemotePolicy:
         while True:
             try:
                 return self._try_to_connect(max(1.0, min(deadline - time.monotonic(), _GREETING_WITHIN_S)))
-            except (websockets.InvalidURI, UnicodeError) as e:  # or a name that no machine can have
+            except (websockets.InvalidURI, UnicodeError) as e:  # UnicodeError: an invalid host name
                 raise ConfigError(f"{self.uri} is no address of a policy server: {e}") from e
             except websockets.InvalidStatus as e:
                 _raise_if_final(self.uri, e.response.status_code)
@@ -138,7 +142,7 @@ class RemotePolicy:
             raise
 
     def _greet(self, frame: bytes | str) -> None:
-        """Law 3. Raises ProtocolError for another policy than the one that first answered here."""
+        """Check the policy's metadata (law 3). Raises ProtocolError if the server had another policy before."""
         metadata = protocol.read(frame, max_bytes=self._max_bytes)
         if self._greeting and frame != self._greeting:
             raise ProtocolError(
@@ -148,9 +152,10 @@ class RemotePolicy:
 
 
 def address(host: str, port: int | None) -> str:
-    """`host`: a name, an IP address, host:port, or a whole ws:// URI; a port in it wins over `port`.
+    """Return the URI of a policy server. Raises ConfigError if `host` is not an address.
 
-    The reference's default 0.0.0.0 means this machine. Raises ConfigError.
+    `host`: a name, an IP address, host:port, or a complete ws:// URI. A port in it takes precedence over `port`. The
+    reference's default 0.0.0.0 means this machine.
     """
     bare = f"[{host}]" if host.count(":") > 1 and "[" not in host else host
     uri = host if "://" in host else f"ws://{bare}"
@@ -168,13 +173,16 @@ def address(host: str, port: int | None) -> str:
 
 
 def _refusal(e: websockets.InvalidStatus) -> Exception:
-    """With what the server said beside the status: a full one names its limit."""
+    """Return an error with the status and the body of the response, in which a full server names its limit."""
     said = e.response.body.decode(errors="replace").strip() if e.response.body else ""
     return StartError(f"HTTP status {e.response.status_code}{': ' + said if said else ''}")
 
 
 def _raise_if_final(uri: str, status: int) -> None:
-    """A server that starts or stops answers 5xx, if anything; the rest will be the same in an hour."""
+    """Raise an error for a status that waiting does not change.
+
+    A server that is starting or stopping answers with 5xx, if at all. Other statuses are permanent.
+    """
     if status == 401:
         raise StartError(f"{uri} wants another API key; set PIRIG_API_KEY")
     if status < 500:

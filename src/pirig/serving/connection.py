@@ -1,6 +1,6 @@
-"""A client's WebSocket connection: the synchronous client of `websockets`, with limits on what it waits for.
+"""Open and use a client's WebSocket connection: the synchronous client of `websockets`, with time limits.
 
-Law 1: the library's threads answer the server's pings and send their own, so that neither the server nor a proxy on the
+Law 1: The library's threads answer the server's pings and send their own, so that neither the server nor a proxy on the
 way closes an idle connection. A missing pong closes nothing, because openpi's server sends none while it infers.
 Law 2: TCP keepalive notices a peer that vanished. A ping notices one that does not finish the closing handshake.
 Law 3: every call ends within its time limit. The library alone waits without a limit for a peer that stops reading, or
@@ -18,7 +18,7 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.uri import parse_uri
 
 _PING_EVERY_S = 30.0
-_CLOSE_WITHIN_S = 2.0  # openpi's server answers nothing while it infers, for another client too
+_CLOSE_WITHIN_S = 2.0  # openpi's server answers no client while it infers
 _TCP_KEEPALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 6))  # [s], [s], times
 
 
@@ -33,7 +33,7 @@ class _Connection(ClientConnection):
 def open_connection(uri: str, *, headers: Mapping[str, str], max_bytes: int, timeout_s: float) -> ClientConnection:
     """Connect to a server. Raises OSError, and what `websockets` raises for a wrong address or handshake.
 
-    `max_bytes`: of a message; a longer one closes the connection with code 1009.
+    `max_bytes`: largest size of a message; a longer one closes the connection with code 1009.
     """
     target = parse_uri(uri)
     tcp = socket.create_connection((target.host, target.port), timeout_s)
@@ -54,22 +54,22 @@ def open_connection(uri: str, *, headers: Mapping[str, str], max_bytes: int, tim
             create_connection=_Connection,
         )
         connection.socket.settimeout(None)  # the library's threads wait without a limit; `ask` sets its own
-        return connection.__enter__()  # outside of a `with`, the library warns at each call
+        return connection.__enter__()  # without `with`, the library would warn at each call
     except BaseException as e:
         tcp.close()
         if isinstance(e, ValueError | websockets.InvalidURI) and isinstance(e.__context__, websockets.InvalidStatus):
-            raise e.__context__ from None  # a redirect, which the library follows only to a socket of its own
+            raise e.__context__ from None  # a redirect, which the library cannot follow with our socket
         raise
 
 
 def ask(connection: ClientConnection, frame: bytes, within_s: float | None = None) -> bytes | str:
     """Send a binary message and return the next one from the server.
 
-    Raises ConnectionClosed, and TimeoutError after `within_s`. The answer may still come after that, so the connection
-    is of no more use.
+    Raises ConnectionClosed, and TimeoutError after `within_s`. The answer may still arrive after that, so the
+    connection must not be used again.
     """
     deadline = math.inf if within_s is None else time.monotonic() + within_s
-    with contextlib.suppress(OSError):  # it is closed, as `send` says next
+    with contextlib.suppress(OSError):  # the socket is closed; `send` reports it
         connection.socket.settimeout(within_s)
     try:
         connection.send(frame)

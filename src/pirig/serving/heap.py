@@ -1,4 +1,4 @@
-"""The heap of a process that takes in frames."""
+"""Configure the heap of a process that receives frames."""
 
 import ctypes
 
@@ -7,10 +7,10 @@ _MIB = 2**20
 
 
 def keep_freed_memory() -> None:
-    """Lets this process keep what it frees, up to 64 MiB, instead of giving it back to the kernel with every frame.
+    """Make this process keep up to 64 MiB of freed memory instead of returning it to the kernel after each frame.
 
-    An observation is 300 kB, copied a few times on its way. By glibc's defaults each copy is new memory, whose pages
-    the kernel clears: 90 page faults, a quarter of a round trip (benchmarks/protocol.py). Does nothing under another
+    An observation has 300 kB and is copied a few times. With glibc's defaults, each copy gets new memory, whose pages
+    the kernel clears: 90 page faults, a quarter of a round trip (benchmarks/protocol.py). Does nothing with another
     libc.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

@@ -1,11 +1,12 @@
-"""A policy in a process of its own, behind a local pipe: the codec of the WebSocket, and shared memory for a network.
+"""Start policy hosts: processes that own a policy, with the WebSocket's codec over shared memory and a local socket.
 
-Needed where the simulator must not share the policy's process: several workers ask one policy, and CUDA and EGL in one
-process on one GPU abort. There may be several hosts of one policy, one for each GPU.
+A policy host is needed because several workers use one policy, and because CUDA and EGL abort if one process uses both
+on one GPU. A policy may have several hosts, one for each GPU.
 
-Law 1: a worker can't tell it from the policy itself. Law 2: the host ends with the process that started it, whatever
-ends that. Law 3: one that dies is started again, a few times, and the requests that it had are asked again, of another
-host where there is one; its death costs time and no episode.
+Law 1: For a worker, a policy host behaves exactly like the policy itself.
+Law 2: A policy host exits when the process that started it exits, however that happened.
+Law 3: A policy host that dies is started again, up to `_RESTARTS` times. Its requests are sent again, to another host
+if there is one, so its death costs time but no episode.
 """
 
 import concurrent.futures
@@ -32,19 +33,22 @@ _SPAWN = mp.get_context("spawn")
 _STOPS_WITHIN_S = 20.0
 _ANSWERS_WITHIN_S = 5.0
 _RESTARTS = 3
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")  # they decide last bits on a CPU
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")  # on a CPU they affect an answer's last bits
 
 
 @contextlib.contextmanager
 def host_for_others(make_policy: MakePolicy, door: Door) -> "Generator[tuple[str, int, Metadata]]":
-    """As `host`, with a WebSocket too. Yields the address here, its port, and the policy's metadata."""
+    """Keep a policy host with a WebSocket while the block runs.
+
+    Yields its address for HostPolicy, the WebSocket's port, and the policy's metadata. Raises as `host` does.
+    """
     with hosts([make_policy], door) as running:
         yield running.addresses[0], running.ports[0], running.metadata
 
 
 @contextlib.contextmanager
 def host(make_policy: MakePolicy) -> Generator[tuple[str, Metadata]]:
-    """Keeps a policy host while the block runs. Yields its address, for HostPolicy, and the policy's metadata.
+    """Keep a policy host while the block runs. Yields its address for HostPolicy, and the policy's metadata.
 
     Raises ConfigError and StartError as `make_policy` does.
     """
@@ -54,11 +58,11 @@ def host(make_policy: MakePolicy) -> Generator[tuple[str, Metadata]]:
 
 @contextlib.contextmanager
 def hosts(policies: Sequence[MakePolicy], door: Door | None = None) -> "Generator[Hosts]":
-    """Keeps a host of each while the block runs; they load at the same time.
+    """Keep a policy host for each of `policies` while the block runs. The hosts load their policies in parallel.
 
-    Raises ConfigError and StartError as they do, and ConfigError where they are not one policy.
+    Raises ConfigError and StartError as `policies` do, and ConfigError if the hosts do not have the same policy.
     """
-    with tempfile.TemporaryDirectory(prefix="pirig-") as folder:  # only its owner may enter
+    with tempfile.TemporaryDirectory(prefix="pirig-") as folder:  # other users cannot read it
         keepers = [_Keeper(make, pathlib.Path(folder) / str(number), door) for number, make in enumerate(policies)]
         try:
             metadata = _start_all(keepers)
@@ -73,27 +77,27 @@ def hosts(policies: Sequence[MakePolicy], door: Door | None = None) -> "Generato
 
 
 class Hosts:
-    """Those that run, seen from the process that started them."""
+    """Control the running policy hosts from the process that started them."""
 
     def __init__(self, keepers: "Sequence[_Keeper]", metadata: Metadata):
         self._keepers, self.metadata = keepers, metadata
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """For HostPolicy."""
+        """Addresses for HostPolicy."""
         return tuple(str(keeper.address) for keeper in self._keepers)
 
     @property
     def ports(self) -> tuple[int, ...]:
-        """Of their WebSockets; another one when a host was started again."""
+        """Ports of the WebSockets. A host that was started again may have another port."""
         return tuple(keeper.port for keeper in self._keepers)
 
     def batches(self) -> list[Mapping[int, BatchTimes]]:
-        """What each host measured so far, by the size of a batch; empty for one that is just being started."""
+        """Return each host's measurements so far, by batch size; empty for a host that is starting."""
         return [keeper.ask("batches") or {} for keeper in self._keepers]
 
     def limit_batches(self, most: int) -> None:
-        """To `most` observations at once, which has no influence on answers."""
+        """Limit the batches of all hosts to `most` observations. Answers do not depend on it."""
         for keeper in self._keepers:
             keeper.ask("limit", most)
 
@@ -118,21 +122,24 @@ def _start_all(keepers: "Sequence[_Keeper]") -> Metadata:
 
 
 class _Keeper:
-    """One host process after another."""
+    """Keep one policy host running, and replace its process if it dies."""
 
     def __init__(self, make_policy: MakePolicy, folder: pathlib.Path, door: "Door | None"):
         folder.mkdir()
         self._door, self.port = door, 0
         self.address, self._gone = folder / "policy", folder / GONE
         self._make_policy, self._level = make_policy, logging.getLogger("pirig").level
-        self._threads = envvars.snapshot(THREADS)  # the caller may change them for its workers
+        self._threads = envvars.snapshot(THREADS)  # a copy, because the caller may change them for its workers
         self._lock, self._over = threading.Lock(), False
         self._process: Any = None
         self._pipe: Any = None
-        self._is_ready = False  # a process that still loads hears nothing
+        self._is_ready = False  # a process that is loading its policy reads no messages
 
     def start(self) -> Metadata:
-        """Wait until the policy is loaded. Raises what went wrong there, and StartError where the process died."""
+        """Start the process and return the metadata once the policy is loaded.
+
+        Raises the error with which loading failed, and StartError if the process died.
+        """
         with self._lock:
             if self._over:
                 raise StartError("the policy host was stopped before it started")
@@ -163,7 +170,7 @@ class _Keeper:
         return value
 
     def watch(self, metadata: Metadata) -> None:
-        """Law 3, until `stop`."""
+        """Start the process again when it dies (law 3), until `stop` is called."""
         for number in range(1, _RESTARTS + 1):
             self._process.join()
             if self._over:
@@ -183,17 +190,18 @@ class _Keeper:
         return None
 
     def ask(self, *question: Any) -> Any:
-        """What the host's process answers; None where it can't."""
+        """Send a message to the process and return its answer, or None if there is none."""
         with self._lock, contextlib.suppress(EOFError, OSError):
             if self._is_ready and not self._over:
                 self._pipe.send(question)
                 if self._pipe.poll(_ANSWERS_WITHIN_S):
                     return self._pipe.recv()
-                self._is_ready = False  # it hangs: it would not hear that it is to end, and a late answer is to nothing
+                # The process hangs. It would not see a request to exit, and a late answer would be taken for the next.
+                self._is_ready = False
         return None
 
     def let_go(self) -> None:
-        """Law 2, for one that hears it; `stop` is next."""
+        """Ask a responsive host to exit (law 2). Call `stop` afterwards."""
         with self._lock:
             self._over = True
             if self._is_ready:
@@ -208,7 +216,7 @@ class _Keeper:
         self._process.join()
 
     def _give_up(self, reason: str) -> None:
-        """Whole when clients see it."""
+        """Write the reason to a file that tells clients that this host will not come back. The write is atomic."""
         write_atomically(self._gone, reason, sync=False)
 
     def _how_it_died(self) -> str:

@@ -1,6 +1,6 @@
-"""A policy host as a worker sees it: a policy like any other.
+"""Query a policy host from a worker, which uses it like any other policy.
 
-Where its own host dies, it waits for the next one there, or is a guest of another host of the same policy meanwhile.
+If a worker's own host dies, the worker uses another host of the same policy until its own is back, or else waits.
 """
 
 import math
@@ -15,22 +15,23 @@ from pirig.serving.pipe import ANSWER, Asking
 from pirig.types import Metadata, Observation
 from pirig.wire import protocol
 
-GONE = "gone"  # a file beside the socket that says why no host will come back
-_REPEATS = 1  # of one request; one that kills the host twice would kill it again
+GONE = "gone"  # file beside the socket; it has the reason why the host will not come back
+_REPEATS = 1  # of one request; a request that killed the host twice would kill it again
 _RETRY_EVERY_S = 0.1
-_HOME_EVERY_S = 5.0  # how often a guest of another host looks whether its own is back
+_HOME_EVERY_S = 5.0  # how often a worker on another host checks whether its own host is back
 
 
 class HostPolicy:
-    """Implements interfaces.Policy: the worker's end of the pipe. Used by one thread."""
+    """Infer on a policy host. Implements interfaces.Policy. Only one thread may use an instance."""
 
     max_batch = 1
 
     def __init__(self, *addresses: str, request_timeout_s: float = 0.0):
-        """The first is its own host's; the others, of the same policy, take it in while that one is gone.
+        """Connect to the first of `addresses` that accepts, or wait for a host that is starting again.
 
-        `request_timeout_s`: for an answer, and for a host that is gone to come back; 0: for ever.
-        Where none listens, one may just be starting again. Raises StartError where all are gone for good.
+        `addresses`: the worker's own host, and then others with the same policy, which are used while it is down.
+        `request_timeout_s`: time limit of an answer, and of waiting for a host; 0: none.
+        Raises StartError if no host will come back.
         """
         self._addresses, self._is_guest, self._home_at_s = addresses, False, 0.0
         self._answer_within_s = request_timeout_s or None
@@ -41,7 +42,11 @@ class HostPolicy:
             raise PeerError(f"no policy host at {' or '.join(addresses)}: {e}; its log says why") from e
 
     def infer(self, obs: Observation) -> dict[str, Any]:
-        """Raises RemotePolicyError for what the policy raised, and where all hosts are gone for good."""
+        """Return the policy host's answer.
+
+        Raises RemotePolicyError for an error that the policy raised, if there is no answer in time, and if no host will
+        come back.
+        """
         if self._is_guest and time.monotonic() >= self._home_at_s:
             self._go_home()
         request = protocol.request(obs)
@@ -49,7 +54,7 @@ class HostPolicy:
             try:
                 frame = self._pipe.ask(request, self._answer_within_s)
             except TimeoutError as e:
-                self._pipe.close()  # the answer may still come, and nobody may take it for the next one's
+                self._pipe.close()  # a late answer must not be taken for that of the next request
                 raise RemotePolicyError(self._silence()) from e
             except (EOFError, OSError):
                 self._connect_again()
@@ -68,7 +73,7 @@ class HostPolicy:
         self._find()
 
     def _find(self) -> None:
-        """The first host that listens, or waits for the next one, which loads the policy first."""
+        """Connect to the first host that accepts, or wait for a host that is starting again and loads its policy."""
         deadline_s = time.monotonic() + (self._answer_within_s or math.inf)
         while True:
             reasons = []
@@ -97,7 +102,7 @@ class HostPolicy:
             guest.close()
 
     def _connects(self, address: str) -> bool:
-        """Raises RemotePolicyError where another policy listens."""
+        """Connect to a host and return whether it accepted. Raises RemotePolicyError if it has another policy."""
         try:
             pipe, metadata = _connect(address)
         except (EOFError, OSError):
@@ -110,7 +115,7 @@ class HostPolicy:
 
 
 def why_gone(address: str) -> str:
-    """Empty while a host may come back."""
+    """Return the reason why a host will not come back, or an empty string if it may."""
     gone = pathlib.Path(address).with_name(GONE)
     try:
         return gone.read_text()
@@ -119,7 +124,10 @@ def why_gone(address: str) -> str:
 
 
 def _connect(address: str) -> tuple[Asking, Metadata]:
-    """Heard by a host that lives: a connection to one that is just dying ends before the greeting."""
+    """Connect to a host and read the policy's metadata. A host that is dying closes the connection before it.
+
+    Raises EOFError or OSError if there is no host.
+    """
     pipe = Asking(address)
     return pipe, protocol.read(pipe.greeting)
 

@@ -1,6 +1,6 @@
-"""The process that owns a policy: answers the workers of this machine through a socket file, others by WebSocket.
+"""Run the process of a policy host. It answers workers on this machine over a Unix socket, and others over a WebSocket.
 
-It belongs to `host.py`, which starts it and is at the other end of its pipe.
+`host.py` starts this process and controls it through a pipe.
 """
 
 import concurrent.futures
@@ -29,17 +29,17 @@ from pirig.wire import protocol
 
 _log = logging.getLogger(__name__)
 _OPENS_WITHIN_S = 30.0
-_OF_A_CLUSTER = Limits(max_clients=4096, max_queue=4096)  # its workers are known, and have the key
+_OF_A_CLUSTER = Limits(max_clients=4096, max_queue=4096)  # the clients are the run's workers, and have the key
 
 MakePolicy = Callable[[], Policy]
-"""Loads the policy and warms it up, in the process that will use it. Must pickle."""
+"""Loads the policy and warms it up in the process that will use it. Must pickle."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Door:
-    """A WebSocket on all of this machine's addresses, for workers elsewhere."""
+    """Configure the WebSocket endpoint for workers on other machines. It listens on all addresses of this machine."""
 
-    api_key: str  # which they must send
+    api_key: str  # workers must send this key
 
 
 def run(
@@ -51,7 +51,11 @@ def run(
     door: Door | None,
     port: int,
 ) -> None:
-    """The life of a host process. Signals are the coordinator's business; a closed pipe is the end."""
+    """Load the policy, then serve it until `parent`, the pipe to the coordinator, is closed.
+
+    `level`: log level. `threads`: environment variables to set before loading. `port`: see `_open`. Signals are
+    ignored: the coordinator handles them.
+    """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s",
@@ -79,7 +83,7 @@ def run(
         batcher.close()
         error = StartError(f"the policy host's port did not open within {_OPENS_WITHIN_S:.0f} s")
         return parent.send(("failed", to_wire(error), 0))
-    with contextlib.suppress(EOFError, OSError):  # the other end has ended, perhaps while the policy was loaded
+    with contextlib.suppress(EOFError, OSError):  # the coordinator has exited, perhaps while the policy was loading
         parent.send(("ready", dict(policy.metadata), port))
         while True:
             what, *values = parent.recv()
@@ -91,7 +95,11 @@ def run(
 
 
 def _open(door: Door, port: int, policy: Policy, batcher: Batcher) -> int:
-    """`port`: of the host before this one, whose clients come back to it; 0: any. Returns it."""
+    """Open the WebSocket endpoint and return its port.
+
+    `port`: the port of the previous process, to which its clients reconnect; 0: any free port. Raises TimeoutError if
+    the port is not open in time.
+    """
     server = PolicyServer(
         policy, host="0.0.0.0", port=port, api_key=door.api_key, batcher=batcher, limits=_OF_A_CLUSTER
     )
@@ -101,7 +109,7 @@ def _open(door: Door, port: int, policy: Policy, batcher: Batcher) -> int:
 
 
 def _serve(clients: Answering) -> None:
-    """Serve all clients. If that breaks, the process exits, so that its starter replaces it."""
+    """Serve all clients. If that fails, the process exits, so that the coordinator replaces it."""
     try:
         clients.run()
     except BaseException:
@@ -110,7 +118,7 @@ def _serve(clients: Answering) -> None:
 
 
 def _answer(batcher: Batcher, frame: bytes | memoryview) -> "Future[bytes]":
-    """Promise the reply to one worker's request: what the policy answers, or what it raised."""
+    """Return a future of the reply to a worker's request: the policy's answer, or the error that it raised."""
     reply: Future[bytes] = Future()
 
     def finish(answered: Future) -> None:

@@ -1,7 +1,7 @@
-"""What a policy server takes on: each limit is a flag of `pirig serve` by the same name, which errors name too.
+"""Define the limits of a policy server. Each is a flag of `pirig serve` with the same name, which errors name too.
 
-Memory that clients can make it take is bounded by clients x frame, a few times: a frame that comes in, one that waits
-behind it, an answer that is not taken.
+The memory that clients can cause the server to use is bounded by a few times max_clients x max_frame_mib. Each client
+can have a frame that is arriving, one that waits behind it, and an answer that it has not read.
 """
 
 import dataclasses
@@ -14,7 +14,10 @@ MIB = 1 << 20
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """Generous for evaluations; a server that strangers can reach wants PIRIG_API_KEY before it wants tighter ones."""
+    """Limit what clients can use of a policy server. The defaults are generous for evaluations.
+
+    A server that untrusted clients can reach needs PIRIG_API_KEY before it needs lower limits.
+    """
 
     max_clients: int = 256
     """Largest number of connections. More are refused with HTTP status 503; pirig's client then tries again."""
@@ -40,12 +43,12 @@ class Limits:
 
     @property
     def max_bytes(self) -> int:
-        """Of a frame."""
+        """Largest size of a frame [bytes]."""
         return int(self.max_frame_mib * MIB)
 
 
 def require(name: str, value: float, *, above_zero: bool) -> None:
-    """Raises ConfigError for an amount that is negative, infinite or no number."""
+    """Raise ConfigError for a value that is negative, infinite or NaN, or that is 0 although `above_zero`."""
     if not math.isfinite(value) or value < 0 or (above_zero and value == 0):
         raise ConfigError(f"{_flag(name)} is {value:g}; expected {'more than 0' if above_zero else '0 or more'}")
 

@@ -1,7 +1,7 @@
 """Carry requests between processes of one machine: the request in shared memory, its length in a socket.
 
     request   8 bytes: its length n < 2^63, and it is in the client's shared memory; or 2^63 + n, and n bytes follow
-    answer    8 bytes: its length n; n bytes follow. The first one is the host's greeting
+    answer    8 bytes: its length n; n bytes follow. The first one is the greeting, with the policy's metadata
 
 Law 1: A client has one request at a time, so the memory is the client's until it asks and the host's until it has
 answered. A request that does not fit into the memory follows its length.
@@ -30,17 +30,20 @@ _INLINE = 1 << 63
 _GREETS_WITHIN_S = 10.0
 _READ_AT_ONCE = 1 << 18  # [bytes]
 _ACCEPTS_AGAIN_AFTER_S = 0.1  # at the limit of open files
-ANSWER, ERROR = b"A", b"E"  # what a policy said: the first byte of what comes back
+ANSWER, ERROR = b"A", b"E"  # first byte of a reply: the policy's answer, or the error that it raised
 
 Answer = Callable[[bytes | memoryview], "Future[bytes]"]
-"""Takes a request, which is good until its answer is there, and promises the answer. Called in one thread."""
+"""Takes a request and returns a future of its answer. The request is valid until then. Called in one thread."""
 
 
 class Asking:
-    """The client's end. Raises EOFError and OSError if the host is gone, TimeoutError if no answer comes in time."""
+    """Send requests to a host. This is the client's end of a connection.
+
+    Methods raise EOFError or OSError if the host is gone, and TimeoutError if no answer comes in time.
+    """
 
     def __init__(self, address: str):
-        """The host greets at once, whatever its policy is doing."""
+        """Connect and receive the metadata, which the host sends at once, even while its policy infers."""
         self._socket = socket.socket(socket.AF_UNIX)
         file = os.memfd_create("pirig-requests")
         try:
@@ -91,16 +94,16 @@ class Asking:
 
 @dataclasses.dataclass(eq=False)
 class _Client:
-    """The host's end of one client."""
+    """Hold the host's state of one client connection."""
 
     socket: socket.socket
-    shared: memoryview | None = None  # None: it has not sent its memory yet
+    shared: memoryview | None = None  # the client's memory; None: not received yet
     incoming: bytearray = dataclasses.field(default_factory=bytearray)
     outgoing: bytearray = dataclasses.field(default_factory=bytearray)
     is_asking: bool = False
 
     def request(self) -> bytes | memoryview | None:
-        """Return the request that has come whole; None: it has not."""
+        """Return the next request, or None if it has not arrived completely or the previous one is not answered."""
         if self.is_asking or len(self.incoming) < _LENGTH_BYTES:
             return None
         word = int.from_bytes(self.incoming[:_LENGTH_BYTES], "little")
@@ -117,10 +120,10 @@ class _Client:
 
 
 class Answering:
-    """The host's end of all clients. `run` is the life of one thread; it ends with the process."""
+    """Answer all clients of a host. One thread calls `run`, which never returns."""
 
     def __init__(self, address: str, greeting: bytes, answer: Answer):
-        """Listens when this returns. Raises OSError where it can't."""
+        """Listen at `address`, the path of a socket file. Raises OSError if that fails."""
         self._greeting, self._answer = greeting, answer
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(address)
@@ -154,13 +157,13 @@ class Answering:
                 _log.warning("no worker can connect for now: %s", e)
                 self._selector.unregister(self._listener)
                 self._is_accepting = False
-            return  # else the client has gone already
+            return  # other errors: the client has disconnected already
         connection.setblocking(False)
         self._selector.register(connection, selectors.EVENT_READ, _Client(connection))
 
     def _serve(self, client: _Client, events: int) -> None:
         if client.socket.fileno() < 0:
-            return  # forgotten since `select` returned this event
+            return  # removed since `select` returned this event
         try:
             if events & selectors.EVENT_WRITE:
                 self._write(client)
@@ -187,7 +190,7 @@ class Answering:
             self._answer(request).add_done_callback(lambda answer: self._finish(client, answer))
 
     def _finish(self, client: _Client, answer: "Future[bytes]") -> None:
-        """Called in the thread that has computed the answer."""
+        """Pass an answer to the thread of `run`. Called in the thread that has computed it."""
         self._answered.append((client, answer))
         os.eventfd_write(self._wake, 1)
 
@@ -197,7 +200,7 @@ class Answering:
             client, answer = self._answered.popleft()
             client.is_asking = False
             if client.socket.fileno() < 0:
-                continue  # it went away meanwhile
+                continue  # the client has disconnected meanwhile
             try:
                 self._send(client, answer.result())
             except OSError:

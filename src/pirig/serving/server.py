@@ -1,13 +1,15 @@
-"""Serves a policy over a WebSocket.
+"""Serve a policy over a WebSocket.
 
-Law 1: the event loop never waits for the policy, so pings, `/healthz` and other clients are answered during an
-inference of any length. Servers that infer inside the loop miss pings, and lose clients to close code 1011.
-Law 2: what one client sends, or what the policy raises for it, costs no other client anything.
-Law 3: a request whose client has gone gives up its place; so stopping, and clients that ask again, wait for one
-inference at most. Law 4: what clients can take of memory and places is bounded (`limits.py`), and who is refused or
-disconnected is told the limit and its flag. Law 5: browsers are refused, so that no web page can ask a server on its
-reader's machine; clients of this protocol send no Origin.
-The port opens when the caller has warmed the policy up; so an open port means ready.
+Law 1: The event loop never waits for the policy, so pings, `/healthz` and other clients are answered during an
+inference of any length. A server that infers inside the loop misses pings, and loses clients to close code 1011.
+Law 2: A client's request, or an error that the policy raises for it, does not affect other clients.
+Law 3: A request whose client has disconnected is cancelled. Therefore stopping, and clients that send a request again,
+wait for one inference at most.
+Law 4: The memory and the number of connections that clients can use are bounded (`limits.py`). A client that is refused
+or disconnected receives the limit and its flag.
+Law 5: Browsers are refused, so that no web page can use a server on the machine of its reader. Browsers send an Origin
+header, and clients of this protocol do not.
+Law 6: The caller warms the policy up before the port opens, so an open port means that the server is ready.
 """
 
 import asyncio
@@ -35,13 +37,13 @@ from pirig.wire import protocol
 
 _log = logging.getLogger(__name__)
 _PING_EVERY_S = 60
-_PONG_WITHIN_S = 600  # a client may be busy rendering; one that is gone is noticed by TCP long before
-_OPEN_WITHIN_S = 10  # a handshake
+_PONG_WITHIN_S = 600  # a client may be busy rendering; TCP notices a dead one much earlier
+_OPEN_WITHIN_S = 10  # time limit of a handshake
 _GENEROUS = Limits()
 
 
 class PolicyServer:
-    """One policy, any number of clients; one batch at a time, in a thread of its own."""
+    """Serve one policy to many clients. One batch at a time is inferred, in a thread of its own."""
 
     def __init__(
         self,
@@ -53,8 +55,10 @@ class PolicyServer:
         limits: Limits = _GENEROUS,
         batcher: Batcher | None = None,
     ):
-        """`port` 0 takes a free one. `api_key`: refuse clients that do not send it. `batcher`: one that has the policy
-        already; it ends with the server, and its queue has the limit that it was made with.
+        """Prepare the server; `run` opens the port.
+
+        `port`: 0 means any free port. `api_key`: clients that do not send it are refused. `batcher`: an existing
+        batcher of the policy. The server closes it, and `limits.max_queue` does not apply to it.
         """
         self._host, self._port, self._limits = host, port, limits
         self._expected = protocol.authorization(api_key).get("Authorization", "").encode()
@@ -65,14 +69,20 @@ class PolicyServer:
         self._stopped: concurrent.futures.Future[None] = concurrent.futures.Future()
 
     def run(self, on_ready: Callable[[int], object] = lambda port: None) -> None:
-        """Serves until `stop`, SIGINT or SIGTERM. `on_ready` hears the port. Raises StartError for a port in use."""
+        """Serve until `stop`, SIGINT or SIGTERM. Calls `on_ready` with the port once it is open.
+
+        Raises StartError if the port cannot be opened, e.g. because it is in use.
+        """
         try:
             asyncio.run(self._run(on_ready))
         finally:
             self._batcher.close(wait=False)
 
     def stop(self) -> None:
-        """From any thread, at any time, for good. Clients see close code 1001; a running inference ends unheard."""
+        """Stop the server permanently. May be called from any thread at any time.
+
+        Clients receive close code 1001. The inference in progress finishes, but its answers are dropped.
+        """
         with contextlib.suppress(concurrent.futures.InvalidStateError):
             self._stopped.set_result(None)
 
@@ -100,7 +110,7 @@ class PolicyServer:
                 ping_interval=_PING_EVERY_S,
                 ping_timeout=_PONG_WITHIN_S,
             )
-        except (OSError, OverflowError, UnicodeError) as e:  # taken, no port, no name
+        except (OSError, OverflowError, UnicodeError) as e:  # port in use, invalid port, invalid host name
             raise MissingResource(
                 f"cannot listen on {self._host}:{self._port}: {getattr(e, 'strerror', '') or e}; "
                 "stop what uses the port, or choose another --port or --host"
@@ -136,7 +146,7 @@ class PolicyServer:
                 return await connection.recv()
         except TimeoutError:
             connection.dismiss(f"no request within {limit_s:g} s (--idle-timeout-s of the server)")
-            return await connection.recv()  # raises that it is closed
+            return await connection.recv()  # raises ConnectionClosed
 
     async def _send(self, connection: Visitor, frame: bytes | str) -> None:
         limit_s = self._limits.frame_timeout_s
@@ -150,7 +160,7 @@ class PolicyServer:
     async def _respond(
         self, frame: bytes | str, prev_total_ms: float | None, closed: "asyncio.Task[None]"
     ) -> bytes | str:
-        """Raises CancelledError where the client has left meanwhile."""
+        """Return the reply to a request. Raises CancelledError if the client has disconnected meanwhile."""
         try:
             if isinstance(frame, str):
                 raise ProtocolError("a request must be a binary frame; found text")
@@ -183,11 +193,14 @@ class PolicyServer:
                 return await answer
         except TimeoutError as e:
             if not deadline.expired():
-                raise  # the policy's own
+                raise  # the policy raised it
             raise PolicyError(f"no answer within {limit_s:g} s (--request-timeout-s of the server)") from e
 
     def _admit(self, connection: ws.ServerConnection, request: Request) -> Response | None:
-        """Answers health checks, and turns away who has no key or finds no place, before a WebSocket is opened."""
+        """Answer health checks, and refuse clients that lack the API key or exceed the limit.
+
+        This happens before the WebSocket is opened. Returns None for an accepted client.
+        """
         if request.path.partition("?")[0] == protocol.HEALTH_PATH:
             return connection.respond(http.HTTPStatus.OK, protocol.HEALTH_BODY)
         given = "\n".join(request.headers.get_all("Authorization"))

@@ -1,7 +1,9 @@
-"""A client's connection, as the server has it, with what `websockets` leaves unbounded.
+"""Limit the server's end of a client connection where `websockets` has no limit.
 
-Law 1: a frame that has begun is whole within its time, or the connection ends: a slow sender would hold its memory for
-ever. Law 2: what a client does not take does not pile up: each ping is answered with a pong, read or not.
+Law 1: A frame must be complete within its time limit, or the connection is closed. Otherwise a slow sender would occupy
+memory forever.
+Law 2: A connection is closed if the data that its client does not read exceeds a limit. Otherwise pongs would
+accumulate, because the library answers each ping whether or not the client reads.
 """
 
 import asyncio
@@ -12,16 +14,16 @@ from websockets.frames import DATA_OPCODES, CloseCode, Frame
 
 from pirig.serving.limits import Limits
 
-_LINGERING = 1 << 20  # [bytes], beside one answer
-_LEAVES_WITHIN_S = 2.0  # a client that has been told to
+_LINGERING = 1 << 20  # unread data, besides one answer [bytes]
+_LEAVES_WITHIN_S = 2.0  # time for a client to read the reason and disconnect
 
 
 class Visitor(ws.ServerConnection):
-    """A server subclasses it with its own values, since `websockets` makes the instances."""
+    """A server subclasses this with its own class variables, because `websockets` creates the instances."""
 
     limits: ClassVar[Limits]
     present: ClassVar[set[ws.ServerConnection]]
-    """Those who were let in; a visitor leaves it by itself."""
+    """The accepted connections. A connection removes itself when it is lost."""
 
     def __init__(self, *arguments: Any, **options: Any):
         super().__init__(*arguments, **options)
@@ -47,20 +49,20 @@ class Visitor(ws.ServerConnection):
         super().connection_lost(exc)
 
     def dismiss(self, reason: str) -> None:
-        """Ends the connection, whether the client listens or not."""
+        """Close the connection with a reason, even if the client does not read."""
         self.protocol.fail(CloseCode.POLICY_VIOLATION, reason)
         self.send_data()
         self.transport.close()
         self.loop.call_later(_LEAVES_WITHIN_S, self.transport.abort)
 
     def _has_begun(self) -> bool:
-        """Bytes of a frame are here, or fragments of a message, and not its end."""
-        opened = self.request is not None  # a handshake has a time of its own
+        """Return whether a frame or a fragmented message has arrived in part."""
+        opened = self.request is not None  # a handshake has its own time limit
         return opened and (bool(self.protocol.reader.buffer) or self.protocol.current_size is not None)
 
     def _is_late(self) -> None:
         self._late = None
-        if self.recv_messages.paused:  # by us: it is ahead of its answers
+        if self.recv_messages.paused:  # by the server, because the client sends faster than it is answered
             self._late = self.loop.call_later(self.limits.frame_timeout_s, self._is_late)
             return
         self.dismiss(

@@ -1,1 +1,1 @@
-"""Bytes and rules of the openpi policy protocol, apart from sockets."""
+"""Implement the encoding and the rules of the openpi policy protocol, without sockets."""

@@ -1,10 +1,13 @@
-"""Values to bytes and back: msgpack with NumPy arrays, in openpi's layout. No pickle, ever.
+"""Encode values as bytes and decode them: msgpack with NumPy arrays, in openpi's layout. Pickle is never used.
 
-Law 1: byte-equal to openpi's client. Law 2: what comes in can only become plain values and arrays of plain numbers or
-text; arrays of objects, records and complex numbers are refused both ways. Law 3: frames of the `msgpack-numpy`
-package (other keys, pickled objects) are read too, but for its objects; they are never written. Law 4: bytes that are
-no frame raise ProtocolError, whatever they are. Law 5: what a frame becomes takes memory in proportion to its bytes:
-msgpack would make a list of 56 bytes of each byte, and set aside what a list says it will hold.
+Law 1: The encoded bytes equal those of openpi's client.
+Law 2: A frame can only become plain values and arrays of plain numbers or text. Arrays of objects, records and complex
+numbers are refused in both directions.
+Law 3: Frames of the `msgpack-numpy` package, which has other keys and pickles objects, are also read, except for the
+pickled objects. They are never written.
+Law 4: Any bytes that are not a frame raise ProtocolError.
+Law 5: A decoded frame uses memory in proportion to its size. Without limits, msgpack would make a list of 56 bytes from
+a single byte, and allocate the length that a list declares.
 """
 
 import math
@@ -17,26 +20,26 @@ import numpy as np
 from pirig.errors import ProtocolError
 
 MAX_BYTES = 32 * 1024 * 1024
-"""Default limit of a frame: a hundred times a LIBERO observation."""
+"""Default size limit of a frame [bytes]: a hundred times a LIBERO observation."""
 
-_MOST_IN_ONE = 1 << 16  # elements of a list or map
-_MOST_VALUES = 1 << 18  # elements of all of them; numbers in numbers travel as arrays, which are one value
+_MOST_IN_ONE = 1 << 16  # largest number of elements in one list or map
+_MOST_VALUES = 1 << 18  # largest number of elements in all of them together; an array counts as one value
 
 _KINDS = "biufmMSU"  # bool, integers, floats, times, text; openpi refuses records, objects and complex numbers
 
 _DTYPE = re.compile(r"[<>=|]?([biufSU?]\d{0,9}|[mM]8(\[\w+\])?|bool|u?int\d+|float\d+)")
-"""Names that may reach `np.dtype`, which would parse, and partly evaluate, much more than a name."""
+"""Matches the names that may be passed to `np.dtype`, which would parse, and partly evaluate, much more than names."""
 
 
 def pack(value: Any) -> bytes:
-    """Raises TypeError for what has no place on the wire, naming it."""
+    """Encode a value as a frame. Raises TypeError, which names the type, for a value that cannot be sent."""
     return msgpack.packb(value, default=_encode)
 
 
 def unpack(frame: bytes | memoryview, *, max_bytes: int = MAX_BYTES) -> Any:
-    """Arrays come back read-only, as views of what was copied out of `frame`.
+    """Decode a frame. Arrays are read-only views of bytes that were copied from `frame`.
 
-    Raises ProtocolError for anything that is not a whole frame.
+    Raises ProtocolError for anything that is not a complete frame.
     """
     if len(frame) > max_bytes:
         raise ProtocolError(f"a frame of {len(frame)} bytes is over the limit of {max_bytes} (--max-frame-mib)")
@@ -66,14 +69,17 @@ def _encode(value: Any) -> Any:
 
 
 def _bytes(array: np.ndarray) -> bytes | memoryview:
-    """In C order. Images are packed from where they stand; a buffer has no times and no text."""
+    """Return the array's bytes in C order.
+
+    Contiguous arrays of numbers, such as images, are not copied. The buffer protocol does not support times and text.
+    """
     if array.ndim and array.flags.c_contiguous and array.dtype.kind in "biuf":
         return array.data
     return array.tobytes()
 
 
 class _Count:
-    """Law 5, for one frame."""
+    """Count the values of one frame, and refuse too many of them (law 5)."""
 
     def __init__(self) -> None:
         self._values = 0
@@ -103,7 +109,10 @@ def _decode(fields: dict[Any, Any]) -> Any:
 
 
 def _from_package(fields: dict[Any, Any]) -> Any:
-    """The layout of PyPI's `msgpack-numpy`: `kind` is O for a pickle, V for a record; else `type` is the dtype."""
+    """Decode an array or scalar in the layout of PyPI's `msgpack-numpy`.
+
+    `kind` is O for a pickle and V for a record. Otherwise `type` is the dtype.
+    """
     if fields.get(b"kind", b"") not in (b"", ""):
         raise ProtocolError("a frame holds a pickled or structured msgpack-numpy array; send plain numeric arrays")
     shape = fields[b"shape"] if fields[b"nd"] else []
@@ -124,7 +133,7 @@ def _array(data: Any, dtype: np.dtype, shape: Any) -> np.ndarray:
 def _scalar(data: Any, dtype: np.dtype) -> np.generic:
     if not isinstance(data, bool | int | float | str | bytes):
         raise ProtocolError(f"a scalar of {dtype} needs one value; found {type(data).__name__}")
-    with np.errstate(all="ignore"):  # a number that is too large for its type is infinite, as it was where it is from
+    with np.errstate(all="ignore"):  # a number too large for its type becomes infinite, as it was at the sender
         return dtype.type(data)
 
 
@@ -136,5 +145,8 @@ def _dtype(name: Any) -> np.dtype:
 
 
 def _plain(dtype: np.dtype) -> bool:
-    """Not `longdouble` either: its bytes mean something else on another machine."""
+    """Return whether values of this dtype may be sent.
+
+    `longdouble` may not, because its bytes mean something else on another machine.
+    """
     return dtype.kind in _KINDS and dtype.char != "g"

@@ -1,4 +1,4 @@
-"""The openpi policy protocol, without sockets.
+"""Implement the openpi policy protocol, without sockets.
 
     server                          client
       | ---- metadata (binary) ----> |     once, on connect
@@ -6,9 +6,10 @@
       | ---- answer (binary) ------> |   | repeated
       | ---- error (text) ---------> |  /  instead of an answer
 
-Rule 1: nothing here opens, reads or waits. Rule 2: nothing outside knows what stands in a frame.
-Rule 3: a text frame is always an error. The reference closes with 1011 after it; we stay open, so that a client whose
-request was bad can go on. A client must cope with both.
+Rule 1: Nothing in this module opens a connection, reads from one or waits.
+Rule 2: No other module depends on the content of a frame.
+Rule 3: A text frame is always an error. The reference then closes the connection with code 1011. Our server keeps it
+open, so that a client can continue after a bad request. A client must handle both.
 """
 
 from typing import Any
@@ -19,7 +20,7 @@ from pirig.wire import codec
 
 HEALTH_PATH = "/healthz"
 HEALTH_BODY = "OK\n"
-_MOST_SAID = 20_000  # letters of an error that reach logs and results; a traceback of the reference's has fewer
+_MOST_SAID = 20_000  # characters of an error that are kept in logs and results; the reference's tracebacks have fewer
 _BUSY = f"{BusyError.__name__}: "
 
 
@@ -32,7 +33,11 @@ def request(obs: Observation) -> bytes:
 
 
 def answer(output: dict[str, Any], *, infer_ms: float, prev_total_ms: float | None) -> bytes:
-    """`prev_total_ms`: the connection's previous request from receipt to sent answer; None on the first."""
+    """Encode the answer to a request.
+
+    `infer_ms`: inference time [ms]. `prev_total_ms`: time of the connection's previous request, from its receipt until
+    its answer was sent [ms]; None for the first request.
+    """
     timing = {"infer_ms": infer_ms}
     if prev_total_ms is not None:
         timing["prev_total_ms"] = prev_total_ms
@@ -40,15 +45,19 @@ def answer(output: dict[str, Any], *, infer_ms: float, prev_total_ms: float | No
 
 
 def error(problem: Exception) -> str:
-    """What a client is told. Only messages that pirig wrote leave the machine: others may name its files."""
+    """Return the text frame that reports an error to a client.
+
+    Only messages of pirig's own errors leave the machine, because those of other errors may name its files.
+    """
     said = str(problem) if isinstance(problem, PirigError) else "the policy failed; the server's log has the traceback"
     return f"{type(problem).__name__}: {said}"
 
 
 def read(frame: bytes | memoryview | str, *, max_bytes: int = codec.MAX_BYTES) -> dict[str, Any]:
-    """Reads any binary frame of either side.
+    """Decode a binary frame from a server or a client.
 
-    Raises RemotePolicyError for a text frame, BusyError for one that says so, and ProtocolError for what is no frame.
+    Raises RemotePolicyError for a text frame, BusyError for a text frame that reports a full server, and ProtocolError
+    for anything that is not a frame.
     """
     if isinstance(frame, str):
         if frame.startswith(_BUSY):
@@ -61,7 +70,10 @@ def read(frame: bytes | memoryview | str, *, max_bytes: int = codec.MAX_BYTES) -
 
 
 def authorization(api_key: str) -> dict[str, str]:
-    """Headers that carry the key; none for an empty one. Raises ConfigError for one that no header can carry."""
+    """Return the HTTP headers with the API key; none if it is empty.
+
+    Raises ConfigError for a key that a header cannot contain.
+    """
     if not (api_key.isascii() and api_key.isprintable()) or " " in api_key:
         raise ConfigError("PIRIG_API_KEY has a space or a letter that is not ASCII; choose a key without")
     return {"Authorization": f"Api-Key {api_key}"} if api_key else {}

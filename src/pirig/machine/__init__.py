@@ -1,1 +1,4 @@
-"""What this computer has (GPUs, EGL devices, memory, versions) and how processes share it. Knows no Docker."""
+"""Detect what this machine has (GPUs, EGL devices, memory, versions) and divide it among processes.
+
+This package does not know Docker.
+"""

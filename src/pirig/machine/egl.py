@@ -1,8 +1,8 @@
-"""EGL devices, and what each says of the GPU that it is. The index is the number in MUJOCO_EGL_DEVICE_ID.
+"""List the EGL devices and match them to GPUs. A device's index is the number in MUJOCO_EGL_DEVICE_ID.
 
-EGL and CUDA number GPUs each in its own order, and containers hide some from one and not from the other. So a GPU is
-known by its UUID (EGL_EXT_device_persistent_id) or its place on the PCI bus (EGL_EXT_device_drm), and only where EGL
-tells neither by CUDA's number.
+EGL and CUDA number GPUs in different orders, and a container may hide a GPU from only one of them. Therefore a GPU is
+identified by its UUID (EGL_EXT_device_persistent_id) or its PCI address (EGL_EXT_device_drm), and by CUDA's number only
+if EGL reports neither of them.
 """
 
 import ctypes
@@ -25,16 +25,16 @@ _MOST_DEVICES = 64
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class EglDevice:
-    """What a device does not tell is empty, or None."""
+    """Describe an EGL device. A property that EGL does not report is empty, or None."""
 
     index: int
-    uuid: str = ""  # as the driver writes it: GPU-…
+    uuid: str = ""  # in the format of the driver: GPU-…
     pci: str = ""  # e.g. 0000:65:00.0
     cuda: int | None = None
 
 
 def pair(devices: Sequence[EglDevice], gpus: Sequence[Gpu]) -> dict[int, int]:
-    """EGL device by GPU index. A GPU that EGL does not show is not in it."""
+    """Return the EGL device of each GPU, by GPU index. A GPU that EGL does not list is left out."""
     ways: tuple[Callable[[EglDevice, Gpu], bool], ...] = (
         lambda device, gpu: bool(gpu.uuid) and device.uuid == gpu.uuid,
         lambda device, gpu: bool(gpu.pci) and device.pci == gpu.pci,
@@ -50,7 +50,7 @@ def pair(devices: Sequence[EglDevice], gpus: Sequence[Gpu]) -> dict[int, int]:
 
 
 def devices() -> list[EglDevice]:
-    """As EGL lists them; empty where there is no EGL that lists any."""
+    """Return the devices in the order of EGL; empty if EGL is missing or lists none."""
     name = ctypes.util.find_library("EGL")
     if name is None:
         return []
@@ -76,7 +76,7 @@ def check(gpus: Sequence[Gpu]) -> list[Finding]:
 
 
 class _Asking:
-    """EGL's device queries: those that this libEGL has."""
+    """Call EGL's device queries. A query that this libEGL lacks returns nothing."""
 
     def __init__(self, library: ctypes.CDLL):
         self._library = library
@@ -121,7 +121,7 @@ class _Asking:
 
 
 def pci_of(drm_file: str, drm_class: pathlib.Path = _DRM_CLASS) -> str:
-    """Place on the bus of what is behind e.g. /dev/dri/card0; empty for what is on no PCI bus."""
+    """Return the PCI address of a device file such as /dev/dri/card0; empty for a device that is not on a PCI bus."""
     device = (drm_class / pathlib.Path(drm_file).name / "device").resolve()
     words = device.name.split(":")
     return device.name.lower() if len(words) == 3 and "." in words[2] else ""

@@ -1,4 +1,4 @@
-"""What a check has found. Checks change nothing."""
+"""Define the result of a check. Checks change nothing."""
 
 import dataclasses
 import subprocess
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 Severity = Literal["ok", "warning", "error"]
-"""`warning`: something is slower or impossible, but not what was asked for. `error`: the evaluation can't run."""
+"""`warning`: something is slower or impossible, but not what was asked for. `error`: the evaluation cannot run."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -14,11 +14,14 @@ class Finding:
     check: str  # e.g. "engine"
     status: Severity
     found: str
-    fix: str = ""  # one line, for a person to copy
+    fix: str = ""  # one line that the user can copy
 
 
 def output(words: Sequence[str], timeout_s: float = 20.0) -> tuple[int, str]:
-    """Exit code and all that a command says; 127 where there is no such command."""
+    """Run a command. Return its exit code and its output, stdout and stderr.
+
+    The exit code is 127 if there is no such command, and 124 if it does not end within `timeout_s`.
+    """
     try:
         done = subprocess.run(
             words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout_s, check=False

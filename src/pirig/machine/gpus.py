@@ -1,4 +1,4 @@
-"""NVIDIA GPUs, their driver, where they are, and which of them this process may use."""
+"""List NVIDIA GPUs with their driver and PCI address, and select those that this process may use."""
 
 import dataclasses
 import pathlib
@@ -16,27 +16,27 @@ _PCI_DEVICES = pathlib.Path("/sys/bus/pci/devices")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Gpu:
-    index: int  # the driver's, which counts along the PCI bus
+    index: int  # the driver's index, in the order of the PCI bus
     name: str
     memory_mib: int
     driver: str
     uuid: str = ""  # GPU-…
-    pci: str = ""  # e.g. 0000:65:00.0, as Linux writes it
+    pci: str = ""  # PCI address in Linux's format, e.g. 0000:65:00.0
 
 
 def gpus() -> list[Gpu]:
-    """As the driver lists them; empty where there is none."""
+    """Return the GPUs in the order of the driver; empty if there is no driver."""
     code, said = output(["nvidia-smi", f"--query-gpu={_QUERY}", "--format=csv,noheader,nounits"])
     return parse(said) if code == 0 else []
 
 
 def has_device_files() -> bool:
-    """Whether the NVIDIA driver has made the files of a GPU, whether or not it answers."""
+    """Return whether the NVIDIA driver has created device files for a GPU, whether or not the driver responds."""
     return any(pathlib.Path("/dev").glob("nvidia[0-9]*"))
 
 
 def parse(said: str) -> list[Gpu]:
-    """What nvidia-smi answers to the query."""
+    """Parse the answer of nvidia-smi to the query."""
     rows = [[word.strip() for word in line.split(",")] for line in said.splitlines()]
     return [
         Gpu(int(row[0]), row[1], int(float(row[2])), row[3], row[4], _as_linux(row[5])) for row in rows if len(row) == 6
@@ -44,9 +44,9 @@ def parse(said: str) -> list[Gpu]:
 
 
 def visible(there: Sequence[Gpu], cuda_visible_devices: str) -> list[Gpu]:
-    """Those that CUDA_VISIBLE_DEVICES names, by index or (the beginning of) UUID, in its order; all where it is empty.
+    """Return the GPUs that CUDA_VISIBLE_DEVICES names, in its order; all GPUs if it is empty.
 
-    Parts of GPUs (MIG-…) are not among them.
+    It names GPUs by index or by the beginning of a UUID. Parts of GPUs (MIG-…) are not returned.
     """
     words = [word.strip() for word in cuda_visible_devices.split(",") if word.strip()]
     if not words:
@@ -60,7 +60,7 @@ def visible(there: Sequence[Gpu], cuda_visible_devices: str) -> list[Gpu]:
 
 
 def local_cores(gpu: Gpu, devices: pathlib.Path = _PCI_DEVICES) -> set[int]:
-    """Cores on the GPU's own memory node; empty where nobody tells."""
+    """Return the CPU cores on the GPU's NUMA node; empty if Linux does not report them."""
     try:
         text = (devices / gpu.pci / "local_cpulist").read_text().strip() if gpu.pci else ""
     except OSError:
@@ -87,6 +87,6 @@ def check(*, has_device_files: bool) -> list[Finding]:
 
 
 def _as_linux(bus_id: str) -> str:
-    """`00000000:65:00.0`, as the driver writes it, is `0000:65:00.0`."""
+    """Convert a PCI address from the driver's format, `00000000:65:00.0`, to that of Linux, `0000:65:00.0`."""
     domain, _, rest = bus_id.lower().partition(":")
     return f"{domain[-4:]}:{rest}"

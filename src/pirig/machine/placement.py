@@ -1,8 +1,10 @@
-"""Which GPU and which cores each policy host and each worker of one machine gets. Pure; a table in, a table out.
+"""Assign GPUs and cores to the policy hosts and workers of one machine. Pure functions.
 
-Rule 1: hosts are dealt over GPUs, workers over hosts, evenly. Rule 2: a worker renders on its host's GPU, and has a
-core of its own where there are enough, on that GPU's memory node where one is left. Rule 3: hosts are not pinned; how
-many cores one sees decides its threads, and on a CPU those decide the last bits of its answers.
+Rule 1: Policy hosts are distributed evenly over GPUs, and workers evenly over policy hosts.
+Rule 2: A worker renders on the GPU of its policy host. It gets its own core if there are enough, and one on the NUMA
+node of that GPU if one is free.
+Rule 3: Policy hosts are not pinned to cores. The number of cores that a host sees determines its number of threads,
+which on a CPU affects the last bits of its answers.
 """
 
 import dataclasses
@@ -22,7 +24,7 @@ ANYWHERE = HostPlace()
 @dataclasses.dataclass(frozen=True)
 class WorkerPlace:
     host: int = 0
-    core: int | None = None  # of its own
+    core: int | None = None  # the core that it is pinned to; None: not pinned
     egl: int | None = None  # MUJOCO_EGL_DEVICE_ID
 
 
@@ -39,9 +41,10 @@ def worker_places(
     near: Mapping[int, set[int]],
     egl: Mapping[int, int],
 ) -> list[WorkerPlace]:
-    """`hosts`: empty where the policy is elsewhere; then workers are dealt over the GPUs.
+    """Return a place for each worker.
 
-    `near`: cores by GPU index. `egl`: EGL device by GPU index.
+    `hosts`: if it is empty, the policy runs elsewhere, and workers are distributed over the GPUs. `near`: the cores on
+    the NUMA node of each GPU, by GPU index. `egl`: EGL device by GPU index.
     """
     free = sorted(cores) if workers <= len(cores) else []
     places = []

@@ -1,4 +1,4 @@
-"""Disk, memory, ports: what a run needs of any machine."""
+"""Check the disk space, memory, cores and ports that a run needs."""
 
 import contextlib
 import os
@@ -10,8 +10,8 @@ from pirig.machine.findings import Finding
 
 _WORKER_GIB, _MODEL_GIB = 1.5, 7.1  # measured: one simulator, and π0.5 in bfloat16 on a CPU
 _CONTROL_GROUP = pathlib.Path("/sys/fs/cgroup")
-_CHECKPOINT_GIB = 11.6  # of pi05_libero, published
-_RESULTS_GIB = 2.0  # of 2000 episodes with videos
+_CHECKPOINT_GIB = 11.6  # the published checkpoint pi05_libero
+_RESULTS_GIB = 2.0  # 2000 episodes with videos
 
 
 def memory() -> Finding:
@@ -25,7 +25,10 @@ def memory() -> Finding:
 
 
 def cores() -> int:
-    """That this process may use: its affinity, and its control group's quota, which containers are limited by."""
+    """Return the number of cores that this process may use.
+
+    It is limited by the affinity, and by the quota of the control group, which is how containers are limited.
+    """
     allowed = len(os.sched_getaffinity(0))
     quota = _control_group("cpu.max").split()
     if len(quota) == 2 and quota[0] != "max":
@@ -39,29 +42,29 @@ def processor() -> str:
 
 
 def cpuinfo(*fields: str) -> list[str]:
-    """Return the different lines of /proc/cpuinfo that begin with one of `fields`; none where there is no such file."""
+    """Return the distinct lines of /proc/cpuinfo that begin with one of `fields`; none if there is no such file."""
     with contextlib.suppress(OSError), open("/proc/cpuinfo") as file:
         return sorted({line for line in file if line.startswith(fields)})
     return []
 
 
 def memory_gib() -> float:
-    """Return the memory that the machine has, in use or not."""
+    """Return the total memory of the machine [GiB]."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
 
 
 def describe() -> dict[str, float | None]:
-    """Return what a benchmark notes of the machine: processors, memory [GiB], and how busy it is."""
+    """Return what a benchmark records about the machine: cores, memory [GiB], and load average over one minute."""
     return {"cores": os.cpu_count(), "memory_gib": round(memory_gib(), 1), "load": os.getloadavg()[0]}
 
 
 def simulators() -> int:
-    """How many there is memory for now."""
+    """Return how many simulators fit into the free memory."""
     return int(_free_gib() / _WORKER_GIB)
 
 
 def _free_gib() -> float:
-    """Of the machine, or of what this process's control group may still take, whichever is less."""
+    """Return the free memory of the machine or of this process's control group, whichever is less [GiB]."""
     with open("/proc/meminfo") as file:
         rows = dict(line.split(":") for line in file)
     free = int(rows["MemAvailable"].split()[0]) * 1024
@@ -72,7 +75,10 @@ def _free_gib() -> float:
 
 
 def _control_group(name: str) -> str:
-    """A file of the control group (version 2) that a container sees as its root; empty where there is none."""
+    """Return the content of a file of the control group (version 2); empty if there is no such file.
+
+    A container sees its own control group as the root, which is the one that is read here.
+    """
     try:
         return (_CONTROL_GROUP / name).read_text().strip()
     except OSError:
@@ -80,7 +86,7 @@ def _control_group(name: str) -> str:
 
 
 def disk(folder: pathlib.Path, what: str, needed_gib: float) -> Finding:
-    """`needed_gib`: of free space, where `folder` is or will be."""
+    """Check that `needed_gib` are free on the disk where `folder` is or will be."""
     free_gib = free_bytes(folder) / 2**30
     found = f"{free_gib:.1f} GiB free in {existing_parent(folder)}"
     if free_gib < needed_gib:
@@ -95,7 +101,7 @@ def disks(results: pathlib.Path, data_home: pathlib.Path, *, has_checkpoint: boo
 
 
 def port(number: int) -> Finding:
-    """Whether a policy server could listen."""
+    """Check whether a policy server could listen on a port."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -1,4 +1,4 @@
-"""Installed packages against the lock files: another version may be another benchmark."""
+"""Compare the installed packages with the lock files, because another version may give other results."""
 
 import contextlib
 import importlib.metadata
@@ -9,13 +9,13 @@ from collections.abc import Iterable
 from pirig.machine.findings import Finding
 from pirig.text import and_more
 
-_NAMED = ("mujoco", "robosuite", "hf-libero", "bddl", "numba", "numpy")  # what decides the bits of a simulation
-_REQUIRED = "libero"  # of the other lock files, what is not installed is not needed
+_NAMED = ("mujoco", "robosuite", "hf-libero", "bddl", "numba", "numpy")  # packages that affect the bits of a simulation
+_REQUIRED = "libero"  # lock file whose packages must all be installed; those of the others are optional
 
 
 def check() -> Finding:
-    """Every package of the lock files, as far as it is installed."""
-    found = {name: version.partition("+")[0] for name, version in installed(pins()).items()}  # +cpu names a build
+    """Check the version of every installed package in the lock files, and that none of `_REQUIRED` is missing."""
+    found = {name: version.partition("+")[0] for name, version in installed(pins()).items()}  # +cpu names the build
     wrong = [
         f"{name} is {version or 'missing'}, {' or '.join(wanted)} is needed"
         for name, (lock, wanted) in pins().items()
@@ -30,7 +30,10 @@ def check() -> Finding:
 
 
 def pins() -> dict[str, tuple[str, tuple[str, ...]]]:
-    """Lock file and versions by package; several versions where Pythons differ. `make lock` writes pins.txt."""
+    """Return the lock file and the versions of each package. `make lock` writes pins.txt.
+
+    A package has several versions if they differ between versions of Python.
+    """
     rows: dict[str, tuple[str, tuple[str, ...]]] = {}
     for line in importlib.resources.files("pirig.stack").joinpath("pins.txt").read_text().splitlines():
         lock, pin = line.split()
@@ -40,7 +43,7 @@ def pins() -> dict[str, tuple[str, tuple[str, ...]]]:
 
 
 def installed(names: Iterable[str]) -> dict[str, str]:
-    """Versions by package, of those that are installed."""
+    """Return the versions of those of the packages `names` that are installed, by package."""
     found = {}
     for name in names:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):

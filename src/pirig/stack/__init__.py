@@ -1,1 +1,4 @@
-"""Docker Compose and its containers: what runs, and what is started next. Knows no policy and no simulator."""
+"""Run the benchmark's containers with Docker Compose, and decide which one starts next.
+
+This package knows neither policies nor simulators.
+"""

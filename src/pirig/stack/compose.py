@@ -1,5 +1,7 @@
-"""Docker compose. The only module that calls it, and it does so as `make eval` does, by scripts/stack.sh, which chooses
-files, user and build arguments for this machine.
+"""Call Docker Compose. No other module calls it.
+
+It is called through scripts/stack.sh, as `make eval` does. The script chooses compose files, user and build arguments
+for this machine.
 """
 
 import json
@@ -16,10 +18,10 @@ _EVERY_PROFILE = ("--profile", "*")
 
 
 class Compose:
-    """The stack of one checkout. Variables that compose reads (POLICY, CKPT, TRIALS, …) are this process's."""
+    """Control the stack of one checkout. Compose reads its variables (POLICY, CKPT, TRIALS, …) from this process."""
 
     def __init__(self, checkout: pathlib.Path, fanout: pathlib.Path | None = None):
-        """`fanout`: one more compose file, in `checkout`. Raises ConfigError where there is no checkout."""
+        """`fanout`: an additional compose file, in `checkout`. Raises ConfigError if `checkout` is not a checkout."""
         self._script = checkout / "scripts/stack.sh"
         if not self._script.is_file():
             raise ConfigError(
@@ -28,27 +30,30 @@ class Compose:
         envvars.export({"FANOUT": str(fanout.relative_to(checkout)) if fanout else ""})
 
     def check(self) -> None:
-        """Raises StartError, with the ways out, where containers cannot be used or a model needs a GPU."""
+        """Check that the stack can run on this machine.
+
+        Raises StartError, which says what to do, if containers cannot be used or if a model needs a GPU.
+        """
         self._quietly("check")
 
     def project(self) -> str:
-        """The name that labels all containers of the stack."""
+        """Return the project name, with which all containers of the stack are labelled."""
         return json.loads(self._quietly("compose", *_EVERY_PROFILE, "config", "--format", "json"))["name"]
 
     def build(self, services: Sequence[str]) -> None:
-        """Images of what has changed; their progress goes to this process's stderr."""
+        """Build the images that have changed. The progress is written to this process's stderr."""
         self._visibly("compose", *_EVERY_PROFILE, "build", *services)
 
     def prepare(self) -> None:
-        """The pack of quantized servers, where quantization is asked for and it is not there yet. Takes minutes."""
+        """Make the pack for quantized servers, if quantization is requested and the pack is missing. Takes minutes."""
         self._visibly("prepare")
 
     def create(self) -> None:
-        """Containers and network of the fan-out, from images that are there. Starts nothing."""
+        """Create the containers and the network of the fan-out from existing images. Starts nothing."""
         self._quietly("compose", "--profile", FANOUT_PROFILE, "create", "--no-build", "--force-recreate")
 
     def down(self) -> None:
-        """Stops and removes all containers of the project, and its network; images and volumes stay."""
+        """Stop and remove all containers of the project, and its network. Images and volumes are kept."""
         self._quietly("down")
 
     def _quietly(self, *words: str) -> str:
@@ -65,12 +70,12 @@ class Compose:
 
 
 def version() -> str:
-    """As compose says it, e.g. `2.26.1-4`; empty where docker has no compose."""
+    """Return the version that compose reports, e.g. `2.26.1-4`; empty if docker has no compose plugin."""
     code, said = output(["docker", "compose", "version", "--short"])
     return "" if code else said
 
 
 def _problem(said: str) -> str:
-    """The end of what was said, without the script's own prefix."""
+    """Return the last lines of the output, without the script's own prefix."""
     lines = [line for line in said.strip().splitlines() if "adding compose.cpu.yml" not in line]
     return "\n".join(lines[-12:]).removeprefix("pirig: error: ")

@@ -1,4 +1,4 @@
-"""The stack's containers, by the engine's own account. Looks at, starts and follows; makes none and removes none."""
+"""Observe, start and follow the stack's containers through the Docker engine. Creates and removes none."""
 
 from collections.abc import Iterator
 
@@ -15,10 +15,10 @@ _MIB = 2**20
 
 
 class Containers:
-    """Those that carry a project's label, by service."""
+    """Access the containers with a project's label, by service."""
 
     def __init__(self, project: str):
-        """Raises StartError where no engine answers."""
+        """Connect to the Docker engine. Raises StartError if no engine answers."""
         self._project = project
         try:
             self._client = docker.from_env()
@@ -27,16 +27,16 @@ class Containers:
             raise PeerError(f"no Docker engine answers ({e}); pirig doctor says what to do") from e
 
     def has_nvidia(self) -> bool:
-        """Whether the engine can hand a GPU to a container."""
+        """Return whether the engine can give a GPU to a container."""
         return "nvidia" in (self._client.info().get("Runtimes") or {})
 
     def look(self) -> dict[str, State]:
-        """By service, in the order of their names."""
+        """Return the state of each container by service, in the order of the container names."""
         found = sorted(self._all(), key=lambda container: container.name)
         return {container.labels[_SERVICE]: _state(container) for container in found}
 
     def start(self, service: str) -> None:
-        """One that was created or has ended. Raises StartError with the engine's reason."""
+        """Start a container that was created or has ended. Raises StartError with the engine's reason if that fails."""
         try:
             self._one(service).start()
         except docker.errors.APIError as e:
@@ -46,7 +46,7 @@ class Containers:
         return self._one(service).logs(tail=lines).decode(errors="replace")
 
     def follow(self, service: str) -> Iterator[str]:
-        """Lines from the beginning on, until the container ends."""
+        """Yield the lines of the log from the beginning until the container ends."""
         yield from _lines(self._one(service).logs(stream=True, follow=True))
 
     def _all(self) -> list:
@@ -65,7 +65,7 @@ def _state(container) -> State:
     try:
         says = container.logs(tail=1).decode(errors="replace").strip() if status != "created" else ""
         memory_mib = _memory_mib(container) if status == "running" else 0.0
-    except (docker.errors.APIError, KeyError):  # it ended between two questions
+    except (docker.errors.APIError, KeyError):  # it ended between two requests
         says, memory_mib = "", 0.0
     return State(
         service=container.labels[_SERVICE],
@@ -79,7 +79,7 @@ def _state(container) -> State:
 
 
 def _memory_mib(container) -> float:
-    """As `docker stats` counts it: without the page cache that can be given back."""
+    """Return the memory in use as `docker stats` counts it, without the reclaimable page cache [MiB]."""
     memory = container.stats(stream=False, one_shot=True)["memory_stats"]
     return (memory["usage"] - memory.get("stats", {}).get("inactive_file", 0)) / _MIB
 

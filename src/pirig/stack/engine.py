@@ -1,16 +1,16 @@
-"""The Docker engine, compose, and whether containers can have a GPU."""
+"""Check the Docker engine, the compose plugin, and whether containers can use a GPU."""
 
 import json
 
 from pirig.machine.findings import Finding, output
 from pirig.stack import compose
 
-COMPOSE_NEEDED = (2, 24, 4)  # the first that knows !override
+COMPOSE_NEEDED = (2, 24, 4)  # the first version that supports !override
 _TOOLKIT = "install the NVIDIA container toolkit: sudo nvidia-ctk runtime configure --runtime=docker; restart Docker"
 
 
 def check(*, has_gpu: bool) -> list[Finding]:
-    """Without an engine everything else still works: MODE=local."""
+    """Check the engine. A missing engine is only a warning, because MODE=local works without it."""
     code, said = output(["docker", "info", "--format", "{{json .}}"])
     if code == 127:
         return [Finding("engine", "warning", "there is no docker", "install Docker, or use MODE=local")]

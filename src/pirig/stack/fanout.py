@@ -1,7 +1,8 @@
-"""Who asks whom: policy servers on GPUs, suites on servers. And the compose file that says so.
+"""Assign policy servers to GPUs and suites to policy servers, and write the compose file of that assignment.
 
-Law: every GPU gets a server, every suite a simulator container, every server at least one suite while there are suites;
-where there are more servers than suites, a suite's workers are spread over several.
+Law 1: Every GPU gets a policy server, and every suite gets a simulator container.
+Law 2: Every server has at least one suite while there are suites. If there are more servers than suites, the workers of
+a suite are spread over several servers.
 """
 
 import dataclasses
@@ -20,7 +21,7 @@ _HEADER = """\
 @dataclasses.dataclass(frozen=True)
 class Server:
     name: str
-    gpu: int | None  # index as nvidia-smi has it; None: the CPU
+    gpu: int | None  # index in nvidia-smi; None: the CPU
     port: int  # on 127.0.0.1 of this machine
 
 
@@ -29,8 +30,8 @@ class Runtime:
     name: str
     suite: str
     policy: str  # for `pirig eval --policy`
-    servers: tuple[Server, ...]  # none where the policy is elsewhere
-    gpus: tuple[int, ...]  # to render on
+    servers: tuple[Server, ...]  # empty if the policy runs elsewhere
+    gpus: tuple[int, ...]  # for rendering
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +41,10 @@ class Fanout:
 
 
 def servers(gpus: Sequence[int], count: int | None, port: int) -> tuple[Server, ...]:
-    """One for each GPU, or `count`; without a GPU one, or `count`, on the CPU. Raises ConfigError."""
+    """Return `count` servers, by default one for each GPU. Without GPUs they run on the CPU, by default one.
+
+    `port`: port of the first server; the others follow. Raises ConfigError if `count` or `port` is out of range.
+    """
     if count is not None and count < 1:
         raise ConfigError(f"--servers is {count}; at least 1 is needed")
     number = count or len(gpus) or 1
@@ -50,7 +54,7 @@ def servers(gpus: Sequence[int], count: int | None, port: int) -> tuple[Server, 
 
 
 def spread(suites: Sequence[str], available: Sequence[Server]) -> Fanout:
-    """Suites over servers of this machine."""
+    """Distribute the suites over the servers of this machine."""
     runtimes = []
     for i, suite in enumerate(suites):
         own = tuple(available[i % len(available) :: len(suites)])
@@ -61,13 +65,13 @@ def spread(suites: Sequence[str], available: Sequence[Server]) -> Fanout:
 
 
 def elsewhere(suites: Sequence[str], policy: str, gpus: Sequence[int]) -> Fanout:
-    """Suites that ask a server which is not ours; GPUs only render."""
+    """Return the fan-out of suites that use a policy server outside the stack. GPUs are used only for rendering."""
     rendering = [(gpus[i % len(gpus)],) if gpus else () for i in range(len(suites))]
     return Fanout((), tuple(Runtime(s, s, policy, (), g) for s, g in zip(suites, rendering, strict=True)))
 
 
 def compose_file(fanout: Fanout, *, workers: int) -> str:
-    """YAML. `workers`: of each suite's container."""
+    """Return the compose file as YAML. `workers`: number of workers in each suite's container."""
     lines = [_HEADER, "services:"]
     for server in fanout.servers:
         lines += [

@@ -1,9 +1,12 @@
-"""What to start next, given what is there. Pure: the caller looks, and does it.
+"""Decide which containers to start next, from their states. Pure functions: the caller observes and starts containers.
 
-Rule 1: a server is started at once, a suite's simulators when all servers that they ask are healthy.
-Rule 2: what dies is started again, `RESTARTS` times: a run goes on where it stopped, a request is asked again.
-Rule 3: not where that can't help: a server that was never healthy, an evaluation that says its flags are wrong.
-Rule 4: one suite's end is no other's business; a server's end is its suites'.
+Rule 1: A server is started at once. A suite's container is started when all servers that it uses are healthy.
+Rule 2: A container that dies is started again, up to `RESTARTS` times. A run then continues where it stopped, and
+requests are sent again.
+Rule 3: A container is not started again if that cannot help: a server that was never healthy, or an evaluation whose
+exit code says that its flags are wrong.
+Rule 4: The end of one suite does not affect other suites. A server that has failed for the last time also ends the
+suites that use it, once their containers are not running.
 """
 
 import dataclasses
@@ -18,15 +21,15 @@ _FINISHED = (0, ConfigError.exit_code)  # exit codes of `pirig eval` that anothe
 
 @dataclasses.dataclass(frozen=True)
 class State:
-    """One container at one moment."""
+    """Describe one container at one moment."""
 
     service: str
     status: str  # created, running, exited, …
-    health: str = ""  # starting, healthy, unhealthy; empty without a health check
-    exit_code: int | None = None  # of one that has ended
-    out_of_memory: bool = False  # ended by the kernel
-    memory_mib: float = 0.0  # of one that runs
-    says: str = ""  # its last line
+    health: str = ""  # starting, healthy or unhealthy; empty without a health check
+    exit_code: int | None = None  # None while the container has not ended
+    out_of_memory: bool = False  # the kernel killed it
+    memory_mib: float = 0.0  # while it runs [MiB]; else 0
+    says: str = ""  # the last line of its log
 
     @property
     def has_ended(self) -> bool:
@@ -34,7 +37,7 @@ class State:
 
     @property
     def how(self) -> str:
-        """In words, e.g. `healthy`, `exit code 4`."""
+        """State in words, e.g. `healthy`, `exit code 4`."""
         if self.has_ended:
             return "out of memory" if self.out_of_memory else f"exit code {self.exit_code}"
         return self.health or self.status
@@ -42,13 +45,13 @@ class State:
 
 @dataclasses.dataclass(frozen=True)
 class History:
-    """What the engine does not remember."""
+    """Remember about containers what the engine does not."""
 
-    started: Mapping[str, int] = dataclasses.field(default_factory=dict)  # times, by service
+    started: Mapping[str, int] = dataclasses.field(default_factory=dict)  # number of starts, by service
     was_healthy: frozenset[str] = frozenset()
 
     def after(self, seen: Mapping[str, State], started: tuple[str, ...]) -> "History":
-        """With what was seen now, and what was started because of it."""
+        """Return this history extended by the states that were observed now and the services that were then started."""
         counts = {**self.started}
         for service in started:
             counts[service] = counts.get(service, 0) + 1
@@ -61,16 +64,16 @@ class History:
 @dataclasses.dataclass(frozen=True)
 class Decision:
     start: tuple[str, ...]
-    codes: Mapping[str, int]  # exit codes of suites that have ended for good, by service
-    reasons: Mapping[str, str]  # why there is no result, by service; also of servers
+    codes: Mapping[str, int]  # exit codes of suites that will not be started again, by service
+    reasons: Mapping[str, str]  # why a suite has no result or a server failed, by service
 
     def is_last(self, fanout: Fanout) -> bool:
-        """Whether every suite has ended; without suites: whether a server has."""
+        """Return whether every suite has ended or, if there are no suites, whether a server has."""
         return len(self.codes) == len(fanout.runtimes) if fanout.runtimes else bool(self.reasons)
 
 
 def next_step(fanout: Fanout, seen: Mapping[str, State], history: History) -> Decision:
-    """Applies the rules once."""
+    """Apply the rules once."""
     start, codes, reasons = [], {}, {}
     for server in fanout.servers:
         state = seen.get(server.name)

@@ -265,7 +265,7 @@ def _end_with(pipe: int) -> None:
     """Exit this process after the coordinator has exited (law 5).
 
     A worker that waits for a job sees the closed pipe itself, and has `_CLOSES_WITHIN_S` to close its simulator. One
-    that waits for a policy host would wait in vain, because the host exits with the coordinator.
+    that waits for a policy host would wait forever, because the host exits with the coordinator.
     """
     closed = select.poll()
     closed.register(pipe, 0)  # without an event mask, poll reports only that the other end is closed

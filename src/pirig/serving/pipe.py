@@ -3,8 +3,8 @@
     request   8 bytes: its length n < 2^63, and it is in the client's shared memory; or 2^63 + n, and n bytes follow
     answer    8 bytes: its length n; n bytes follow. The first one is the greeting, with the policy's metadata
 
-Law 1: A client has one request at a time, so the memory is the client's until it asks and the host's until it has
-answered. A request that does not fit into the memory follows its length.
+Law 1: A client has one request at a time, so the memory belongs to the client until it sends the request, and
+to the host until it has answered. A request that does not fit into the memory follows its length.
 Law 2: One thread of the host serves all clients and never waits for one of them, so a client that stops in the middle
 of a message delays nobody. (With a thread for each client, 32 clients got fewer answers than over a WebSocket, and some
 of them three times as many as others, because the threads wait for each other in the interpreter.)
@@ -39,7 +39,7 @@ Answer = Callable[[bytes | memoryview], "Future[bytes]"]
 class Asking:
     """Send requests to a host. This is the client's end of a connection.
 
-    Methods raise EOFError or OSError if the host is gone, and TimeoutError if no answer comes in time.
+    Methods raise EOFError or OSError if the host closed the connection, and TimeoutError if no answer comes in time.
     """
 
     def __init__(self, address: str):

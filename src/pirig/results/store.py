@@ -177,7 +177,13 @@ class RunStore:
 
     def _split(self) -> list[bytes]:
         path = self.directory / "episodes.jsonl"
-        return path.read_bytes().split(b"\n")[:-1] if path.exists() else []  # drops a line that was cut short
+        try:
+            return path.read_bytes().split(b"\n")[:-1] if path.exists() else []  # drops a line that was cut short
+        except OSError as e:
+            raise UnusableResource(
+                f"cannot read {path}: {e.strerror or e}; nothing was lost: remove the cause, then give the same "
+                "command again"
+            ) from e
 
     def _lines(self) -> Iterator[EpisodeResult]:
         path = self.directory / "episodes.jsonl"

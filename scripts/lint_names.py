@@ -45,11 +45,12 @@ def findings(source: str) -> Iterator[tuple[int, str]]:
     """Yield (line, message) for each name, docstring and comment that breaks a rule. Raises SyntaxError."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
+        line = getattr(node, "lineno", 0)
         for name in _bound(node):
             if vague(name):
-                yield node.lineno, f"the name {name!r} does not say what it holds"
+                yield line, f"the name {name!r} does not say what it holds"
             for word in synonyms(" ".join(_PARTS.findall(name))):
-                yield node.lineno, f"the name {name!r} has {word!r}; the term is {SYNONYMS[word]}"
+                yield line, f"the name {name!r} has {word!r}; the term is {SYNONYMS[word]}"
     for line, text in _prose(source, tree):
         for word in synonyms(text):
             yield line, f"the text has {word!r}; the term is {SYNONYMS[word]}"
